@@ -1,0 +1,1 @@
+"""Where the images come from: simulators of both cohorts and readers of the public folder formats."""

@@ -1,0 +1,77 @@
+"""Where generated data are kept, and how they are written so that nothing half-written is ever taken for whole."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from data.errors import DataError
+
+
+def cache_dir() -> Path:
+    """Folder of generated cohorts: ``data/cache`` in the course, or what the variable COURSE_CACHE names."""
+    return Path(os.environ.get("COURSE_CACHE") or Path(__file__).parent / "cache").resolve()
+
+
+@contextmanager
+def actionable_disk_errors(path: Path) -> Iterator[None]:
+    """Turn "no space left" and "not permitted" of the block into a `DataError` that says what to do about `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DataError(
+                f"{path}: the disk is full. Nothing half-written will be used. Free some space, or set COURSE_CACHE "
+                "to a folder on another disk, and run again."
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise DataError(
+                f"{path}: cannot be written ({error.strerror}). Set COURSE_CACHE to a folder you may write to."
+            ) from error
+        raise
+
+
+@contextmanager
+def partial_folder(final: Path) -> Iterator[Path]:
+    """Give a ``.partial`` folder to fill; rename it to `final` when the block ends without an error.
+
+    After an error or a kill the partial folder stays, so that the next run can go on where this one stopped; `final`
+    appears only when it is complete.
+
+    Parameters
+    ----------
+    final : Path
+        Folder that must not exist yet.
+
+    Raises
+    ------
+    DataError
+        When the disk is full or the folder cannot be written.
+    """
+    partial = final.with_name(final.name + ".partial")
+    with actionable_disk_errors(final):
+        partial.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.rename(final)
+
+
+@contextmanager
+def atomic_file(final: Path) -> Iterator[Path]:
+    """Give a temporary path beside `final` to write; it replaces `final` only when the block ends without an error.
+
+    The temporary name keeps the suffixes of `final`, because image and NIfTI writers choose the format by them.
+    """
+    temporary = final.with_name(f".{os.getpid()}.{final.name}")
+    with actionable_disk_errors(final):
+        try:
+            yield temporary
+            os.replace(temporary, final)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder of generated data and all in it; a folder that does not exist is fine."""
+    shutil.rmtree(folder, ignore_errors=True)
