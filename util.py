@@ -9,10 +9,23 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import display
+from scipy.optimize import minimize_scalar
+from scipy.sparse import csr_matrix
+from scipy.special import expit, logit
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import (
+    average_precision_score,
+    log_loss,
+    precision_recall_curve,
+    roc_auc_score,
+    roc_curve,
+)
+from tqdm import tqdm
 
 import data
 from data.errors import DataError
@@ -195,14 +208,371 @@ def save_weights_float16(model, path: str | Path) -> None:
             source.visititems(copy)
 
 
+def training_progress():
+    """Callback for `keras.Model.fit(…, verbose=0)`: one progress bar an epoch, with the loss so far."""
+    import keras
+
+    class TrainingProgress(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            self.bar = tqdm(total=self.params["steps"], desc=f"epoch {epoch + 1}/{self.params['epochs']}", unit="step")
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
+            self.bar.update()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.bar.set_postfix({name: f"{value:.3f}" for name, value in logs.items()})
+            self.bar.close()
+
+    return TrainingProgress()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # CHEST FILMS (notebook 01)
 # ---------------------------------------------------------------------------------------------------------------------
+
+def show_films(films, titles, source: str, *, columns: int = 5, boxes=None, heat_maps=None, width: float = 10.5) -> None:
+    """Show films in a grid, with findings' boxes and heat maps on them where there are any.
+
+    Parameters
+    ----------
+    films : sequence of ndarray of uint8, (height, width)
+    titles : sequence of str
+    source : str
+        Where the films are from.
+    columns : int
+    boxes : sequence of DataFrame, optional
+        One a film: rows with ``x, y, w, h`` as fractions of the film.
+    heat_maps : sequence of ndarray (height, width) in [0, 1], optional
+        Drawn transparent where they are low.
+    width : float
+        Width of the figure in inches.
+    """
+    rows = -(-len(films) // columns)
+    side = width / columns
+    fig, axes = plt.subplots(rows, columns, figsize=(width, rows * (side + 0.25)), squeeze=False)
+    for ax in axes.flat:
+        ax.axis("off")
+    for number, (ax, film, title) in enumerate(zip(axes.flat, films, titles)):
+        height, width_px = film.shape
+        ax.imshow(film, cmap="gray", vmin=0, vmax=255)
+        if heat_maps is not None:
+            heat = heat_maps[number]
+            ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * heat)
+        if boxes is not None:
+            for box in boxes[number].itertuples():
+                corner = (box.x * width_px, box.y * height)
+                ax.add_patch(plt.Rectangle(corner, box.w * width_px, box.h * height, fill=False, color="#56B4E9", lw=1.6))
+        ax.set_title(title, fontsize=9)
+    sign_figure(fig, source)
+
+
+def points_into_box(heat_map: np.ndarray, boxes: pd.DataFrame) -> bool:
+    """Whether the highest point of a heat map lies in one of the boxes: the pointing game (Zhang et al., IJCV 2018).
+
+    Parameters
+    ----------
+    heat_map : ndarray, (height, width)
+    boxes : DataFrame
+        ``x, y, w, h`` as fractions of the film.
+    """
+    height, width = heat_map.shape
+    row, column = np.unravel_index(np.argmax(heat_map), heat_map.shape)
+    x, y = (column + 0.5) / width, (row + 0.5) / height
+    inside = boxes["x"].le(x) & boxes["y"].le(y) & (boxes["x"] + boxes["w"]).ge(x) & (boxes["y"] + boxes["h"]).ge(y)
+    return bool(inside.any() and heat_map.max() > 0)
+
+
+def stamp_marker(films: np.ndarray, letter: str = "E") -> np.ndarray:
+    """Films with a bright lead letter in the upper left corner, as a department's marker stands on all of its films.
+
+    Parameters
+    ----------
+    films : ndarray of uint8, (films, height, width)
+    letter : str
+
+    Returns
+    -------
+    ndarray of uint8
+        A copy.
+    """
+    films = films.copy()
+    size = films.shape[1]
+    for film in films:
+        corner = (int(0.05 * size), int(0.17 * size))
+        cv2.putText(film, letter, corner, cv2.FONT_HERSHEY_SIMPLEX, size / 220, 255, max(1, size // 64), cv2.LINE_AA)
+    return films
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # EVALUATION (notebook 02)
 # ---------------------------------------------------------------------------------------------------------------------
+
+# Which of (y, pred, threshold) each column of the performance table is a function of, in the order of the columns.
+METRIC_ARGUMENTS = {
+    "TP": 3, "TN": 3, "FP": 3, "FN": 3, "Accuracy": 3, "Prevalence": 1, "Sensitivity": 3, "Specificity": 3,
+    "PPV": 3, "NPV": 3, "AUC": 2, "F1": 3,
+}  # fmt: skip
+
+
+def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.DataFrame:
+    """Table of the performance of a model: one row per finding, one column per metric.
+
+    Parameters
+    ----------
+    y : array of 0/1, shape (n, findings)
+        Labels.
+    pred : array of float, shape (n, findings)
+        Predicted probabilities.
+    findings : sequence of str
+    metrics : dict of str to callable, optional
+        The metrics that are written already, by the names in `METRIC_ARGUMENTS`. A name that is missing, and a
+        function that raises `NotImplementedError`, gives "Not Defined".
+    thresholds : float or array of shape (findings,), optional
+        From which probability on a film is called positive. None shows "Not Defined" and computes with 0.5.
+
+    Returns
+    -------
+    DataFrame
+        Index `findings`; columns the twelve metrics and the threshold.
+    """
+    metrics = metrics or {}
+    unknown = sorted(set(metrics) - set(METRIC_ARGUMENTS))
+    if unknown:
+        raise ValueError(f"The performance table has no column {', '.join(unknown)}; it has {', '.join(METRIC_ARGUMENTS)}.")
+    y, pred = np.asarray(y), np.asarray(pred)
+    cuts = np.broadcast_to(0.5 if thresholds is None else thresholds, len(findings))
+    table = pd.DataFrame("Not Defined", index=pd.Index(findings), columns=[*METRIC_ARGUMENTS, "Threshold"], dtype=object)
+    for column, finding in enumerate(findings):
+        for name, metric in metrics.items():
+            try:
+                value = metric(*(y[:, column], pred[:, column], cuts[column])[: METRIC_ARGUMENTS[name]])
+            except NotImplementedError:
+                continue
+            table.loc[finding, name] = int(value) if name in ("TP", "TN", "FP", "FN") else float(value)
+        if thresholds is not None:
+            table.loc[finding, "Threshold"] = float(cuts[column])
+    return table
+
+
+def auroc(y, pred) -> float:
+    """Area under the ROC curve by scikit-learn; nan when the labels hold one class only."""
+    y = np.asarray(y)
+    return float(roc_auc_score(y, pred)) if 0 < y.sum() < y.size else float("nan")
+
+
+def resample_patients(patient_ids, n_resamples: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Draw bootstrap samples of patients.
+
+    Parameters
+    ----------
+    patient_ids : array of shape (rows,)
+    n_resamples : int
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    patient : array of int, shape (rows,)
+        Which patient, 0 … patients−1, each row belongs to.
+    counts : array of float32, shape (patients, n_resamples)
+        How often each resample drew each patient. Each column sums to the number of patients.
+
+    References
+    ----------
+    Efron and Tibshirani, An Introduction to the Bootstrap, 1993; for clustered data Field and Welsh, JRSS B 2007.
+    """
+    names, patient = np.unique(np.asarray(patient_ids), return_inverse=True)
+    counts = np.empty((n_resamples, names.size), dtype=np.float32)
+    for row in counts:
+        row[:] = np.bincount(rng.integers(names.size, size=names.size), minlength=names.size)
+    return patient, np.ascontiguousarray(counts.T)
+
+
+def bootstrap_auroc(y, pred, patient, counts) -> np.ndarray:
+    """AUROC of every finding in every bootstrap sample, without a loop over the samples.
+
+    A bootstrap sample is a weight per film: how often its patient was drawn. The AUROC is the weighted Mann–Whitney
+    statistic
+
+        AUROC = Σ_{i positive} w_i (Σ_{j negative, s_j < s_i} w_j + ½ Σ_{j negative, s_j = s_i} w_j) / (W⁺ W⁻).
+
+    The distinct scores of the positives cut the axis into 2G+1 pieces (G points, and what lies below, between and
+    above them). A sparse matrix adds up the negative weights of each piece for all samples at once; their running sum
+    is the bracket. This gives what the loop over `sklearn.metrics.roc_auc_score` gives, ties included.
+
+    Parameters
+    ----------
+    y : array of 0/1, shape (rows, findings)
+    pred : array of float, shape (rows, findings)
+    patient : array of int, shape (rows,)
+    counts : array of float32, shape (patients, resamples)
+        Both from `resample_patients`.
+
+    Returns
+    -------
+    array of float64, shape (resamples, findings)
+        nan where a sample holds one class only.
+
+    References
+    ----------
+    Hanley and McNeil, Radiology 1982 (AUROC as the Mann–Whitney statistic).
+    """
+    y, pred = np.asarray(y).astype(bool), np.asarray(pred)
+    areas = np.full((counts.shape[1], y.shape[1]), np.nan)
+
+    def summed_weights(piece: np.ndarray, rows: np.ndarray, pieces: int) -> np.ndarray:
+        ones = np.ones(piece.size, dtype=np.float32)
+        return csr_matrix((ones, (piece, patient[rows])), shape=(pieces, counts.shape[0])) @ counts
+
+    for column in range(y.shape[1]):
+        positive, score = y[:, column], pred[:, column]
+        knots = np.unique(score[positive])
+        if knots.size == 0 or positive.all():
+            continue
+        # 2k between knots k−1 and k, 2k+1 on knot k
+        piece = np.searchsorted(knots, score, "left") + np.searchsorted(knots, score, "right")
+        negatives = summed_weights(piece[~positive], ~positive, 2 * knots.size + 1)
+        positives = summed_weights(piece[positive] // 2, positive, knots.size)
+        below = np.cumsum(negatives, axis=0, dtype=np.float64)
+        won = np.einsum("kr,kr->r", positives, (below[:-1:2] + below[1::2]) / 2)
+        pairs = positives.sum(axis=0, dtype=np.float64) * below[-1]
+        np.divide(won, pairs, out=areas[:, column], where=pairs > 0)
+    return areas
+
+
+def percentile_interval(samples, axis: int = 0, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper end of the bootstrap percentile interval; 95 % are the percentiles 2.5 and 97.5, nan left out."""
+    tail = 100 * (1 - level) / 2
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # a finding without positives: nan is the answer
+        low, high = np.nanpercentile(samples, [tail, 100 - tail], axis=axis)
+    return low, high
+
+
+def auroc_intervals(y, pred, patient_ids, findings, rng, n_resamples: int = 1000) -> pd.DataFrame:
+    """AUROC of each finding with its 95 % interval: columns AUROC, low, high; index `findings`."""
+    samples = bootstrap_auroc(y, pred, *resample_patients(patient_ids, n_resamples, rng))
+    low, high = percentile_interval(samples)
+    points = [auroc(np.asarray(y)[:, k], np.asarray(pred)[:, k]) for k in range(len(findings))]
+    return pd.DataFrame({"AUROC": points, "low": low, "high": high}, index=pd.Index(findings))
+
+
+def bootstrap_metric(metric, patient_ids, rng, *arrays, n_resamples: int = 1000) -> np.ndarray:
+    """Any metric in bootstrap samples of patients: `metric(*arrays)` of the drawn rows, shape (n_resamples,).
+
+    The plain loop. It serves every metric; `bootstrap_auroc` is the fast way for the one that is slow.
+    """
+    patient, counts = resample_patients(patient_ids, n_resamples, rng)
+    counts = counts.astype(np.intp)
+    rows = [np.repeat(np.arange(patient.size), counts[patient, k]) for k in range(n_resamples)]
+    return np.array([metric(*(array[drawn] for array in arrays)) for drawn in rows], dtype=float)
+
+
+def fit_temperature(y, pred) -> float:
+    """Temperature T that makes sigmoid(logit(pred) / T) fit the labels best (smallest log loss).
+
+    References
+    ----------
+    Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
+    """
+    logits = logit(clip_probabilities(pred))
+    fit = minimize_scalar(lambda t: log_loss(y, expit(logits / np.exp(t)), labels=[0, 1]), bounds=(-4, 4), method="bounded")
+    return float(np.exp(fit.x))
+
+
+def clip_probabilities(pred, epsilon: float = 1e-6) -> np.ndarray:
+    """Probabilities kept away from 0 and 1, so that their log-odds are finite."""
+    return np.clip(np.asarray(pred, dtype=np.float64), epsilon, 1 - epsilon)
+
+
+def plot_curve_grid(kind: str, y, pred, findings, points=None) -> plt.Figure:
+    """One small ROC or precision–recall curve per finding, five in a row.
+
+    Parameters
+    ----------
+    kind : {"roc", "pr"}
+    y, pred : arrays of shape (n, findings)
+    findings : sequence of str
+    points : array of shape (findings,), optional
+        Thresholds whose place on the curve is marked.
+    """
+    y, pred = np.asarray(y), np.asarray(pred)
+    rows = -(-len(findings) // 5)
+    fig, axes = plt.subplots(rows, 5, figsize=(11, 2.3 * rows), sharex=True, sharey=True, squeeze=False)
+    for ax in axes.flat[len(findings) :]:
+        ax.axis("off")
+    for k, (ax, finding) in enumerate(zip(axes.flat, findings, strict=False)):
+        truth, score = y[:, k], pred[:, k]
+        ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
+        if not 0 < truth.sum() < truth.size:
+            ax.set_title(f"{finding}\none class only", fontsize=9)
+            continue
+        if kind == "roc":
+            x, height, cuts = roc_curve(truth, score)
+            ax.plot([0, 1], [0, 1], ":", color="#999999", lw=1)
+            value = f"AUROC {auroc(truth, score):.2f}"
+        else:
+            height, x, cuts = precision_recall_curve(truth, score)
+            ax.axhline(truth.mean(), ls=":", color="#999999", lw=1)
+            value = f"AP {average_precision_score(truth, score):.2f}"
+        ax.plot(x, height, color="C0", lw=1.5, drawstyle="default" if kind == "roc" else "steps-post")
+        ax.set_title(f"{finding.replace('_', ' ')}\n{value}", fontsize=9)
+        if points is not None and np.isfinite(points[k]):
+            # scikit-learn lists ROC thresholds downwards, precision–recall thresholds upwards
+            at = np.flatnonzero(cuts >= points[k])[-1] if kind == "roc" else np.searchsorted(cuts, points[k])
+            ax.plot(x[at], height[at], "o", color="C1", ms=5)
+    fig.supylabel("sensitivity" if kind == "roc" else "precision (PPV)", fontsize=10)
+    for ax in axes[-1]:
+        ax.set_xlabel("1 − specificity" if kind == "roc" else "recall (sensitivity)", fontsize=9)
+    return fig
+
+
+def plot_reliability(axes, y, pred, label: str = "", colour: str = "C0", n_bins: int = 10) -> None:
+    """Draw a reliability diagram: observed frequency against mean prediction per bin (above), films per bin (below).
+
+    Parameters
+    ----------
+    axes : pair of Axes
+        For the curve and for the counts, sharing their x axis.
+    y, pred : arrays of shape (n,)
+    label, colour : str
+    n_bins : int
+        Equal-width bins of [0, 1].
+    """
+    curve, bars = axes
+    observed, predicted = calibration_curve(y, pred, n_bins=n_bins)
+    counts, edges = np.histogram(pred, bins=n_bins, range=(0, 1))
+    curve.plot([0, 1], [0, 1], ":", color="#999999", lw=1)
+    curve.plot(predicted, observed, "o-", color=colour, ms=4, lw=1.5, label=label)
+    curve.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    bars.stairs(counts, edges, fill=True, color=colour, alpha=0.35)
+    bars.stairs(counts, edges, color=colour)
+    bars.set(yscale="log", ylim=(0.7, 2 * len(np.asarray(pred))))
+
+
+def plot_intervals(ax, tables: dict[str, pd.DataFrame], value: str = "AUROC") -> None:
+    """Draw points with their intervals, one row per index entry; several tables side by side in several colours.
+
+    Parameters
+    ----------
+    ax : Axes
+    tables : dict of str to DataFrame
+        Legend label to a table with the columns `value`, low and high; all with the same index.
+    value : str
+        The column of the points and the name of the x axis.
+    """
+    index = next(iter(tables.values())).index
+    offsets = np.linspace(-0.17, 0.17, len(tables)) if len(tables) > 1 else [0]
+    for (label, table), offset, colour in zip(tables.items(), offsets, ["C0", "C1", "C2", "C3"], strict=False):
+        places = np.arange(len(index)) + offset
+        ax.hlines(places, table["low"], table["high"], color=colour, lw=2)
+        ax.plot(table[value], places, "o", color=colour, ms=5, label=label)
+    ax.set_yticks(range(len(index)), [str(name).replace("_", " ") for name in index])
+    ax.set(ylim=(len(index) - 0.5, -0.5), xlabel=value)
+    ax.grid(axis="x", color="#eeeeee")
+    ax.set_axisbelow(True)
+    if len(tables) > 1:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=len(tables))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

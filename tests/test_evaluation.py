@@ -1,0 +1,206 @@
+"""The EVALUATION section of util.py, against the plain ways of computing the same numbers."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from scipy.special import expit, logit
+from sklearn.metrics import roc_auc_score
+
+import util
+
+COURSE = Path(util.__file__).parent
+
+
+def cohort(rows=600, findings=5, patients=250, decimals=2, seed=0):
+    """Labels, tied scores and patients with unequal numbers of films."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random((rows, findings)) < [0.02, 0.1, 0.3, 0.5, 0.9][:findings]).astype(int)
+    pred = expit(rng.normal(size=y.shape) + y).round(decimals)
+    return y, pred, rng.integers(patients, size=rows)
+
+
+def loop_auroc(y, pred, patient, counts):
+    areas = np.full((counts.shape[1], y.shape[1]), np.nan)
+    for sample in range(counts.shape[1]):
+        rows = np.repeat(np.arange(len(y)), counts[patient, sample].astype(int))
+        for k in range(y.shape[1]):
+            if 0 < y[rows, k].sum() < rows.size:
+                areas[sample, k] = roc_auc_score(y[rows, k], pred[rows, k])
+    return areas
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 9])  # many ties, some, none
+def test_bootstrap_agrees_with_the_loop(decimals):
+    y, pred, ids = cohort(decimals=decimals)
+    patient, counts = util.resample_patients(ids, 40, np.random.default_rng(1))
+    fast, slow = util.bootstrap_auroc(y, pred, patient, counts), loop_auroc(y, pred, patient, counts)
+    np.testing.assert_allclose(fast, slow, rtol=0, atol=1e-12)
+    assert np.ptp(fast, axis=0).min() > 0.005  # the samples do differ
+
+
+def test_bootstrap_of_unchanged_sample_is_the_auroc_itself():
+    y, pred, ids = cohort()
+    patient = np.unique(ids, return_inverse=True)[1]
+    once = np.ones((patient.max() + 1, 1), dtype=np.float32)
+    expected = [roc_auc_score(y[:, k], pred[:, k]) for k in range(y.shape[1])]
+    np.testing.assert_allclose(util.bootstrap_auroc(y, pred, patient, once)[0], expected, rtol=0, atol=1e-13)
+
+
+def test_samples_with_one_class_only_give_nan_and_no_warning():
+    y, pred, ids = cohort(rows=30, patients=10)
+    y[:, 0], y[:, 1] = 0, 1
+    y[:, 2] = 0
+    y[0, 2] = 1  # one positive: missed by about a third of the samples
+    with np.errstate(all="raise"):
+        patient, counts = util.resample_patients(np.arange(30), 60, np.random.default_rng(0))
+        areas = util.bootstrap_auroc(y, pred, patient, counts)
+    assert np.isnan(areas[:, :2]).all()
+    missed = counts[0] == 0
+    assert 5 < missed.sum() < 50
+    np.testing.assert_array_equal(np.isnan(areas[:, 2]), missed)
+
+
+def test_resampling_draws_whole_patients():
+    ids = np.array(["b", "a", "b", "c", "b"])
+    patient, counts = util.resample_patients(ids, 3000, np.random.default_rng(0))
+    assert patient.tolist() == [1, 0, 1, 2, 1]
+    assert counts.shape == (3, 3000)
+    np.testing.assert_array_equal(counts.sum(axis=0), 3)
+    np.testing.assert_allclose(counts.mean(axis=1), 1, atol=0.06)  # each patient equally likely, however many films
+    np.testing.assert_allclose((counts == 0).mean(axis=1), (2 / 3) ** 3, atol=0.04)  # with replacement
+
+
+def test_intervals_of_patients_are_wider_than_of_films_that_are_copies():
+    y, pred, _ = cohort(rows=200, findings=4)
+    y, pred = np.repeat(y, 5, axis=0), np.repeat(pred, 5, axis=0)
+    names, rng = list("abcd"), np.random.default_rng
+    films = util.auroc_intervals(y, pred, np.arange(1000), names, rng(0))
+    patients = util.auroc_intervals(y, pred, np.arange(1000) // 5, names, rng(0))
+    ratio = (patients.high - patients.low) / (films.high - films.low)
+    np.testing.assert_allclose(ratio[1:], np.sqrt(5), rtol=0.2)  # five copies hold no more information than one
+    assert ((patients.low < patients.AUROC) & (patients.AUROC < patients.high)).all()
+
+
+def test_interval_is_from_2_5_to_97_5_percent():
+    low, high = util.percentile_interval(np.arange(1001.0))
+    assert (low, high) == pytest.approx((25, 975))
+    low, high = util.percentile_interval(np.column_stack([np.r_[np.arange(1001.0), np.nan], np.full(1002, np.nan)]))
+    np.testing.assert_allclose(low, [25, np.nan])
+    np.testing.assert_allclose(high, [975, np.nan])
+
+
+def test_interval_holds_the_truth_as_often_as_it_says():
+    # AUROC of two normals with means 1 apart
+    truth, rng, held = 0.7602, np.random.default_rng(0), 0
+    for _ in range(200):
+        y = np.repeat([[0], [1]], [150, 60], axis=0)
+        table = util.auroc_intervals(y, rng.normal(size=y.shape) + y, np.arange(210), ["x"], rng, n_resamples=200)
+        held += table.low.iloc[0] < truth < table.high.iloc[0]
+    assert 0.89 <= held / 200 <= 0.99
+
+
+def test_bootstrap_metric_draws_the_same_samples():
+    y, pred, ids = cohort(findings=3)
+    loop = util.bootstrap_metric(util.auroc, ids, np.random.default_rng(4), y[:, 2], pred[:, 2], n_resamples=20)
+    fast = util.bootstrap_auroc(y, pred, *util.resample_patients(ids, 20, np.random.default_rng(4)))[:, 2]
+    np.testing.assert_allclose(loop, fast, rtol=0, atol=1e-12)
+
+
+SPEED = """
+import time, numpy as np, util
+rng = np.random.default_rng(0)
+prevalence = np.geomspace(0.18, 0.002, 14)
+y = (rng.random((11_000, 14)) < prevalence).astype(int)
+pred = 1 / (1 + np.exp(-(rng.normal(size=y.shape) + 1.3 * y)))
+def fast():
+    start = time.perf_counter()
+    util.bootstrap_auroc(y, pred, *util.resample_patients(np.arange(11_000), 1000, np.random.default_rng(1)))
+    return time.perf_counter() - start
+def loop():
+    start = time.perf_counter()
+    for _ in range(4):
+        rows = rng.integers(11_000, size=11_000)
+        for k in range(14):
+            util.auroc(y[rows, k], pred[rows, k])
+    return (time.perf_counter() - start) * 1000 / 4
+fast()
+print(min(fast() for _ in range(3)), min(loop() for _ in range(3)))
+"""
+
+
+def test_bootstrap_is_fast_on_one_core():
+    one_core = {**os.environ, **{f"{name}_NUM_THREADS": "1" for name in ("OMP", "OPENBLAS", "MKL")}}
+    run = subprocess.run([sys.executable, "-c", SPEED], cwd=COURSE, env=one_core, capture_output=True, text=True, check=True)
+    fast, loop = map(float, run.stdout.split())
+    print(f"14 findings × 1,000 resamples × 11,000 rows: {fast:.2f} s; loop over roc_auc_score: {loop:.0f} s; ratio {loop / fast:.0f}")
+    assert fast <= 2
+    assert loop / fast >= 20
+
+
+class TestPerformanceTable:
+    y = np.array([[1, 0], [0, 0], [1, 0], [0, 1]])
+    pred = np.array([[0.9, 0.1], [0.6, 0.2], [0.4, 0.3], [0.1, 0.4]])
+
+    def test_starts_not_defined(self):
+        table = util.performance_table(self.y, self.pred, ["A", "B"])
+        assert (table == "Not Defined").all(axis=None)
+        assert list(table.columns) == "TP TN FP FN Accuracy Prevalence Sensitivity Specificity PPV NPV AUC F1 Threshold".split()
+
+    def test_fills_what_is_there_with_the_right_arguments(self):
+        seen = []
+
+        def unwritten(*arguments):
+            raise NotImplementedError
+
+        metrics = {
+            "TP": lambda y, pred, th: ((pred >= th) & (y == 1)).sum(),
+            "Prevalence": lambda y: y.mean(),
+            "AUC": util.auroc,
+            "F1": unwritten,
+            "FN": lambda y, pred, th: seen.append(th) or 7,
+        }
+        table = util.performance_table(self.y, self.pred, ["A", "B"], metrics, thresholds=[0.3, 0.4])
+        assert table["TP"].tolist() == [2, 1] and seen == [0.3, 0.4]
+        assert table["Prevalence"].tolist() == [0.5, 0.25] and table["AUC"].tolist() == [0.75, 1.0]
+        assert (table["F1"] == "Not Defined").all() and (table["PPV"] == "Not Defined").all()
+        assert table["Threshold"].tolist() == [0.3, 0.4]
+
+    def test_computes_with_one_half_when_no_threshold_is_given(self):
+        table = util.performance_table(self.y, self.pred, ["A", "B"], {"FP": lambda y, pred, th: th * 10})
+        assert table["FP"].tolist() == [5, 5] and (table["Threshold"] == "Not Defined").all()
+
+    def test_refuses_a_misspelt_metric(self):
+        with pytest.raises(ValueError, match="Recall"):
+            util.performance_table(self.y, self.pred, ["A", "B"], {"Recall": len})
+
+
+def test_temperature_is_found():
+    rng = np.random.default_rng(0)
+    truth = expit(rng.normal(size=20_000) * 2)
+    y = (rng.random(truth.size) < truth).astype(int)
+    for temperature in (0.5, 1, 3):
+        found = util.fit_temperature(y, expit(logit(truth) * temperature))
+        assert found == pytest.approx(temperature, rel=0.05)
+    assert np.isfinite(util.fit_temperature(y, y.astype(float)))  # probabilities of exactly 0 and 1
+
+
+def test_auroc_of_one_class_is_nan():
+    assert np.isnan(util.auroc([0, 0], [0.1, 0.2])) and np.isnan(util.auroc([1, 1], [0.1, 0.2]))
+    assert util.auroc([0, 1], [0.1, 0.2]) == 1
+
+
+@pytest.mark.parametrize("kind", ["roc", "pr"])
+def test_curve_grid_marks_the_threshold_where_it_lies(kind):
+    y = np.array([[0, 0], [0, 0], [1, 0], [0, 0], [1, 0]])
+    pred = np.tile([[0.1], [0.2], [0.3], [0.4], [0.5]], 2)
+    fig = util.plot_curve_grid(kind, y, pred, ["A", "B"], points=[0.25, 0.5])
+    mark = next(line for line in fig.axes[0].lines if line.get_marker() == "o")
+    expected = (1 / 3, 1) if kind == "roc" else (1, 2 / 3)
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == pytest.approx(expected)
+    assert "one class only" in fig.axes[1].get_title()
+    plt.close(fig)
