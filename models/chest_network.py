@@ -1,0 +1,149 @@
+"""The network of notebook 01 and what feeds it: DenseNet121, augmentation, batches, prediction."""
+
+import cv2
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from data.errors import DataError
+from data.nih import FINDINGS
+from util import load_weights
+
+CHEST_SIZE = 128  # pixels a side that the shipped weights were trained at
+CHEST_WEIGHTS = "densenet121_chest.weights.h5"
+
+
+def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None = "course") -> keras.Model:
+    """DenseNet121 (Huang et al., CVPR 2017) with one sigmoid a finding.
+
+    Parameters
+    ----------
+    size : int
+        Side of the films in pixels, at least 32.
+    classes : int
+        Number of findings; they do not exclude each other.
+    weights : {"course", "imagenet"} or None
+        Weights of all layers but the last two: those in ``models/`` (trained on simulated films, no network needed),
+        those of ImageNet (downloaded by Keras at first use, 30 MB), or random ones. With "course" and 14 classes the
+        layer ``logits`` has trained weights too.
+
+    Returns
+    -------
+    keras.Model
+        (batch, size, size, 1) standardised films to (batch, classes) probabilities. The layer ``logits`` holds the
+        scores before the sigmoid.
+
+    Raises
+    ------
+    DataError
+        When the weights cannot be downloaded, or those in ``models/`` are damaged.
+    """
+    if weights not in ("course", "imagenet", None):
+        raise ValueError(f"weights is {weights!r}; it must be 'course', 'imagenet' or None.")
+    film = keras.Input((size, size, 1), name="film")
+    colours = keras.layers.Concatenate(name="grey_to_rgb")([film, film, film])  # the network expects three channels
+    try:
+        backbone = keras.applications.DenseNet121(
+            include_top=False, weights="imagenet" if weights == "imagenet" else None, input_tensor=colours
+        )
+    except Exception as error:  # Keras wraps the network's errors in a bare Exception
+        raise DataError(
+            "The ImageNet weights could not be downloaded. Connect to the internet once (Keras keeps them), or use "
+            f"weights='course', which needs no network. ({error})"
+        ) from error
+    pooled = keras.layers.GlobalAveragePooling2D(name="features")(backbone.output)
+    logits = keras.layers.Dense(classes, name="logits")(pooled)
+    probabilities = keras.layers.Activation("sigmoid", name="probabilities")(logits)
+    model = keras.Model(film, probabilities, name="densenet121")
+    if weights == "course":
+        trained = model if classes == len(FINDINGS) else densenet121(size, len(FINDINGS), None)
+        load_weights(trained, CHEST_WEIGHTS)
+        if trained is not model:
+            for layer, source_layer in zip(model.layers[:-2], trained.layers[:-2], strict=True):
+                layer.set_weights(source_layer.get_weights())
+    return model
+
+
+def augment_film(film: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One film as another exposure of the same patient might look: turned, shifted, scaled, darker, harder or softer.
+
+    No mirroring: the heart is on the left, and a mirrored film shows another disease (dextrocardia).
+
+    Parameters
+    ----------
+    film : ndarray of uint8, (height, width)
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of uint8, (height, width)
+    """
+    height, width = film.shape
+    turn = cv2.getRotationMatrix2D((width / 2, height / 2), rng.uniform(-6, 6), rng.uniform(0.92, 1.08))
+    turn[:, 2] += rng.uniform(-0.05, 0.05, 2) * (width, height)
+    film = cv2.warpAffine(film, turn, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    grey = np.linspace(0, 1, 256) ** np.exp(rng.uniform(-0.3, 0.3))  # gamma: softer or harder beam
+    grey = (grey - 0.5) * rng.uniform(0.8, 1.15) + 0.5 + rng.uniform(-0.08, 0.08)
+    return cv2.LUT(film, (255 * grey.clip(0, 1)).astype(np.uint8))
+
+
+class FilmBatches(keras.utils.PyDataset):
+    """Batches of standardised films and their labels for `keras.Model.fit`.
+
+    Parameters
+    ----------
+    films : ndarray of uint8, (films, size, size)
+    labels : ndarray, (films, classes)
+    mean, sd : float
+        Mean and standard deviation of the pixels of the *training* films.
+    batch_size : int
+    augment : bool
+        Mix the films anew in every epoch and pass each through `augment_film`; otherwise order and pixels stay.
+    seed : int
+        Equal seeds give equal batches.
+    """
+
+    def __init__(self, films, labels, mean: float, sd: float, *, batch_size: int = 32, augment: bool = False, seed: int = 0):
+        super().__init__()
+        self.films, self.labels = films, np.asarray(labels, np.float32)
+        self.mean, self.sd = mean, sd
+        self.batch_size, self.augment, self.seed = batch_size, augment, seed
+        self.epoch = 0
+        self._mix()
+
+    def _mix(self) -> None:
+        rng = np.random.default_rng([self.seed, self.epoch])
+        self.order = rng.permutation(len(self.films)) if self.augment else np.arange(len(self.films))
+
+    def __len__(self) -> int:
+        return -(-len(self.films) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch `index`: films (batch, size, size, 1) float32 and labels (batch, classes) float32."""
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        batch = self.films[rows]
+        if self.augment:
+            rng = np.random.default_rng([self.seed, self.epoch, index])
+            batch = np.stack([augment_film(film, rng) for film in batch])
+        return standardize_films(batch, self.mean, self.sd), self.labels[rows]
+
+    def on_epoch_end(self) -> None:
+        """Mix the films for the next epoch."""
+        self.epoch += 1
+        self._mix()
+
+
+def standardize_films(films: np.ndarray, mean: float, sd: float) -> np.ndarray:
+    """Films (films, size, size) of uint8 as the network takes them: (films, size, size, 1), (pixel − mean) / sd."""
+    return ((films[..., np.newaxis].astype(np.float32)) - mean) / sd
+
+
+def predict_films(
+    model: keras.Model, films: np.ndarray, mean: float, sd: float, *, batch_size: int = 64, what: str = "predicting"
+) -> np.ndarray:
+    """Output of a model, (films, …), for films of uint8 (films, size, size), with a progress bar named `what`."""
+    outputs = [
+        np.asarray(model.predict_on_batch(standardize_films(films[start : start + batch_size], mean, sd)))
+        for start in tqdm(range(0, len(films), batch_size), desc=what, unit="batch")
+    ]
+    return np.concatenate(outputs)
