@@ -1,15 +1,53 @@
-"""Fixtures that several tests share."""
+"""What all tests share: where the course and the real data are, the order of the tests, and what is said at the end."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+LAST = ["test_execution"]  # whatever takes minutes comes after everything that takes seconds
+NO_REAL_DATA = "REAL_DATA is not set: name a folder that holds nih/, brats/ and predictions/ (REAL_DATA=folder make test)"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Quick tests first, so that they fail first."""
+    items.sort(key=lambda item: (item.path.stem in LAST, item.get_closest_marker("slow") is not None))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say what was measured, and in plain words whether the tests on real patients ran."""
+    for line in MEASURED:
+        terminalreporter.write_line(line)
+    folder = os.environ.get("REAL_DATA")
+    text = f"ran on {folder}" if folder else f"SKIPPED. {NO_REAL_DATA}"
+    terminalreporter.write_line(f"Tests on real patients: {text}", bold=True)
+
+
+MEASURED: list[str] = []  # tests add lines; they stand at the end of the run
+
+
+@pytest.fixture(scope="session")
+def measured() -> list[str]:
+    """Lines to show at the end of the run."""
+    return MEASURED
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """The course's folder."""
+    return ROOT
+
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder with ``nih/``, ``brats/`` and ``predictions/``; tests that ask for it are skipped where REAL_DATA names none."""
+    """The folder of real patients; the test is skipped where there is none."""
     folder = os.environ.get("REAL_DATA")
     if not folder:
-        pytest.skip("REAL_DATA names no folder of real patients")
+        pytest.skip(NO_REAL_DATA)
+    if not Path(folder).is_dir():
+        pytest.fail(f"REAL_DATA={folder} is not a folder")
     return Path(folder).resolve()

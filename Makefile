@@ -1,0 +1,67 @@
+# AI for Medical Diagnosis: make help
+# Every target makes the environment (.venv) that it needs; a second call costs nothing.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab notebooks results grade clean distclean
+
+PYTHON := .venv/bin/python
+DATA ?=
+NOTEBOOKS ?=
+SUBMISSIONS ?=
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+help:  ## show this list
+	@echo "make <target>:"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-12s %s\n", $$1, $$2 }'
+	@echo "  for one notebook:    make run NOTEBOOKS=02"
+	@echo "  with real patients:  make run DATA=folder    (it holds nih/, brats/ and predictions/, or some of them)"
+
+run: .venv/.installed-dev  ## run all notebooks top to bottom; executed copies go to build/
+	@$(PYTHON) -m tools.run_notebooks $(NOTEBOOKS) $(if $(DATA),--data "$(DATA)")
+
+test: .venv/.installed-dev  ## run every test, the notebooks included (REAL_DATA=folder: on real patients too)
+	@$(PYTHON) -m pytest
+
+lab: .venv/.installed  ## open JupyterLab on the student notebooks
+	@$(PYTHON) -m jupyterlab student
+
+notebooks: .venv/.installed-dev  ## rebuild the committed notebooks from the lessons
+	@$(PYTHON) -m tools.build_notebooks $(NOTEBOOKS)
+
+results: .venv/.installed-dev  ## write the measured results into the README
+	@$(PYTHON) -m tools.results
+
+grade: .venv/.installed-dev  ## mark submitted notebooks: make grade SUBMISSIONS=folder
+	@if [ -f grading/__main__.py ]; then $(PYTHON) -m grading $(if $(SUBMISSIONS),"$(SUBMISSIONS)"); \
+	else echo "The autograder is not part of the course yet. Until then, the check under each exercise gives its verdict."; exit 1; fi
+
+clean:  ## remove what runs have made: build/, generated cohorts, caches
+	rm -rf build data/cache .pytest_cache
+	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
+
+distclean: clean  ## remove the environment too
+	rm -rf .venv
+
+.venv/bin/python:
+	@for python in python3 python3.13 python3.12 python3.11 python; do \
+	  if $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "This course needs Python 3.11, 3.12 or 3.13 (TensorFlow supports no other). Found: $$(python3 --version 2>&1 | head -n 1)." >&2; \
+	  echo "Install one from https://www.python.org/downloads/ or your system's packages, and call make again." >&2; exit 1; \
+	fi; \
+	echo "Making the environment .venv with $$($$found --version)"; \
+	$$found -m venv .venv || { rm -rf .venv; echo "Python has no venv module here; on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+
+.venv/.installed: requirements.txt | .venv/bin/python
+	@echo "Installing what the notebooks need (first time: about 600 MB, some minutes)"
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
+	@$(PYTHON) -m pip install -r requirements.txt
+	@touch $@
+
+.venv/.installed-dev: requirements.txt requirements-dev.txt | .venv/bin/python
+	@echo "Installing what the notebooks and tests need (first time: about 600 MB, some minutes)"
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || $(PYTHON) -m ensurepip
+	@$(PYTHON) -m pip install -r requirements-dev.txt
+	@touch .venv/.installed $@

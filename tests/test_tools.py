@@ -1,0 +1,277 @@
+"""The tools that build, run and report, tried on a miniature lesson."""
+
+import base64
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat import NotebookNode
+
+from tools import results
+from tools.build_notebooks import build
+from tools.execution import Run, execute, inject_parameters
+from tools.lesson import (
+    LessonError,
+    find_exercises,
+    make_notebook,
+    read_cells,
+    section_of,
+    solution_lines,
+)
+from tools.outputs import MACHINE_PATH, clean_outputs, render_terminal, scrub
+
+LESSON = '''\
+# %% [markdown]
+# # Counting
+#
+# You will count.
+
+# %% tags=["parameters"]
+DATA_DIR = None
+QUICK = False
+
+# %% [markdown]
+# ## 1. Doubles
+# Write `double` (2 points).
+
+# %% exercise="double"
+def double(number):
+    """Twice the number."""
+    ### BEGIN SOLUTION
+    secret_factor = 2
+    return secret_factor * number
+    ### END SOLUTION
+
+# %% check="double" points=2
+assert double(4) == 8
+
+# %% tags=["example"]
+import matplotlib.pyplot as plt
+from tqdm import tqdm
+
+fig = plt.figure(figsize=(1, 1))
+plt.plot([double(1), 2])
+plt.show()
+
+# %% [markdown]
+# *Figure 1.* A line.
+
+# %%
+import sys
+from pathlib import Path
+from IPython.display import display
+
+for _ in tqdm(range(3), desc="counting"):
+    pass
+print(Path.cwd(), object(), QUICK)
+display({"text/plain": "x", "application/vnd.course.headline+json": {"source": "simulated", "numbers": {"twice": 2.5}}}, raw=True)
+'''
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("course") / "lessons" / "01_counting.py"
+    path.parent.mkdir()
+    path.write_text(LESSON)
+    return path
+
+
+@pytest.fixture(scope="module")
+def built(lesson) -> tuple[Run, NotebookNode, NotebookNode]:
+    root = lesson.parents[1]
+    run = build(lesson, root, show=False)
+    return (
+        run,
+        nbformat.read(root / "01_counting.ipynb", as_version=4),
+        nbformat.read(root / "student" / "01_counting.ipynb", as_version=4),
+    )
+
+
+def changed(lesson: Path, old: str, new: str, tmp_path: Path) -> Path:
+    """A copy of the lesson with `old` replaced."""
+    assert old in LESSON
+    path = tmp_path / lesson.name
+    path.write_text(LESSON.replace(old, new))
+    return path
+
+
+def test_solved_notebook_is_executed_and_clean(built):
+    run, solved, _ = built
+    assert not run.failure
+    code = [cell for cell in solved.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    streams = {o.name: o.text for o in code[-1].outputs if o.output_type == "stream"}
+    assert set(streams) == {"stdout"}, "a finished progress bar is no error output"
+    text = "".join(o.text for o in code[-1].outputs if o.output_type == "stream")
+    assert text.count("counting") == 1 and "100%" in text and "\r" not in text
+    assert ". <object object at 0x…> False" in text
+    assert not MACHINE_PATH.search(json.dumps(solved))
+    assert solved.metadata.course.version == "solved"
+    assert solved.metadata.course.exercises == [{"name": "double", "points": 2}]
+
+
+def test_measures_time_memory_and_headline(built):
+    run = built[0]
+    assert run.headlines == [{"source": "simulated", "numbers": {"twice": 2.5}}]
+    assert 0 < run.seconds < 120
+    assert 20 < run.peak_mib < 2000
+
+
+def test_student_notebook_has_stub_figure_and_no_solution(built, lesson):
+    _, solved, student = built
+    assert "raise NotImplementedError" in student.cells[3].source
+    assert '"""Twice the number."""' in student.cells[3].source
+    assert "secret_factor" not in json.dumps(student)
+    assert all(not cell.outputs and cell.execution_count is None for cell in student.cells if cell.cell_type == "code")
+    picture = student.cells[6]
+    assert picture.metadata.tags == ["example-figure"]
+    png = base64.b64decode(picture.attachments["right_answer.png"]["image/png"])
+    assert png.startswith(b"\x89PNG")
+    assert "student%2F01_counting.ipynb" in student.cells[0].source
+    assert "student" not in solved.cells[0].source
+    assert {cell.id for cell in solved.cells} < {cell.id for cell in student.cells}
+
+
+def test_nbgrader_metadata(built):
+    for nb in built[1:]:
+        exercise, check = nb.cells[3].metadata.nbgrader, nb.cells[4].metadata.nbgrader
+        assert (exercise.grade_id, exercise.solution, exercise.grade, exercise.locked) == ("double", True, False, False)
+        assert (check.grade_id, check.solution, check.grade, check.locked) == ("double_test", False, True, True)
+        assert check.points == 2
+        assert sum("nbgrader" in cell.metadata for cell in nb.cells) == 2
+
+
+def test_rebuilding_changes_no_ids(lesson):
+    assert [c.id for c in make_notebook(lesson).cells] == [c.id for c in make_notebook(lesson).cells]
+    assert len({c.id for c in make_notebook(lesson).cells}) == len(make_notebook(lesson).cells)
+
+
+@pytest.mark.parametrize(
+    "old, new, message",
+    [
+        ("    ### BEGIN SOLUTION\n", "", "no ### BEGIN SOLUTION"),
+        ('exercise="double"', "", "does not say exercise"),
+        ('# %% check="double" points=2', "# %%", "no cell with check"),
+        (" points=2", "", "points"),
+        ('check="double"', 'check="treble"', "check"),
+        ("# # Counting", "# Counting", "begin with the title"),
+    ],
+)
+def test_a_lesson_that_breaks_a_convention_is_named(lesson, tmp_path, old, new, message):
+    with pytest.raises(LessonError, match=message) as error:
+        make_notebook(changed(lesson, old, new, tmp_path))
+    assert "01_counting.py" in str(error.value)
+
+
+def test_solution_lines_are_those_that_stand_nowhere_else(lesson):
+    assert solution_lines(read_cells(lesson)) == ["secret_factor = 2", "return secret_factor * number"]
+
+
+def test_sections(lesson):
+    nb = read_cells(lesson)
+    assert section_of(nb, 0) == "Counting"
+    assert section_of(nb, 5) == "1. Doubles"
+    assert [(e.name, e.cell, e.check_cell) for e in find_exercises(nb)] == [("double", 3, 4)]
+
+
+def test_injected_parameters_win(lesson):
+    nb = inject_parameters(make_notebook(lesson), {"QUICK": True, "DATA_DIR": "/a b/c"})
+    namespace = {}
+    for cell in nb.cells[1:3]:
+        exec(cell.source, namespace)
+    assert namespace["QUICK"] is True and namespace["DATA_DIR"] == "/a b/c"
+    assert "papermill" not in nb.metadata
+    with pytest.raises(ValueError, match="parameters"):
+        inject_parameters(nbformat.v4.new_notebook(), {"QUICK": True})
+
+
+def test_a_failing_cell_is_described_and_nothing_is_overwritten(lesson, tmp_path):
+    broken = tmp_path / "lessons" / "01_counting.py"
+    broken.parent.mkdir()
+    broken.write_text(LESSON.replace("secret_factor = 2", "secret_factor = 3"))
+    run = build(broken, tmp_path, show=False)
+    assert run.error_name == "AssertionError" and run.failed_cell == 4
+    assert "1. Doubles" in run.failure and "assert double(4) == 8" in run.failure and "cell 5 of" in run.failure
+    assert not (tmp_path / "01_counting.ipynb").exists() and not (tmp_path / "student").exists()
+    assert (tmp_path / "build" / "failed" / "01_counting.ipynb").exists()
+
+
+def test_a_kernel_that_dies_is_described():
+    source = "import os\nos._exit(9)"
+    run = execute(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)]), title="x", show=False)
+    assert run.error_name == "DeadKernelError" and "memory" in run.failure
+
+
+@pytest.mark.parametrize(
+    "raw, shown",
+    [
+        ("a 10%\ra 100%\n", "a 100%\n"),
+        ("a long line\rshort     \nnext", "short     e\nnext"),
+        ("outer\n\rinner 1\x1b[A\rOUTER\n\rinner 2\n", "OUTER\ninner 2\n"),
+        ("12\b\b34", "34"),
+        ("\x1b[1m1/2\x1b[0m\r\x1b[1m2/2\x1b[0m", "\x1b[1m2/2\x1b[0m"),
+    ],
+)
+def test_terminal_control(raw, shown):
+    assert render_terminal(raw) == shown
+
+
+def stream_cell(name: str, text: str) -> NotebookNode:
+    return nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("stream", name=name, text=text)])
+
+
+def test_log_noise_goes_and_warnings_stay():
+    noise = (
+        "2026-01-01 10:00:00.123456: I tensorflow/core/util/port.cc:153] oneDNN custom operations are on.\n"
+        "E0000 00:00:1767225600.000000     123 cuda_dnn.cc:8310] Unable to register cuDNN factory\n"
+    )
+    nb = nbformat.v4.new_notebook(cells=[stream_cell("stderr", noise), stream_cell("stderr", noise + "UserWarning: x\n")])
+    clean_outputs(nb)
+    assert nb.cells[0].outputs == []
+    assert nb.cells[1].outputs[0].text == "UserWarning: x\n"
+
+
+def test_paths_of_this_machine_go():
+    home = Path.home()
+    text = f"{home}/x {home} {home}stead /srv/course/data/x.png /srv/course /srv/course-2 <f at 0x7f3a2b1c4d5e>"
+    assert scrub(text, Path("/srv/course")) == f"~/x ~ {home}stead ./data/x.png . /srv/course-2 <f at 0x…>"
+
+
+def test_ids_of_tables_do_not_change():
+    def cell(random_id):
+        html = f'<style>\n#T_{random_id} caption {{}}\n#T_{random_id}_row0_col0, #T_{random_id}_row1 {{}}</style>' \
+               f'<table id="T_{random_id}"><td id="T_{random_id}_row0_col0">T_abc</td></table>'
+        output = nbformat.v4.new_output("display_data", data={"text/html": html})
+        return nbformat.v4.new_code_cell("x", id="0123456789ab", outputs=[output])
+
+    pages = [clean_outputs(nbformat.v4.new_notebook(cells=[cell(x)])).cells[0].outputs[0].data["text/html"] for x in ("1a2b3", "f00ba")]
+    assert pages[0] == pages[1] and "1a2b3" not in pages[0]
+    assert pages[0].count("T_0123450") == 5
+
+
+def test_results_table(tmp_path, built):
+    path = tmp_path / "measured.json"
+    results.record("01_counting", built[0], cold=True, path=path)
+    real = Run(NotebookNode(), 75, 2048, [{"source": "real patients: nih", "numbers": {"films": 390.0, "AUROC": 0.7}}])
+    results.record("01_counting", real, cold=False, path=path)
+    text = results.table(results.load(path), {"01_counting": "Counting"})
+    lines = text.splitlines()
+    assert lines[2].startswith("| [Counting](01_counting.ipynb) | simulated | twice: 2.500 |")
+    assert lines[3] == "| [Counting](01_counting.ipynb) | **real patients: nih** | films: 390<br>AUROC: 0.700 | 1 min 15 s | 2.0 GiB |"
+    readme = tmp_path / "README.md"
+    readme.write_text(f"# A\n\n{results.BEGIN}\nold\n{results.END}\n\nEnd.\n")
+    assert results.write_table(readme, text) and not results.write_table(readme, text)
+    assert "old" not in readme.read_text() and readme.read_text().endswith(f"{results.END}\n\nEnd.\n")
+    readme.write_text("# A\n")
+    with pytest.raises(ValueError, match="marks"):
+        results.write_table(readme, text)
+
+
+def test_failed_runs_are_not_recorded(tmp_path):
+    path = tmp_path / "measured.json"
+    with pytest.raises(ValueError, match="failed"):
+        results.record("x", Run(NotebookNode(), failure="no"), cold=True, path=path)
+    with pytest.raises(ValueError, match="headline"):
+        results.record("x", Run(NotebookNode()), cold=True, path=path)
+    assert not path.exists()

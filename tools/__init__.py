@@ -1,0 +1,1 @@
+"""What turns the lessons into notebooks, runs them and reports what they measured."""

@@ -1,0 +1,119 @@
+"""Builds the committed notebooks from the lessons: the solved, executed one at the root and the blank one in student/.
+
+``make notebooks`` builds all; ``python -m tools.build_notebooks 02`` one.
+"""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from tools import results
+from tools.execution import Run, execute, kernel_environment
+from tools.lesson import ROOT, LessonError, lesson_paths, make_notebook
+from tools.outputs import clean_outputs
+
+LIMIT = 1_000_000  # bytes; GitHub does not render much more
+
+
+def figures_of(nb: NotebookNode) -> dict[str, str]:
+    """The last PNG that each cell drew (base64), by cell id."""
+    return {
+        cell.id: output.data["image/png"].replace("\n", "")
+        for cell in nb.cells
+        for output in cell.get("outputs", [])
+        if "image/png" in output.get("data", {})
+    }
+
+
+def write_notebook(nb: NotebookNode, path: Path) -> int:
+    """Validate `nb`, write it to `path`, return its size in bytes."""
+    nbformat.validate(nb)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nb, path)
+    return path.stat().st_size
+
+
+def build(lesson: Path, root: Path = ROOT, *, env: dict[str, str] | None = None, show: bool = True) -> Run:
+    """Build both notebooks of a lesson below `root`.
+
+    When a cell fails, nothing at the root or in student/ changes; the executed part is written to ``build/failed/``.
+    """
+    run = execute(make_notebook(lesson), title=lesson.stem[:2], cwd=root, env=env, show=show)
+    solved = clean_outputs(run.notebook, root)
+    if run.failure:
+        write_notebook(solved, root / "build" / "failed" / f"{lesson.stem}.ipynb")
+        return run
+    student = make_notebook(lesson, student=True, figures=figures_of(solved))
+    for nb, path in [(solved, root / f"{lesson.stem}.ipynb"), (student, root / "student" / f"{lesson.stem}.ipynb")]:
+        size = write_notebook(nb, path)
+        print(f"  {path.relative_to(root)}  {size / 1e3:.0f} kB")
+        if size > LIMIT:
+            print(f"  TOO LARGE: more than {LIMIT / 1e3:.0f} kB. The largest cells:\n{_largest(nb)}", file=sys.stderr)
+    return run
+
+
+def _largest(nb: NotebookNode, count: int = 5) -> str:
+    sizes = sorted(((len(str(cell)), index) for index, cell in enumerate(nb.cells)), reverse=True)[:count]
+    return "\n".join(
+        f"    {size / 1e3:5.0f} kB  cell {index + 1}: {nb.cells[index].source[:70]!r}" for size, index in sizes
+    )
+
+
+def _remarks(nb: NotebookNode) -> list[str]:
+    """What an author should see in an executed notebook: warnings and whatever else went to stderr."""
+    return [
+        f"  cell {index + 1} wrote to stderr: {output.text.strip()[:200]}"
+        for index, cell in enumerate(nb.cells)
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
+
+
+def select(patterns: list[str]) -> list[Path]:
+    """Lessons whose name begins with one of the patterns; all, when there is no pattern.
+
+    Raises
+    ------
+    LessonError
+        When a pattern fits no lesson.
+    """
+    lessons = lesson_paths()
+    for pattern in patterns:
+        if not any(lesson.stem.startswith(pattern) for lesson in lessons):
+            names = ", ".join(lesson.stem for lesson in lessons) or "none"
+            raise LessonError(f"No lesson begins with {pattern!r}. There are: {names}.")
+    return [lesson for lesson in lessons if not patterns or lesson.stem.startswith(tuple(patterns))]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Command line; exit code 1 when a notebook failed."""
+    parser = argparse.ArgumentParser(prog="python -m tools.build_notebooks", description=__doc__.splitlines()[0])
+    parser.add_argument("lessons", nargs="*", help="beginnings of lesson names, such as 02 (default: all)")
+    parser.add_argument("--cold", action="store_true", help="generate the cohorts anew, so that the times are cold ones")
+    options = parser.parse_args(arguments)
+    failed = False
+    with tempfile.TemporaryDirectory() if options.cold else contextlib.nullcontext() as cache:
+        env = kernel_environment(COURSE_CACHE=cache) if cache else None
+        for lesson in select(options.lessons):
+            print(lesson.stem)
+            run = build(lesson, env=env)
+            if run.failure:
+                print(f"\n{run.failure}\n", file=sys.stderr)
+                failed = True
+                continue
+            results.record(lesson.stem, run, cold=options.cold)
+            print("\n".join(_remarks(run.notebook)))
+            print(f"  {results.duration(run.seconds)}, {run.peak_mib / 1024:.1f} GiB at most")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except LessonError as problem:
+        sys.exit(f"notebooks: {problem}")

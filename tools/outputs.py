@@ -1,0 +1,116 @@
+"""Cleans the outputs of an executed notebook: what is left is what a reader wants, and the same on every machine."""
+
+import re
+import sys
+from pathlib import Path
+
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from nbformat import NotebookNode
+
+from tools.lesson import ROOT
+
+CONTROL = re.compile(r"\x1b\[(\d*)A|(\x1b\[[\d;]*m)|\x1b\[[\d;]*[A-Za-z]|(.)", re.DOTALL)
+PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|\w*) \[\d\d:\d\d")  # a tqdm bar, with or without a known end
+NOISE = re.compile(
+    r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] \S+\.cc:\d+\]"  # TensorFlow's C++ log
+    r"|[IWE]\d{4} \d\d:\d\d:\d+\.\d+ +\d+ \S+:\d+\]"  # abseil's
+    r"|WARNING: All log messages before absl::InitializeLog"
+    r"|To enable the following instructions: "
+    r"|.*Skipping registering GPU devices)"
+)
+ADDRESS = re.compile(r"\b0x[0-9a-f]{7,16}\b")
+STYLER_ID = re.compile(r"\bT_([0-9a-f]{5})(?=[_\s\"#,{])")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home|Users|work|tmp|mnt|data)/[\w.\-]+|[A-Z]:\\\\?Users\\")
+
+
+def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:
+    """Clean all outputs of `nb` in place, and return it.
+
+    Progress bars collapse to their last state, log noise goes, paths of this machine become relative, memory addresses
+    and pandas' random table ids become the same on every run, execution times and widget state are dropped.
+    """
+    nb.metadata.pop("widgets", None)
+    for index, cell in enumerate(nb.cells):
+        if cell.cell_type != "code":
+            continue
+        cell.metadata.pop("execution", None)
+        cell, _ = CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, index)
+        for output in cell.outputs:
+            if output.output_type == "stream":
+                _clean_stream(output, root)
+            elif output.output_type == "error":
+                output.evalue = scrub(output.evalue, root)
+                output.traceback = [scrub(line, root) for line in output.traceback]
+            else:
+                output.metadata = NotebookNode()
+                for mime, value in output.data.items():
+                    if isinstance(value, str) and (mime.startswith("text/") or mime == "image/svg+xml"):
+                        output.data[mime] = scrub(value, root)
+        cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
+        _stable_table_ids(cell)
+    return nb
+
+
+def scrub(text: str, root: Path = ROOT) -> str:
+    """Take paths of this machine and memory addresses out of a text: the course becomes ``.``, the home ``~``."""
+    places = {str(root): ".", str(root.resolve()): ".", sys.prefix: ".venv", sys.base_prefix: "python"}
+    places |= {str(Path.home()): "~", str(Path.home().resolve()): "~"}
+    for place, short in places.items():
+        if len(place) > 4:  # never "/" or "/usr" of a system Python
+            text = re.sub(re.escape(place) + r"(?![\w.\-])", short, text)
+    return ADDRESS.sub("0x…", text)
+
+
+def render_terminal(text: str) -> str:
+    """What a terminal would show in the end: carriage returns, backspaces and cursor-up applied, colours kept."""
+    lines: list[list[str]] = [[]]
+    row = column = 0
+    colour = ""
+    for up, sgr, char in CONTROL.findall(text):
+        if sgr and column and sgr in ("\x1b[0m", "\x1b[m"):
+            lines[row][column - 1] += sgr  # the end of a colour belongs to what was coloured
+        elif sgr:
+            colour += sgr
+        elif up or not char:
+            row = max(0, row - int(up or 1))
+        elif char == "\n":
+            row, column = row + 1, 0
+            if row == len(lines):
+                lines.append([])
+        elif char == "\r":
+            column = 0
+        elif char == "\b":
+            column = max(0, column - 1)
+        else:
+            line = lines[row]
+            line += [" "] * (column - len(line))
+            line[column : column + 1] = [colour + char]
+            column, colour = column + 1, ""
+    if colour:
+        lines[row].append(colour)
+    return "\n".join("".join(line).rstrip(" ") for line in lines)
+
+
+def _clean_stream(output: NotebookNode, root: Path) -> None:
+    text = output.text
+    if any(mark in text for mark in ("\r", "\b", "\x1b[A")):
+        text = render_terminal(text)
+    lines = [line for line in text.split("\n") if not NOISE.match(line)]
+    if any(PROGRESS.search(line) for line in lines):
+        lines = [line for line in lines if line.strip()]
+        if output.name == "stderr" and all(PROGRESS.search(line) for line in lines):
+            output.name = "stdout"  # a finished progress bar is no error: not on a red ground
+        lines.append("")
+    output.text = scrub("\n".join(lines), root)
+
+
+def _stable_table_ids(cell: NotebookNode) -> None:
+    """Give the tables of pandas' Styler, whose ids are random, ids that come from the cell."""
+    number = 0
+    for output in cell.outputs:
+        html = output.get("data", {}).get("text/html", "")
+        for old in dict.fromkeys(STYLER_ID.findall(html)):
+            html = html.replace(f"T_{old}", f"T_{cell.id[:6]}{number}")
+            number += 1
+        if html:
+            output.data["text/html"] = html
