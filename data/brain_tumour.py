@@ -1,0 +1,267 @@
+"""A glioma in a simulated brain: reaction-diffusion growth, mass effect, and the labels that an expert would draw.
+
+Growth follows the Fisher-Kolmogorov equation ``du/dt = div(D grad u) + rho u (1 - u)`` of the cell density u, with a
+diffusivity D that is several times larger in white than in grey matter and zero in CSF (Swanson et al., Cell Prolif. 2000).
+A front far from its origin travels with the speed ``2 sqrt(D rho)``, so the time at which it arrives measures how far,
+along paths that cells can take, a place lies from the seed. Volumes, rim and borders are drawn from that map.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from data.brain_anatomy import Brain, Grid, smooth_noise
+
+EDEMA, CORE, ENHANCING = 1, 2, 3  # the Decathlon's labels; CORE is necrosis and non-enhancing tumour
+
+WHITE_DIFFUSIVITY = 0.12  # mm^2/day, within the range fitted to high-grade glioma (Harpold et al., JNEN 2007)
+GREY_RATIO = 5.0  # D white / D grey (Swanson et al. 2000)
+PROLIFERATION = 0.03  # 1/day (Harpold et al. 2007)
+
+
+def front_speed(diffusivity: float, proliferation: float) -> float:
+    """Speed (mm/day) of a Fisher-Kolmogorov front: ``2 sqrt(D rho)``."""
+    return 2 * np.sqrt(diffusivity * proliferation)
+
+
+def arrival_time(
+    density: np.ndarray,
+    diffusivity: np.ndarray,
+    proliferation: float,
+    spacing: float,
+    volume: float,
+    *,
+    level: float = 0.5,
+    max_steps: int = 600,
+) -> np.ndarray:
+    """Grow `density` until more than `volume` mm^3 lie above `level`; when did each voxel pass it?
+
+    Explicit Euler steps of the finite-volume scheme, without flux through the border of the array or between voxels of
+    which one has no diffusivity.
+
+    Parameters
+    ----------
+    density : ndarray, float32
+        Cell density at time 0 in [0, 1]. Not changed.
+    diffusivity : ndarray, float32
+        D in mm^2/day, same shape.
+    proliferation : float
+        rho in 1/day.
+    spacing : float
+        Edge of a voxel in mm.
+    volume : float
+        Where to stop, mm^3 above `level`.
+
+    Returns
+    -------
+    ndarray, float32
+        Days; ``inf`` where the front did not arrive.
+    """
+    u = density.astype(np.float32)
+    step = 0.9 * spacing**2 / (2 * u.ndim * float(diffusivity.max()) + spacing**2 * proliferation)
+    faces = []
+    for axis in range(u.ndim):
+        low, high = _halves(diffusivity, axis)
+        faces.append(np.where(low * high > 0, 2 * low * high / np.maximum(low + high, 1e-9), 0) * (step / spacing**2))
+    can_grow = (diffusivity > 0).astype(np.float32) * np.float32(proliferation * step)
+    arrived = np.where(u >= level, 0.0, np.inf).astype(np.float32)
+    voxels = volume / spacing**u.ndim
+    for n in range(max_steps):
+        new = u + can_grow * u * (1 - u)
+        for axis, face in enumerate(faces):
+            low, high = _halves(u, axis)
+            flow = face * (high - low)
+            to_low, to_high = _halves(new, axis)
+            to_low += flow
+            to_high -= flow
+        passed = (new >= level) & np.isinf(arrived)
+        arrived[passed] = step * (n + (level - u[passed]) / np.maximum(new[passed] - u[passed], 1e-9))
+        u = new
+        if n % 8 == 7 and np.count_nonzero(np.isfinite(arrived)) > voxels:
+            break
+    return arrived
+
+
+def _halves(array: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Views of all but the last and all but the first layer along `axis`: the two sides of each inner face."""
+    low = [slice(None)] * array.ndim
+    high = [slice(None)] * array.ndim
+    low[axis], high[axis] = slice(None, -1), slice(1, None)
+    return array[tuple(low)], array[tuple(high)]
+
+
+@dataclass
+class Plan:
+    """What one tumour is to be, drawn before it grows. Volumes in ml, lengths in mm, positions in mm of the grid."""
+
+    seed: np.ndarray
+    whole: float
+    core: float
+    enhancing: float
+    low_grade: bool
+    ring: float  # 1: necrotic centre in an enhancing ring; 0: enhancement in patches
+    swelling: float  # how much of the core's volume is new tissue that pushes
+    cyst: float
+    blood: float
+
+
+def draw_plan(rng: np.random.Generator, seed: np.ndarray) -> Plan:
+    """Draw the kind of tumour. Ranges follow the 285 training cases of BraTS 2018 (Bakas et al. 2018) roughly."""
+    low_grade = rng.random() < 0.2
+    whole = float(np.clip(np.exp(rng.normal(np.log(85), 0.6)), 24, 225))
+    if low_grade:
+        core = whole * rng.uniform(0.35, 0.7)
+        enhancing = core * rng.choice([0.0, rng.uniform(0.005, 0.04)])
+        ring = 0.0
+    else:
+        core = whole * rng.beta(1.6, 2.4)
+        enhancing = core * np.clip(rng.beta(3.0, 2.0), 0.25, 0.92)
+        ring = rng.choice([1.0, 0.7, 0.35], p=[0.5, 0.3, 0.2])
+    core = float(np.clip(core, min(2.0, whole), 150))
+    return Plan(
+        seed=seed,
+        whole=whole,
+        core=core,
+        enhancing=float(min(enhancing, 75)),
+        low_grade=low_grade,
+        ring=float(ring),
+        swelling=rng.uniform(0.15, 0.55),
+        cyst=float(rng.random() < 0.15) * rng.uniform(0.5, 1),
+        blood=float(rng.random() < 0.15) * rng.uniform(0.3, 1),
+    )
+
+
+def draw_seed(rng: np.random.Generator) -> np.ndarray:
+    """Where the tumour starts, mm of the grid: supratentorial white matter, either hemisphere."""
+    side = rng.choice([-1, 1])
+    return np.array([120 + side * rng.uniform(16, 46), rng.uniform(62, 160), rng.uniform(58, 108)])
+
+
+def mass_effect(rng: np.random.Generator, grid: Grid, plan: Plan) -> list[np.ndarray]:
+    """Displacement (mm, along each axis) of the tissue around a growing tumour.
+
+    A source of the new volume in an incompressible medium moves tissue at distance r by V / (4 pi r^2); inside, the
+    displacement grows linearly. The skull does not give: the displacement falls off over 45 mm from the tumour's edge.
+    """
+    grown = 1000 * plan.core * plan.swelling
+    stretch = np.exp(rng.normal(0, 0.15, 3))
+    offset = [
+        (a - s) / f
+        for a, s, f in zip(np.meshgrid(*grid.axes(), indexing="ij", sparse=True), plan.seed, stretch, strict=True)
+    ]
+    r = np.sqrt(sum(o**2 for o in offset), dtype=np.float32)
+    radius = (3000 * plan.core / (4 * np.pi)) ** (1 / 3)
+    size = np.where(r < radius, grown / (4 * np.pi * radius**3), grown / (4 * np.pi * np.maximum(r, 1) ** 3))
+    size *= np.exp(-(np.maximum(r - radius, 0) / 45) ** 2)
+    size = size.astype(np.float32)
+    return [size * o.astype(np.float32) for o in offset]
+
+
+@dataclass
+class Tumour:
+    """Labels (uint8) and what they are made of; maps are float32 in [0, 1] on the brain's grid."""
+
+    labels: np.ndarray
+    edema: np.ndarray  # severity of infiltration and vasogenic edema
+    solid: np.ndarray  # non-enhancing or enhancing tumour tissue
+    necrosis: np.ndarray
+    contrast: np.ndarray  # concentration of gadolinium, 1 is a typical rim
+    blood: np.ndarray
+
+
+def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
+    """Let the planned tumour grow in `brain` and draw its labels."""
+    grid = brain.grid
+    fine = grid.axes()
+    step = max(2, grid.spacing)
+    spread = 1.35 * (3000 * plan.whole / (4 * np.pi)) ** (1 / 3) + 22
+    box = tuple(
+        slice(max(0, int((s - spread - a[0]) // grid.spacing)), min(len(a), int((s + spread - a[0]) // grid.spacing) + 1))
+        for s, a in zip(plan.seed, fine, strict=True)
+    )
+    axes = [a[b] for a, b in zip(fine, box, strict=True)]
+    tissue = ((brain.wm + brain.gm) * brain.mask)[box]
+    wm, mask = brain.wm[box], brain.mask[box] & (tissue > 0.35)
+
+    every = tuple(slice(None, None, step // grid.spacing) for _ in range(3))
+    coarse_axes = [a[::step // grid.spacing] for a in axes]
+    diffusivity = np.where(
+        ndimage.uniform_filter(tissue, step // grid.spacing)[every] > 0.4,
+        WHITE_DIFFUSIVITY * (1 / GREY_RATIO + (1 - 1 / GREY_RATIO) * wm[every]),
+        0,
+    ).astype(np.float32)
+    diffusivity *= np.exp(0.5 * smooth_noise(rng, coarse_axes, 16))
+    density = np.zeros_like(diffusivity)
+    seeds = [plan.seed]
+    if not plan.low_grade and rng.random() < 0.3:  # a second focus: later, so smaller
+        seeds.append(plan.seed + rng.normal(0, 14, 3))
+    for n, place in enumerate(seeds):
+        r2 = sum((a - p) ** 2 for a, p in zip(np.meshgrid(*coarse_axes, indexing="ij", sparse=True), place, strict=True))
+        density += (0.9 if n == 0 else rng.uniform(0.02, 0.3)) * np.exp(-r2 / (2 * (2.0 * step / 2) ** 2))
+    density = np.minimum(density, 1) * (diffusivity > 0)
+    when = arrival_time(density, diffusivity, PROLIFERATION, step, 1400 * plan.whole)
+    speed = front_speed(WHITE_DIFFUSIVITY, PROLIFERATION)
+    latest = float(when[np.isfinite(when)].max(initial=0.0))
+    away = speed * np.where(np.isfinite(when), when, latest + 40)
+    away = ndimage.zoom(away, [m / n for m, n in zip(mask.shape, away.shape, strict=True)], order=1, grid_mode=True, mode="nearest")
+    away = ndimage.gaussian_filter(away, 1.0 / grid.spacing)
+
+    whole = 1000 * plan.whole / grid.spacing**3
+    edge = away + 2.0 * smooth_noise(rng, axes, 14) + 0.8 * smooth_noise(rng, axes, 5) - 3.0 * (wm - 0.5)
+    inside, border = _smallest(edge, mask, whole)
+    inside = _keep_large(inside, 0.01)
+
+    round_off = ndimage.gaussian_filter(away, 2.5 / grid.spacing)
+    edge_core = round_off + 2.2 * smooth_noise(rng, axes, 18) + 1.0 * smooth_noise(rng, axes, 6)
+    core, core_border = _smallest(edge_core, inside, 1000 * plan.core / grid.spacing**3)
+    core = _keep_large(core, 0.02)
+
+    depth = ndimage.distance_transform_edt(core, sampling=grid.spacing).astype(np.float32)
+    rim = plan.ring * depth * np.exp(0.45 * smooth_noise(rng, axes, 16))
+    rim += (1.2 + 4.0 * (1 - plan.ring)) * smooth_noise(rng, axes, 7) + 1.2 * smooth_noise(rng, axes, 22)
+    rim += 0.8 * smooth_noise(rng, axes, 3.5)
+    enhancing, rim_border = _smallest(rim, core, 1000 * plan.enhancing / grid.spacing**3)
+
+    labels = np.where(enhancing, ENHANCING, np.where(core, CORE, np.where(inside, EDEMA, 0))).astype(np.uint8)
+    soft = 0.8 / grid.spacing
+    core_map = ndimage.gaussian_filter(core.astype(np.float32), soft)
+    enhancing_map = ndimage.gaussian_filter(enhancing.astype(np.float32), 0.7 / grid.spacing)
+    fade = np.clip(0.45 + (border - edge) / rng.uniform(5, 12), 0, 1)
+    edema = ndimage.gaussian_filter(inside.astype(np.float32), soft) * fade * (0.5 + 0.5 * wm)
+    if plan.low_grade:
+        dead = 0.25 * np.clip(0.5 + 0.5 * smooth_noise(rng, axes, 15), 0, 1)
+    else:
+        dead = np.clip(0.6 + 0.12 * (depth - 3) + 0.35 * smooth_noise(rng, axes, 9), 0, 1)
+    dead = np.maximum(dead, plan.cyst * (depth > 4)) * np.clip(core_map - enhancing_map, 0, 1)
+    contrast = enhancing_map * np.clip(1 + 0.3 * smooth_noise(rng, axes, 6) + 0.2 * smooth_noise(rng, axes, 3), 0.25, 2.0)
+    blood = plan.blood * np.clip(smooth_noise(rng, axes, 9) - 0.9, 0, 1) * core_map
+
+    def full(part: np.ndarray) -> np.ndarray:
+        out = np.zeros(grid.shape, part.dtype)
+        out[box] = part
+        return out
+
+    return Tumour(
+        full(labels), *(full(p.astype(np.float32)) for p in (edema, core_map * (1 - dead), dead, contrast, blood))
+    )
+
+
+def _smallest(score: np.ndarray, where: np.ndarray, voxels: float) -> tuple[np.ndarray, float]:
+    """The `voxels` voxels of lowest `score` inside `where`, and the score at their border."""
+    values = score[where]
+    n = int(min(round(voxels), values.size))
+    if n == 0:
+        return np.zeros_like(where), -np.inf
+    border = float(np.partition(values, n - 1)[n - 1])
+    return where & (score <= border), border
+
+
+def _keep_large(mask: np.ndarray, share: float) -> np.ndarray:
+    """Without the parts that are smaller than `share` of the whole."""
+    labels, n = ndimage.label(mask)
+    if n <= 1:
+        return mask
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    return (sizes >= share * sizes.sum())[labels]
