@@ -32,9 +32,9 @@ notebooks: .venv/.installed-dev  ## rebuild the committed notebooks from the les
 results: .venv/.installed-dev  ## write the measured results into the README
 	@$(PYTHON) -m tools.results
 
-grade: .venv/.installed-dev  ## mark submitted notebooks: make grade SUBMISSIONS=folder
-	@if [ -f grading/__main__.py ]; then $(PYTHON) -m grading $(if $(SUBMISSIONS),"$(SUBMISSIONS)"); \
-	else echo "The autograder is not part of the course yet. Until then, the check under each exercise gives its verdict."; exit 1; fi
+grade: $(if $(wildcard grading/__main__.py),.venv/.installed-dev)  ## mark submitted notebooks: make grade SUBMISSIONS=folder
+	@if [ -f grading/__main__.py ]; then $(PYTHON) -m grading $(if $(SUBMISSIONS),"$(SUBMISSIONS)"); else \
+	  echo "The autograder is not part of the course yet. Until it is, the check under each exercise gives the verdict."; exit 1; fi
 
 clean:  ## remove what runs have made: build/, generated cohorts, caches
 	rm -rf build data/cache .pytest_cache

@@ -20,7 +20,7 @@ NOISE = re.compile(
 )
 ADDRESS = re.compile(r"\b0x[0-9a-f]{7,16}\b")
 STYLER_ID = re.compile(r"\bT_([0-9a-f]{5})(?=[_\s\"#,{])")
-MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home|Users|work|tmp|mnt|data)/[\w.\-]+|[A-Z]:\\\\?Users\\")
+MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home|Users|tmp|mnt|var)/[\w.\-]+|[A-Z]:\\\\?Users\\")
 
 
 def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:

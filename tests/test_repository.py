@@ -1,0 +1,207 @@
+"""The repository as a whole: layout, direction of imports, no legacy API, no scans, not too large."""
+
+import ast
+import hashlib
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import jupytext
+import pytest
+from course import NAMES, python_of
+
+from tools.lesson import ROOT, lesson_paths
+
+OURS = {"util", "public_tests", "data", "models", "grading", "tools", "lessons", "tests"}
+MAY_IMPORT = {
+    "util": {"data"},
+    "public_tests": set(),
+    "data": {"data"},
+    "models": {"models", "util", "data"},
+    "lessons": {"util", "public_tests", "data", "models"},
+    "grading": {"grading", "public_tests"},
+    "tools": {"tools"},
+}
+LEGACY = re.compile(
+    r"^(tf|tensorflow)\.keras\b|^tensorflow\.python\b|^(tf|tensorflow)\.(compat\.v1|Session|placeholder|contrib)\b"
+    r"|^keras\.(backend|preprocessing|engine|objectives|contrib|layers\.merge)\b|^keras_contrib\b|^K\.\w+"
+    r"|\.(fit_generator|predict_generator|evaluate_generator|get_session|learning_phase)$|\bImageDataGenerator$"
+    r"|^(np|numpy)\.random\.(seed|rand|randn|randint|choice|shuffle|permutation|uniform|normal)$"
+)
+IMPORT_TO_PACKAGE = {
+    "cv2": "opencv-python-headless",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "IPython": "ipykernel",
+    "tensorflow": "tensorflow-cpu",
+}
+USED_WITHOUT_IMPORT = {"jupyterlab", "ipykernel", "jinja2", "h5py", "tensorflow", "tensorflow-cpu", "keras"}
+SCANS = (".nii", ".nii.gz", ".dcm", ".mha", ".mhd", ".nrrd", ".npy", ".npz", ".tif", ".tiff", ".zip", ".tar", ".gz", ".pkl")
+
+
+@cache
+def tracked() -> list[Path]:
+    """Files that git tracks, as absolute paths; the tests that need them are skipped outside a clone."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git clone")
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).exists()]
+
+
+@cache
+def sources() -> dict[Path, ast.Module]:
+    """Syntax trees of all our Python files; of a lesson, its code cells."""
+    folders = [ROOT / name for name in OURS if (ROOT / name).is_dir()]
+    files = [*ROOT.glob("*.py"), *(file for folder in folders for file in folder.rglob("*.py"))]
+    trees = {}
+    for file in sorted(files):
+        if ROOT / "data" / "cache" in file.parents:
+            continue
+        if file.parent.name == "lessons":
+            cells = jupytext.reads(file.read_text(encoding="utf-8"), fmt="py:percent").cells
+            body = [node for cell in cells if cell.cell_type == "code" for node in python_of(cell.source).body]
+            trees[file] = ast.Module(body, [])
+        else:
+            trees[file] = ast.parse(file.read_text(encoding="utf-8"))
+    return trees
+
+
+def dotted(node: ast.AST) -> str:
+    """`a.b.c` of an attribute chain, as far as it has names."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def imported(file: Path, tree: ast.Module) -> set[str]:
+    """Full names of all modules that a file imports; relative ones resolved."""
+    package = file.relative_to(ROOT).parts[:-1]
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join([*package[: len(package) - node.level + 1], node.module or ""]) if node.level else node.module
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return names
+
+
+def layer(file: Path) -> str:
+    """The part of the course a file belongs to."""
+    return file.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def requirements(name: str) -> dict[str, str]:
+    """Package → whole line of a requirements file."""
+    lines = [line for line in (ROOT / name).read_text().splitlines() if line.strip() and line[0] not in "#-"]
+    return {re.match(r"[\w.\-]+", line)[0].lower(): line for line in lines}
+
+
+def test_layout():
+    expected = ["README.md", "requirements.txt", "requirements-dev.txt", "Makefile", "LICENSE", "util.py", "public_tests.py"]
+    expected += [f"{folder}{name}{end}" for name in NAMES for folder, end in [("", ".ipynb"), ("student/", ".ipynb"), ("lessons/", ".py")]]
+    expected += ["data", "models", "grading", "tests", "tools", ".ci/run"]
+    assert not [name for name in expected if not (ROOT / name).exists()]
+    assert [path.stem for path in lesson_paths()] == NAMES
+
+
+def test_imports_go_one_way():
+    wrong = []
+    for file, tree in sources().items():
+        allowed = MAY_IMPORT.get(layer(file), OURS)
+        wrong += [
+            f"{file.relative_to(ROOT)} imports {name}"
+            for name in imported(file, tree)
+            if name.split(".")[0] in OURS - allowed
+        ]
+    assert not wrong
+
+
+def test_no_legacy_api():
+    wrong = []
+    for file, tree in sources().items():
+        names = imported(file, tree) | {dotted(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        wrong += [f"{file.relative_to(ROOT)}: {name}" for name in names if LEGACY.search(name)]
+    assert not wrong
+
+
+@pytest.mark.parametrize("name", ["tf.keras.Model", "keras.backend.mean", "K.sum", "model.fit_generator", "np.random.seed"])
+def test_the_test_above_knows_legacy_names(name):
+    assert LEGACY.search(name)
+
+
+@pytest.mark.parametrize("name", ["keras.ops.mean", "tf.GradientTape", "np.random.default_rng", "keras.config.backend", "tf.data.Dataset"])
+def test_the_test_above_lets_current_names_pass(name):
+    assert not LEGACY.search(name)
+
+
+def test_no_scans_and_no_archives_are_committed():
+    names = [file.relative_to(ROOT).as_posix() for file in tracked()]
+    assert not [name for name in names if name.lower().endswith(SCANS)]
+    assert not [name for name in names if name.endswith((".h5", ".keras")) and not name.startswith("models/")]
+    assert not [name for name in names if name.startswith("data/") and name.lower().endswith((".png", ".jpg", ".jpeg"))]
+
+
+def test_nothing_generated_is_committed():
+    names = [file.relative_to(ROOT).as_posix() for file in tracked()]
+    assert not [name for name in names if re.search(r"^build/|^data/cache/|__pycache__|\.venv/|\.ipynb_checkpoints", name)]
+
+
+def test_a_clone_is_small():
+    used = subprocess.run(
+        ["git", "rev-list", "--objects", "--disk-usage", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if used.returncode:
+        pytest.skip("not a git clone")
+    files = sum(file.stat().st_size for file in tracked())
+    assert int(used.stdout) + files < 80e6, "history and files together must stay under 80 MB"
+
+
+def test_only_continuous_integration_knows_where_its_data_are():
+    neighbour = "/".join(["..", "shared"])
+    text = [file for file in tracked() if file.suffix in {".py", ".md", ".ipynb", ".txt", ".yml", ".json", ".ini", ""}]
+    found = [file.relative_to(ROOT).as_posix() for file in text if neighbour in file.read_text("utf-8", "replace")]
+    assert found == [".ci/run"]
+
+
+def test_weights_are_those_of_the_checksums():
+    lines = (ROOT / "models" / "checksums.txt").read_text().split("\n")
+    listed = {name: digest for digest, name in (line.split() for line in lines if line.strip() and line[0] != "#")}
+    assert {path.name for path in (ROOT / "models").glob("*.h5")} == set(listed)
+    for name, digest in listed.items():
+        assert hashlib.sha256((ROOT / "models" / name).read_bytes()).hexdigest() == digest, name
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_every_requirement_is_pinned_and_explained(name):
+    for line in requirements(name).values():
+        assert re.match(r"[\w.\-]+==\d+\.\d+\.\*(;[^#]+)?\s+# \w", line), line
+
+
+def test_what_is_imported_is_required_and_the_reverse():
+    student = set(requirements("requirements.txt"))
+    both = student | set(requirements("requirements-dev.txt"))
+    used = set()
+    for file, tree in sources().items():
+        top = {name.split(".")[0] for name in imported(file, tree)} - OURS - set(sys.stdlib_module_names)
+        packages = {IMPORT_TO_PACKAGE.get(name, name).lower() for name in top}
+        required = both if layer(file) in {"tools", "tests", "grading"} else student
+        local = {path.stem for path in file.parent.glob("*.py")} if layer(file) == "tests" else set()
+        optional = {"google", "jax"}  # Colab's own module; another backend for training
+        assert packages - local - optional <= required, f"{file.relative_to(ROOT)}: {packages - local - optional - required}"
+        if layer(file) not in {"tools", "tests", "grading"}:
+            used |= packages
+    assert student - used <= USED_WITHOUT_IMPORT, f"required but not used: {student - used - USED_WITHOUT_IMPORT}"
+
+
+def test_continuous_integration_calls_make_test():
+    lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
+    assert lines[-1] == "exec make test"
+    assert subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=False).returncode == 0
+
+
+def test_the_licence_names_both():
+    text = (ROOT / "LICENSE").read_text()
+    assert "MIT License" in text and "CC BY 4.0" in text
