@@ -5,6 +5,9 @@ needed is here.
 """
 
 import hashlib
+import io
+import itertools
+import math
 import tempfile
 import warnings
 from pathlib import Path
@@ -13,7 +16,12 @@ import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from IPython.display import display
+import PIL.Image
+import PIL.ImageDraw
+from IPython.display import Image, display
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.patches import Patch
+from scipy import ndimage
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from scipy.special import expit, logit
@@ -578,3 +586,348 @@ def plot_intervals(ax, tables: dict[str, pd.DataFrame], value: str = "AUROC") ->
 # ---------------------------------------------------------------------------------------------------------------------
 # BRAIN SCANS (notebook 03)
 # ---------------------------------------------------------------------------------------------------------------------
+
+BRAIN_CLASSES = ("edema", "non-enhancing tumour", "enhancing tumour")
+BRAIN_REGIONS = ("whole tumour (WT)", "tumour core (TC)", "enhancing tumour (ET)")
+CLASS_COLOURS = ("#E69F00", "#56B4E9", "#D55E00")  # of the three classes, told apart by the colour-blind too
+
+
+def unet3d(channels: int = 4, classes: int = 3, filters: tuple[int, ...] = (8, 16, 32, 64, 128), name: str = "unet3d"):
+    """A 3D U-Net that takes boxes of any size divisible by 2 per level below the first (16 for five levels).
+
+    Parameters
+    ----------
+    channels : int
+        MR sequences.
+    classes : int
+        Classes without the background.
+    filters : tuple of int
+        Channels of each level, from full resolution to the coarsest.
+    name : str
+
+    Returns
+    -------
+    keras.Model
+        (batch, x, y, z, channels), standardised, to probabilities (batch, x, y, z, classes). What is missing to 1 is
+        the probability of background: inside, a softmax over ``classes + 1`` makes the classes exclude each other.
+
+    Notes
+    -----
+    Çiçek et al., MICCAI 2016, with what nnU-Net (Isensee et al., Nature Methods 2021) changed: instance normalisation,
+    because batches of one or two have no statistics worth sharing, and leaky ReLUs.
+    """
+    from keras import Input, Model, layers
+
+    def two_convolutions(x, number: int):
+        for _ in range(2):
+            x = layers.Conv3D(number, 3, padding="same", use_bias=False)(x)
+            x = layers.GroupNormalization(groups=-1, epsilon=1e-5)(x)  # one group per channel: instance normalisation
+            x = layers.LeakyReLU(0.01)(x)
+        return x
+
+    image = Input((None, None, None, channels), name="image")
+    x, skipped = image, []
+    for number in filters[:-1]:  # down: ever coarser, ever more channels
+        x = two_convolutions(x, number)
+        skipped.append(x)
+        x = layers.MaxPooling3D(2)(x)
+    x = two_convolutions(x, filters[-1])
+    for number, skip in zip(filters[-2::-1], skipped[::-1]):  # up: each level gets the detail of its twin back
+        x = layers.Conv3DTranspose(number, 2, strides=2)(x)
+        x = layers.Concatenate()([skip, x])
+        x = two_convolutions(x, number)
+    logits = layers.Conv3D(classes + 1, 1, dtype="float32", name="logits")(x)
+    probabilities = layers.Softmax(dtype="float32", name="probabilities")(logits)
+    return Model(image, probabilities[..., 1:], name=name)
+
+
+def dice_cross_entropy(y_true, y_pred, epsilon: float = 1e-5):
+    """Soft Dice loss plus cross-entropy, as nnU-Net trains; each makes up for what the other is blind to.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor, shape (batch, x, y, z, classes)
+        One-hot truth and probabilities, both without background. Dice is taken over the batch, so that a class missing
+        in one patch does not count as failed.
+
+    Returns
+    -------
+    scalar tensor
+    """
+    from keras import ops
+
+    y_true = ops.cast(y_true, y_pred.dtype)
+    axes = (0, 1, 2, 3)
+    overlap = ops.sum(y_true * y_pred, axes)
+    dice = (2 * overlap + epsilon) / (ops.sum(y_true**2, axes) + ops.sum(y_pred**2, axes) + epsilon)
+    truth = ops.concatenate([1 - ops.sum(y_true, -1, keepdims=True), y_true], -1)
+    found = ops.concatenate([1 - ops.sum(y_pred, -1, keepdims=True), y_pred], -1)
+    entropy = -ops.mean(ops.sum(truth * ops.log(ops.clip(found, 1e-6, 1)), -1))
+    return 1 - ops.mean(dice) + entropy
+
+
+def brain_box(image: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
+    """Smallest box around all voxels that are non-zero in any channel of an (x, y, z, channels) image.
+
+    Raises
+    ------
+    DataError
+        When there is no such voxel.
+    """
+    brain = (image != 0).any(axis=-1)
+    box = []
+    for axis in range(3):
+        inside = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
+        if not len(inside):
+            raise DataError("This scan is zero everywhere; there is no brain to find. Look at the file it was read from.")
+        box.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin))
+    return tuple(box)
+
+
+def gaussian_weights(tile: tuple[int, int, int], width: float = 0.125) -> np.ndarray:
+    """Weight of each voxel of a tile: 1 in the middle, small at the border, where the network sees half the surroundings.
+
+    Parameters
+    ----------
+    tile : tuple of int
+    width : float
+        Standard deviation as a share of the tile's side (nnU-Net's 1/8).
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape `tile`, never 0
+    """
+    axes = [np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (width * size)) ** 2) for size in tile]
+    weights = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
+    return np.maximum(weights / weights.max(), 1e-3).astype(np.float32)
+
+
+def tile_corners(shape: tuple[int, int, int], tile: tuple[int, int, int], overlap: float) -> list[tuple[int, int, int]]:
+    """Lowest corners of equally spaced tiles that cover a box and share at least `overlap` with their neighbours."""
+    axes = []
+    for size, side in zip(shape, tile):
+        steps = math.ceil(max(size - side, 0) / max(side * (1 - overlap), 1))
+        axes.append(np.linspace(0, max(size - side, 0), steps + 1).round().astype(int).tolist())
+    return list(itertools.product(*axes))
+
+
+def predict_scan(
+    model,
+    image: np.ndarray,
+    tile: tuple[int, int, int] = (96, 96, 96),
+    overlap: float = 0.5,
+    gaussian: bool = True,
+    progress: bool = False,
+) -> np.ndarray:
+    """Segment a whole scan by a sliding window over the box of the brain.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Such as `unet3d`'s.
+    image : numpy.ndarray of float32, shape (x, y, z, channels)
+        Standardised; 0 outside the brain.
+    tile : tuple of int
+        Box the network is given at a time; what its levels divide. Larger is faster per voxel and needs more memory.
+    overlap : float
+        Least share of a tile's side that neighbours have in common.
+    gaussian : bool
+        Whether the middle of a tile counts more than its border (nnU-Net), or all voxels the same.
+    progress : bool
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (x, y, z, classes)
+        Probabilities; 0 outside the brain.
+    """
+    box = brain_box(image)
+    brain = image[box].astype(np.float32)
+    inside = brain.any(axis=-1, keepdims=True)
+    size = brain.shape[:3]
+    brain = np.pad(brain, [*((0, max(side - length, 0)) for side, length in zip(tile, size)), (0, 0)])
+    weights = (gaussian_weights(tile) if gaussian else np.ones(tile, np.float32))[..., None]
+    total = np.zeros((*brain.shape[:3], model.output_shape[-1]), np.float32)
+    weight = np.zeros((*brain.shape[:3], 1), np.float32)
+    for corner in tqdm(tile_corners(size, tile, overlap), desc="tiles", unit="tile", disable=not progress):
+        here = tuple(slice(start, start + side) for start, side in zip(corner, tile))
+        total[here] += weights * np.asarray(model.predict_on_batch(brain[here][None]))[0]
+        weight[here] += weights
+    found = np.zeros((*image.shape[:3], total.shape[-1]), np.float32)
+    found[box] = (total / np.maximum(weight, 1e-6))[tuple(map(slice, size))] * inside
+    return found
+
+
+def label_map(probabilities: np.ndarray) -> np.ndarray:
+    """Most probable class of each voxel (uint8; 0 is background) of probabilities without background (…, classes)."""
+    background = 1 - probabilities.sum(axis=-1)
+    likeliest = probabilities.argmax(axis=-1)
+    highest = np.take_along_axis(probabilities, likeliest[..., None], -1)[..., 0]
+    return np.where(highest > background, likeliest + 1, 0).astype(np.uint8)
+
+
+def hausdorff95(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)) -> float:
+    """How far apart two surfaces are: 95 % of either lie within this distance of the other.
+
+    Parameters
+    ----------
+    prediction, truth : numpy.ndarray of bool, shape (x, y, z)
+    spacing : tuple of float
+        Size of a voxel in mm.
+
+    Returns
+    -------
+    float
+        Millimetres; the larger of the two directed 95th percentiles. NaN when a mask is empty: there is no surface.
+
+    Notes
+    -----
+    Huttenlocher et al., IEEE PAMI 1993; as MONAI computes it. Surfaces are voxels with a face on the outside.
+    """
+    prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
+    if not prediction.any() or not truth.any():
+        return math.nan
+    box = brain_box(np.stack([prediction, truth], axis=-1))  # far faster on the part where there is anything
+    masks = [np.pad(mask[box], 1) for mask in (prediction, truth)]
+    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
+    distances = [ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
+    return float(max(np.percentile(distances[1][surfaces[0]], 95), np.percentile(distances[0][surfaces[1]], 95)))
+
+
+def volume_ml(mask: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)) -> float:
+    """Volume of a mask in millilitres (cm³), for voxels of `spacing` mm."""
+    return float(np.count_nonzero(mask) * np.prod(spacing) / 1000)
+
+
+def largest_slice(mask: np.ndarray) -> tuple[int, int, int]:
+    """Voxel at which to cut a mask: the sagittal, coronal and axial slice that hold most of it; the middle if empty."""
+    if not mask.any():
+        return tuple(size // 2 for size in mask.shape)
+    return tuple(int(mask.sum(axis=tuple({0, 1, 2} - {axis})).argmax()) for axis in range(3))
+
+
+def paint_slice(
+    axis: plt.Axes,
+    volume: np.ndarray,
+    label: np.ndarray | None = None,
+    plane: str = "axial",
+    at: int | None = None,
+    *,
+    colours: tuple[str, ...] = CLASS_COLOURS,
+    letters: bool = True,
+) -> None:
+    """Draw one slice as radiologists look at it: from the patient's feet, front or side, the patient's right on the left.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+    volume : numpy.ndarray, shape (x, y, z)
+        Axes to the right, the front and the top.
+    label : numpy.ndarray of int, shape (x, y, z), optional
+        Painted on top where it is not 0.
+    plane : str
+        "axial", "coronal" or "sagittal".
+    at : int, optional
+        Index of the slice; by default the middle.
+    colours : tuple of str
+        Of the labels 1, 2, …
+    letters : bool
+        Whether to write at the edges which side is which (R right, L left, A front, P back).
+    """
+    number = ("sagittal", "coronal", "axial").index(plane)
+    at = volume.shape[number] // 2 if at is None else at
+    positive = volume[volume > 0] if volume.min() >= 0 else volume[volume != 0]
+    dark, white = (0, np.percentile(positive, 99.7)) if volume.min() >= 0 else np.percentile(positive, [1, 99.7])
+    shown = np.take(volume, at, number).T
+    axis.imshow(shown, origin="lower", vmin=dark, vmax=white, interpolation="bilinear")
+    if label is not None:
+        painted = np.ma.masked_equal(np.take(label, at, number).T, 0)
+        colour_map = ListedColormap(colours)
+        axis.imshow(painted, cmap=colour_map, vmin=1, vmax=len(colours), alpha=0.6, origin="lower", interpolation="nearest")
+    axis.invert_xaxis()
+    if letters:
+        for place, letter, side in zip((0.02, 0.98), "AP" if plane == "sagittal" else "RL", ("left", "right")):
+            axis.text(place, 0.5, letter, color="#dddddd", fontsize=8, transform=axis.transAxes, ha=side, va="center")
+    axis.set_axis_off()
+
+
+def colour_legend(fig: plt.Figure, names: tuple[str, ...] = BRAIN_CLASSES, colours: tuple[str, ...] = CLASS_COLOURS) -> None:
+    """Say above a figure what the painted colours mean."""
+    patches = [Patch(color=colour, label=name) for name, colour in zip(names, colours)]
+    fig.legend(handles=patches, loc="outside upper right", ncols=len(names), fontsize=9)
+
+
+def show_planes(
+    volumes: dict[str, np.ndarray], label: np.ndarray | None = None, at: tuple[int, int, int] | None = None
+) -> plt.Figure:
+    """Axial, coronal and sagittal slice of each volume, one row per volume, with the label on top where there is one.
+
+    Parameters
+    ----------
+    volumes : dict of str to numpy.ndarray, shape (x, y, z)
+        Title to volume, axes to the right, the front and the top; zero outside the brain.
+    label : numpy.ndarray of int, shape (x, y, z), optional
+    at : tuple of int, optional
+        Voxel through which to cut; by default where the label (or the brain) is largest.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    first = next(iter(volumes.values()))
+    box = brain_box(first[..., None], margin=2)
+    at = at or largest_slice((first if label is None else label) > 0)
+    at = [place - part.start for place, part in zip(at, box)]
+    fig, axes = plt.subplots(len(volumes), 3, figsize=(8.6, 3.1 * len(volumes)), squeeze=False)
+    for row, (name, volume) in zip(axes, volumes.items()):
+        for axis, plane, cut in zip(row, ("axial", "coronal", "sagittal"), at[::-1]):
+            paint_slice(axis, volume[box], None if label is None else label[box], plane, cut)
+            axis.set_title(f"{name}, {plane}" if plane == "axial" else plane)
+    if label is not None:
+        colour_legend(fig)
+    return fig
+
+
+def animate_slices(
+    volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 24, scale: float = 1.6, greys: int = 40
+) -> Image:
+    """A film through the axial slices from bottom to top, without the label on the left and with it on the right.
+
+    Parameters
+    ----------
+    volume : numpy.ndarray, shape (x, y, z)
+        Zero outside the brain.
+    label : numpy.ndarray of int, shape (x, y, z)
+    source : str
+        Written into every frame.
+    frames : int
+        Number of slices, equally spaced over the brain.
+    scale : float
+        Pixels of the page per voxel.
+    greys : int
+        Shades of grey (at most 64); fewer make a smaller notebook.
+
+    Returns
+    -------
+    IPython.display.Image
+        An animated PNG, which browsers, Jupyter and GitHub play.
+    """
+    box = brain_box(volume[..., None], margin=2)
+    volume, label = volume[box].astype(np.float32), label[box]
+    white = np.percentile(volume[volume > 0], 99.5)
+    shade = (np.clip(ndimage.gaussian_filter(volume, (0.6, 0.6, 0)) / white, 0, 1) * (greys - 1)).astype(np.uint8)
+    ramp = np.linspace(0, 255, greys)[:, None] * np.ones(3)
+    tints = [ramp, *(0.45 * ramp + 0.55 * 255 * np.array(to_rgb(colour)) for colour in CLASS_COLOURS)]
+    palette = np.concatenate(tints).round().astype(np.uint8)  # every grey plain, then tinted by each class
+    pictures = []
+    for at in np.linspace(0, volume.shape[2] - 1, frames + 4)[2:-2].round().astype(int):
+        plain, painted = shade[:, :, at], shade[:, :, at] + greys * label[:, :, at]
+        indices = np.concatenate([side[::-1, ::-1].T for side in (plain, painted)], axis=1)  # patient's right on the left
+        picture = PIL.Image.fromarray(indices).convert("P")
+        picture.putpalette(palette.tobytes())
+        draw = PIL.ImageDraw.Draw(picture)
+        draw.text((3, 2), f"slice {at + box[2].start}", fill=greys - 1)
+        draw.text((3, indices.shape[0] - 12), source, fill=greys - 1)
+        pictures.append(picture)
+    file = io.BytesIO()
+    pictures[0].save(file, "PNG", save_all=True, append_images=pictures[1:], duration=160, loop=0, optimize=True)
+    return Image(file.getvalue(), format="png", width=round(scale * pictures[0].width))
