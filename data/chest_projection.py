@@ -1,0 +1,251 @@
+"""Physics of the simulated chest film: path lengths through simple bodies, attenuation, scatter, noise, processing.
+
+Everything is in millimetres. x runs to the right of the film (the patient's left), y downwards, z from the patient's
+back to the front; rays are followed along z and the divergence of the beam is a magnification that depends on z.
+
+Sources
+-------
+Mass attenuation coefficients at 60 keV, about the effective energy of a 120 kVp chest beam behind a patient, and the
+densities: Hubbell and Seltzer, NIST Standard Reference Database 126 (ICRU-44 tissues).
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+# Linear attenuation, 1/mm: mass attenuation (cm2/g) x density (g/cm3) / 10.
+MU_SOFT = 0.2048 * 1.06 / 10
+MU_FAT = 0.1974 * 0.95 / 10
+MU_LUNG = 0.2053 * 0.24 / 10  # ICRU-44 lung tissue at the density of a lung in full inspiration
+MU_BONE = 0.3148 * 1.92 / 10  # cortical
+MU_MARROW = 0.2048 * 1.18 / 10  # spongy bone with its marrow
+MU_AIR = 0.1875 * 0.0012 / 10
+MU_METAL = 0.20
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A square grid of detector pixels and the beam that reaches it.
+
+    Attributes
+    ----------
+    n : int
+        Pixels per side.
+    pixel : float
+        Pixel spacing on the detector, mm.
+    left, top : float
+        Film coordinates of the left upper corner, mm.
+    distance : float
+        Source to detector, mm.
+    plate : float
+        z of the detector, mm (in front of the patient on PA, behind on AP).
+    beam_y : float
+        y at which the beam is perpendicular.
+    rotation : float
+        Rotation of the patient about the vertical axis, radians.
+    """
+
+    n: int
+    pixel: float
+    left: float
+    top: float
+    distance: float
+    plate: float
+    beam_y: float
+    rotation: float
+
+    def magnification(self, z: float | np.ndarray) -> float | np.ndarray:
+        """Size on the film over size in the patient, at depth z."""
+        return self.distance / (self.distance - np.abs(self.plate - z))
+
+    def at(self, z: float) -> tuple[np.ndarray, np.ndarray]:
+        """Patient coordinates x (1, n) and y (n, 1), float32, of the pixels' rays in the plane at depth z."""
+        scale = self.magnification(z)
+        steps = (np.arange(self.n, dtype=np.float32) + 0.5) * np.float32(self.pixel)
+        x = (self.left + steps) / scale - z * np.sin(self.rotation)
+        y = (self.top + steps - self.beam_y) / scale + self.beam_y
+        return x[None, :].astype(np.float32), y[:, None].astype(np.float32)
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pixel coordinates (column, row) of points (..., 3) in the patient."""
+        x, y, z = np.moveaxis(points, -1, 0)
+        turned = x * np.cos(self.rotation) + z * np.sin(self.rotation)
+        scale = self.magnification(z)
+        column = (turned * scale - self.left) / self.pixel - 0.5
+        row = ((y - self.beam_y) * scale + self.beam_y - self.top) / self.pixel - 0.5
+        return column, row
+
+
+def ellipsoid(x: np.ndarray, y: np.ndarray, centre: tuple[float, float], axes: tuple[float, float, float],
+              angle: float = 0.0) -> np.ndarray:
+    """Chord length along z through an ellipsoid, mm: 2 c sqrt(1 - (x/a)^2 - (y/b)^2).
+
+    Parameters
+    ----------
+    x, y : ndarray
+        Coordinates of the rays, mm, broadcastable.
+    centre : (x, y)
+    axes : (a, b, c)
+        Half axes; c along the ray.
+    angle : float
+        Turn of the axes a, b in the film plane, radians.
+    """
+    dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
+    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    q = ((dx * cosine + dy * sine) / np.float32(axes[0])) ** 2 + ((dy * cosine - dx * sine) / np.float32(axes[1])) ** 2
+    return np.float32(2 * axes[2]) * np.sqrt(np.maximum(1 - q, 0))
+
+
+def loft(x: np.ndarray, left: np.ndarray, right: np.ndarray, half_depth: np.ndarray, power: float = 2.0) -> np.ndarray:
+    """Half chord along z through a stack of (super)elliptic cross-sections, one per row.
+
+    Parameters
+    ----------
+    x : (1, n) coordinates of the rays, mm.
+    left, right, half_depth : (n, 1) extent of the cross-section at each height, mm.
+    power : float
+        2 is an ellipse, more is squarer.
+    """
+    half = np.maximum((right - left) / 2, np.float32(1e-3))
+    q = np.abs((x - (left + right) / 2) / half)
+    q = q * q if power == 2.0 else q ** np.float32(power)
+    rest = np.maximum(1 - q, 0)
+    return half_depth * (np.sqrt(rest) if power == 2.0 else rest ** np.float32(1 / power))
+
+
+def overlap(*intervals: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Length that intervals (start, end) have in common."""
+    start = intervals[0][0]
+    end = intervals[0][1]
+    for other in intervals[1:]:
+        start, end = np.maximum(start, other[0]), np.minimum(end, other[1])
+    return np.maximum(end - start, 0)
+
+
+def disc(radius_x: float, radius_y: float) -> np.ndarray:
+    """Elliptic disc of height 1 as a kernel, its edge shared out between pixels; radii in pixels.
+
+    A line of unit density convolved with it has the profile 2 sqrt(r^2 - d^2), the chord length of a round tube.
+    """
+    half_x, half_y, fine = int(np.ceil(radius_x + 0.5)), int(np.ceil(radius_y + 0.5)), 5
+    x = (np.arange((2 * half_x + 1) * fine) + 0.5) / fine - half_x - 0.5
+    y = (np.arange((2 * half_y + 1) * fine) + 0.5) / fine - half_y - 0.5
+    inside = (x[None, :] / radius_x) ** 2 + (y[:, None] / radius_y) ** 2 <= 1
+    kernel = inside.reshape(2 * half_y + 1, fine, 2 * half_x + 1, fine).mean((1, 3))
+    return (kernel * (np.pi * radius_x * radius_y / max(kernel.sum(), 1e-9))).astype(np.float32)
+
+
+def splat(canvas: Canvas, points: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
+    """Spread the length of polylines over the pixels that their projections cross.
+
+    Parameters
+    ----------
+    points : (lines, steps, 3) mm; the steps should be about a pixel or shorter.
+    weights : (lines,) or (lines, steps - 1) factor on the length.
+
+    Returns
+    -------
+    (n, n) float32, length in pixels of line per pixel; lengths are three-dimensional, so a tube that runs along the ray
+    is as long as it is. Convolve with `disc` and multiply by the pixel spacing to get the chord length.
+    """
+    length = np.linalg.norm(np.diff(points, axis=1), axis=-1)
+    weights = np.asarray(weights)
+    length = length * (weights[:, None] if weights.ndim == 1 else weights)
+    middle = (points[:, 1:] + points[:, :-1]) / 2
+    column, row = canvas.project(middle)
+    length = (length * canvas.magnification(middle[..., 2]) / canvas.pixel).ravel()
+    column, row = column.ravel(), row.ravel()
+    n = canvas.n
+    keep = (column >= 0) & (column < n - 1) & (row >= 0) & (row < n - 1)
+    column, row, length = column[keep], row[keep], length[keep]
+    c, r = column.astype(np.int64), row.astype(np.int64)
+    fc, fr = column - c, row - r
+    index = np.concatenate([r * n + c, r * n + c + 1, (r + 1) * n + c, (r + 1) * n + c + 1])
+    share = np.concatenate([(1 - fr) * (1 - fc), (1 - fr) * fc, fr * (1 - fc), fr * fc])
+    return np.bincount(index, share * np.tile(length, 4), n * n).reshape(n, n).astype(np.float32)
+
+
+def tubes(canvas: Canvas, points: np.ndarray, radius: float, weights: np.ndarray | float = 1.0,
+          radius_y: float | None = None) -> np.ndarray:
+    """Chord length, mm, through tubes of one radius along polylines (lines, steps, 3); see `splat`."""
+    scale = canvas.magnification(float(points[..., 2].mean())) / canvas.pixel
+    kernel = disc(radius * scale, (radius_y or radius) * scale)
+    return cv2.filter2D(splat(canvas, points, weights), -1, kernel, borderType=cv2.BORDER_CONSTANT) * np.float32(1 / scale)
+
+
+def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur; wide ones are computed on a coarser grid. `sigma` in pixels."""
+    step = int(sigma // 3)
+    if step < 2:
+        return cv2.GaussianBlur(image, (0, 0), sigma) if sigma > 0.2 else image
+    small = cv2.resize(image, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma / step, borderType=cv2.BORDER_REPLICATE)
+    return cv2.resize(small, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def fractal(rng: np.random.Generator, n: int, coarse: float, octaves: int = 4, fall: float = 0.55) -> np.ndarray:
+    """Cloud-like noise (n, n) of mean 0 and standard deviation about 1; its coarsest grains are `coarse` pixels."""
+    total = np.zeros((n, n), np.float32)
+    amplitude, power = 1.0, 0.0
+    for _ in range(octaves):
+        cells = max(2, int(np.ceil(n / max(coarse, 1.0))) + 2)
+        if cells >= n:
+            field = rng.standard_normal((n, n), dtype=np.float32)
+        else:
+            field = cv2.resize(rng.standard_normal((cells, cells), dtype=np.float32), (n, n), interpolation=cv2.INTER_CUBIC)
+        total += np.float32(amplitude) * field
+        power += amplitude**2 * 0.55
+        amplitude *= fall
+        coarse /= 2
+    return total / np.float32(np.sqrt(power))
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How one film was exposed and processed."""
+
+    photons: float  # per pixel of 1 mm2 without a patient
+    scatter: float  # scatter over primary behind the patient (what the grid lets through)
+    scatter_width: float  # mm
+    compression: float  # share of the coarse structure that the processing takes away
+    low: float  # the quantiles of the log signal that become black and white
+    high: float
+    contrast: float  # slope of the display curve
+    brightness: float  # shift of the display curve
+    sharpening: float
+    blur: float  # mm, focal spot, motion and detector together
+
+
+def detect(attenuation: np.ndarray, exposure: Exposure, pixel: float, rng: np.random.Generator) -> np.ndarray:
+    """Log signal of the detector (about the attenuation itself) with scatter, blur and quantum noise.
+
+    Parameters
+    ----------
+    attenuation : (n, n) float32
+        Line integral of the attenuation coefficient.
+    pixel : float
+        mm.
+    """
+    primary = np.exp(-attenuation)  # Beer and Lambert
+    primary = smooth(primary, exposure.blur / pixel)
+    coarse = smooth(primary, exposure.scatter_width / pixel)
+    signal = primary + np.float32(exposure.scatter) * coarse + np.float32(0.002)
+    counts = signal * np.float32(exposure.photons * pixel**2)
+    noise = rng.standard_normal(signal.shape, dtype=np.float32)
+    signal = np.maximum(counts + np.sqrt(counts) * noise, counts * np.float32(0.2))  # Poisson, many photons
+    return -np.log(signal / np.float32(exposure.photons * pixel**2))
+
+
+def develop(signal: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
+    """Grey levels 0 to 255, float32, of a log signal: dynamic range compression, windowing, S curve, sharpening."""
+    signal = signal - np.float32(exposure.compression) * (smooth(signal, 45 / pixel) - signal.mean())
+    signal = signal + np.float32(exposure.sharpening) * (signal - smooth(signal, 2.5 / pixel))
+    signal = signal + np.float32(exposure.sharpening * 0.5) * (signal - smooth(signal, 9 / pixel))
+    margin = signal.shape[0] // 12
+    low, high = np.quantile(signal[margin:-margin:3, margin:-margin:3], [exposure.low, exposure.high])
+    t = (signal - np.float32(low)) / np.float32(max(high - low, 0.2))
+    # The characteristic curve of film, which digital systems imitate: a logistic function.
+    curve = 1 / (1 + np.exp(-np.float32(exposure.contrast) * (t - np.float32(exposure.brightness))))
+    ends = 1 / (1 + np.exp(-exposure.contrast * (np.array([-0.03, 1.08]) - exposure.brightness)))
+    return np.clip((curve - np.float32(ends[0])) / np.float32(ends[1] - ends[0]), 0, 1) * 255
