@@ -210,6 +210,8 @@ def test_a_kernel_that_dies_is_described():
         ("a long line\rshort     \nnext", "short     e\nnext"),
         ("outer\n\rinner 1\x1b[A\rOUTER\n\rinner 2\n", "OUTER\ninner 2\n"),
         ("12\b\b34", "34"),
+        ("\rx\x1b[0m\x1b[37m\x1b[0m y", "x\x1b[0m y"),
+        ("one\ntwo\x1b[K\n", "one\ntwo\n"),
         ("\x1b[1m1/2\x1b[0m\r\x1b[1m2/2\x1b[0m", "\x1b[1m2/2\x1b[0m"),
     ],
 )
@@ -219,6 +221,15 @@ def test_terminal_control(raw, shown):
 
 def stream_cell(name: str, text: str) -> NotebookNode:
     return nbformat.v4.new_code_cell("x", outputs=[nbformat.v4.new_output("stream", name=name, text=text)])
+
+
+def test_nested_progress_bars_collapse_to_their_last_state():
+    pieces = ["outer:  0%|  | 0/2\n\rinner: 50%|# | 1/2", f"\x1b[A\n\r{18 * ' '}\x1b[A\r", "outer: 99%|##| 2/2\n"]
+    nb = nbformat.v4.new_notebook(cells=[stream_cell("stderr", "")])
+    nb.cells[0].outputs = [nbformat.v4.new_output("stream", name="stderr", text=piece) for piece in pieces]
+    clean_outputs(nb)
+    assert [(o.name, o.text.split("%")[0]) for o in nb.cells[0].outputs] == [("stdout", "outer: 99")]
+    assert "inner" not in nb.cells[0].outputs[0].text
 
 
 def test_log_noise_goes_and_warnings_stay():

@@ -3,11 +3,12 @@
 import os
 import re
 import sys
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 from nbclient import NotebookClient
@@ -18,6 +19,7 @@ from papermill.translators import translate_parameters
 from tqdm import tqdm
 
 from tools.lesson import ROOT, section_of
+from tools.outputs import NOISE
 
 HEADLINE_MIME = "application/vnd.course.headline+json"  # what util.headline emits
 ANSI = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
@@ -91,10 +93,11 @@ def execute(
     watch = _Watch(progress)
     client.on_notebook_start = lambda notebook: watch.start(client.km.provisioner.pid)
     client.on_cell_start = lambda cell, cell_index: progress.enter(cell_index)
-    client.on_cell_complete = lambda cell, cell_index: progress.leave(cell_index)
+    client.on_cell_executed = lambda cell, cell_index, execute_reply: progress.leave(cell_index)
+    log = tempfile.TemporaryFile()  # what the kernel writes past its streams: of interest only when it dies
     start = time.perf_counter()
     try:
-        client.execute(env=env or kernel_environment())
+        client.execute(env=env or kernel_environment(), stdout=log, stderr=log)
     except CellExecutionError as error:
         run.failed_cell, run.error_name = progress.index, error.ename
         run.failure = _describe(nb, progress.index, title, f"{error.ename}: {error.evalue}")
@@ -102,13 +105,14 @@ def execute(
         run.failed_cell, run.error_name = progress.index, "DeadKernelError"
         reason = (
             f"the kernel died, most often for want of memory (it had {watch.peak / 2**20:.0f} MiB at most; "
-            f"{psutil.virtual_memory().available / 2**20:.0f} MiB are free now)"
+            f"{psutil.virtual_memory().available / 2**20:.0f} MiB are free now)\n{_tail(log)}"
         )
         run.failure = _describe(nb, progress.index, title, reason)
     finally:
         run.seconds = time.perf_counter() - start
         watch.stop()
         progress.close()
+        log.close()
     run.peak_mib = watch.peak / 2**20
     for cell in nb.cells:
         for output in cell.get("outputs", []):
@@ -120,6 +124,11 @@ def execute(
 def _describe(nb: NotebookNode, index: int, title: str, error: str) -> str:
     source = "\n".join(f"    {line}" for line in nb.cells[index].source.splitlines()[:12])
     return f"{title}: stopped in section “{section_of(nb, index)}”, cell {index + 1} of {len(nb.cells)}:\n{source}\n{error}"
+
+
+def _tail(log: IO[bytes], lines: int = 5) -> str:
+    log.seek(0)
+    return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])
 
 
 class _Client(NotebookClient):
@@ -158,17 +167,19 @@ class _Progress:
             total=len(code),
             disable=not self.terminal,
             dynamic_ncols=True,
-            bar_format="{desc} |{bar:16}| cell {n_fmt}/{total_fmt} {elapsed}{postfix}",
+            bar_format="{desc} |{bar:16}| {elapsed}{postfix}",
         )
 
     def enter(self, index: int) -> None:
         """A cell begins."""
+        if index not in self.order:
+            return
         self.index, self.line = index, ""
         section = section_of(self.nb, index)
         if section != self.section:
             self.section = section
-            self.bar.set_description_str(f"{self.title} · {section}"[:60], refresh=False)
-            self._print(f"{section}")
+            self._print(section)
+        self.bar.set_description_str(f"{self.title} {self._cell()} · {section}"[:60], refresh=False)
         self.bar.set_postfix_str("", refresh=True)
 
     def leave(self, index: int) -> None:
@@ -178,7 +189,8 @@ class _Progress:
 
     def say(self, text: str) -> None:
         """The kernel wrote something: keep its last line for the next tick."""
-        lines = [line.strip() for line in re.split(r"[\r\n]", ANSI.sub("", text)) if line.strip()]
+        lines = [line.strip() for line in re.split(r"[\r\n]", ANSI.sub("", text))]
+        lines = [line for line in lines if line and not NOISE.match(line)]
         self.line = lines[-1] if lines else self.line
 
     def tick(self) -> None:
@@ -193,11 +205,13 @@ class _Progress:
         self.bar.set_postfix_str("", refresh=True)
         self.bar.close()
 
+    def _cell(self) -> str:
+        return f"cell {self.order.get(self.index, 0)}/{len(self.order)}"
+
     def _print(self, text: str) -> None:
         if self.show and not self.terminal:
             self.spoke = time.perf_counter()
-            cell = f"cell {self.order.get(self.index, 1)}/{len(self.order)}"
-            print(f"  {self.title}  {cell:>12}  {self.spoke - self.began:5.0f} s  {text}", file=sys.stderr, flush=True)
+            print(f"  {self.title}  {self._cell():>12}  {self.spoke - self.began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 class _Watch(threading.Thread):

@@ -4,12 +4,11 @@ import re
 import sys
 from pathlib import Path
 
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 
 from tools.lesson import ROOT
 
-CONTROL = re.compile(r"\x1b\[(\d*)A|(\x1b\[[\d;]*m)|\x1b\[[\d;]*[A-Za-z]|(.)", re.DOTALL)
+CONTROL = re.compile(r"\x1b\[(\d*A)|(\x1b\[[\d;]*m)|\x1b\[[\d;]*[A-Za-z]|(.)", re.DOTALL)
 PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|\w*) \[\d\d:\d\d")  # a tqdm bar, with or without a known end
 NOISE = re.compile(
     r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] \S+\.cc:\d+\]"  # TensorFlow's C++ log
@@ -30,11 +29,11 @@ def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:
     and pandas' random table ids become the same on every run, execution times and widget state are dropped.
     """
     nb.metadata.pop("widgets", None)
-    for index, cell in enumerate(nb.cells):
+    for cell in nb.cells:
         if cell.cell_type != "code":
             continue
         cell.metadata.pop("execution", None)
-        cell, _ = CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, index)
+        _merge_streams(cell)
         for output in cell.outputs:
             if output.output_type == "stream":
                 _clean_stream(output, root)
@@ -67,12 +66,16 @@ def render_terminal(text: str) -> str:
     row = column = 0
     colour = ""
     for up, sgr, char in CONTROL.findall(text):
-        if sgr and column and sgr in ("\x1b[0m", "\x1b[m"):
-            lines[row][column - 1] += sgr  # the end of a colour belongs to what was coloured
+        if sgr in ("\x1b[0m", "\x1b[m"):  # the end of a colour belongs to what was coloured
+            if column and not colour:
+                lines[row][column - 1] += sgr
+            colour = ""
         elif sgr:
             colour += sgr
-        elif up or not char:
-            row = max(0, row - int(up or 1))
+        elif up:
+            row = max(0, row - int(up[:-1] or 1))
+        elif not char:
+            continue  # some other control sequence
         elif char == "\n":
             row, column = row + 1, 0
             if row == len(lines):
@@ -89,6 +92,18 @@ def render_terminal(text: str) -> str:
     if colour:
         lines[row].append(colour)
     return "\n".join("".join(line).rstrip(" ") for line in lines)
+
+
+def _merge_streams(cell: NotebookNode) -> None:
+    """Join what the kernel sent in pieces. (nbconvert's preprocessor for this would lose what nested bars need.)"""
+    merged: list[NotebookNode] = []
+    for output in cell.outputs:
+        stream = output.output_type == "stream"
+        if stream and merged and merged[-1].output_type == "stream" and merged[-1].name == output.name:
+            merged[-1].text += output.text
+        else:
+            merged.append(output)
+    cell.outputs = merged
 
 
 def _clean_stream(output: NotebookNode, root: Path) -> None:
