@@ -402,6 +402,9 @@ def get_weighted_loss_test(target: Callable) -> None:
                        "classes of the mean over the batch, one number")  # fmt: skip
         value = float(check.array(got, ()))
         check.match(value, float(terms.mean(0).sum()), hint, wrong)
+        again = check.array(check.call(y_true, y_pred, function=loss), ())
+        check.match(float(again), value, "the second call gives another value than the first: start the sum at 0 inside of "
+                    "weighted_loss")  # fmt: skip
 
     hint = "sum over the classes of the mean over the batch of −(w⁺ y log(p+ε) + w⁻ (1−y) log(1−p+ε))"
     judge([[1, 0], [1, 1], [0, 0], [1, 0]], [[0.7, 0.2], [0.5, 0.9], [0.3, 0.1], [0.8, 0.6]], [0.25, 0.75], [0.6, 0.1],
@@ -459,8 +462,8 @@ def _cam_model(shape: tuple[int, int, int], seed: int, classes: int = 3, *, flat
                gain: float = 1.0, bias: Sequence[float] | None = None, sign: float | None = None) -> tuple:  # fmt: skip
     """A tiny network with known weights, and a function that gives its class activation maps in closed form.
 
-    `early` (1×1 convolution, full size) → average pooling → `late` (1×1 convolution) → average or flatten → `logits`
-    → `probabilities`. Everything before the sigmoid is linear, so the gradient of a logit is a product of weights.
+    `early` (1×1 convolution, full size) → average pooling → `late` (1×1 convolution, ReLU) → average or flatten →
+    `logits` → `probabilities`: the gradient of a logit is a product of weights where the ReLU is open.
     """
     import keras
 
@@ -470,7 +473,7 @@ def _cam_model(shape: tuple[int, int, int], seed: int, classes: int = 3, *, flat
     inputs = keras.Input(shape)
     early = keras.layers.Conv2D(4, 1, use_bias=False, name="early")(inputs)
     pooled = keras.layers.AveragePooling2D(pool, name="smaller")(early)
-    late = keras.layers.Conv2D(5, 1, use_bias=False, name="late")(pooled)
+    late = keras.layers.Conv2D(5, 1, use_bias=False, activation="relu", name="late")(pooled)
     features = keras.layers.Flatten()(late) if flat else keras.layers.GlobalAveragePooling2D()(late)
     features = keras.layers.Dropout(0.5)(features)
     logits = keras.layers.Dense(classes, name="logits")(features)
@@ -486,9 +489,11 @@ def _cam_model(shape: tuple[int, int, int], seed: int, classes: int = 3, *, flat
     def closed_form(image: np.ndarray, index: int, layer: str) -> np.ndarray:
         """The map before ReLU and scaling: activations times the mean gradient of the logit."""
         a = image @ first
-        b = a.reshape(rows, pool, columns, pool, 4).mean(axis=(1, 3)) @ second
-        weights = last[:, index].reshape(rows * columns, 5).mean(0) if flat else last[:, index]
-        return b @ weights if layer == "late" else a @ (second @ weights)
+        b = np.maximum(a.reshape(rows, pool, columns, pool, 4).mean(axis=(1, 3)) @ second, 0)
+        gradient = np.broadcast_to(last[:, index].reshape(-1, 5), (rows * columns, 5))
+        if layer == "late":
+            return b @ gradient.mean(axis=0)
+        return a @ (second @ ((b.reshape(-1, 5) > 0) * gradient).mean(axis=0))
 
     return model, closed_form
 
@@ -528,11 +533,12 @@ def grad_cam_test(target: Callable) -> None:
                       "has changed", "do not change the model; build a second one on its layers")  # fmt: skip
         return heat
 
-    def judge(built: tuple, image: np.ndarray, index: int, hint: str) -> None:
+    def judge(built: tuple, image: np.ndarray, index: int, hint: str, layer: str = "early") -> None:
         model, closed_form = built
-        raw = closed_form(image.astype(float), index, "early")
-        expected, heat = _scaled(raw), heat_map(model, image, index, "early")
+        raw = closed_form(image.astype(float), index, layer)
+        expected, heat = _scaled(raw), heat_map(model, image, index, layer)
         span = np.ptp(raw) if np.ptp(raw) > 0 else 1
+        another = "late" if layer == "early" else "early"
         others = [i for i in range(model.output_shape[-1]) if i != index]
         wrong = {
             "all zeros: the gradient of the sigmoid vanishes where it is saturated; take the output of the layer "
@@ -543,22 +549,23 @@ def grad_cam_test(target: Callable) -> None:
             "the map is upside down: the sign of the gradient is wrong": _scaled(-raw),
             "the map is right but not divided by its maximum": np.maximum(raw, 0),
         }  # fmt: skip
-        wrong |= {f"this is the map of class {i}: use class_index": _scaled(closed_form(image, i, "early"))
+        wrong |= {f"this is the map of class {i}: use class_index": _scaled(closed_form(image, i, layer))
                   for i in others}  # fmt: skip
+        wrong |= {"this is the map of another layer: use layer_name": _scaled(closed_form(image, index, another))}
         check.match(heat, expected, hint, wrong)
 
     hint = ("ReLU of the sum over channels of activation × mean gradient of the logit; the activations of the layer "
             "`layer_name`, the gradient averaged over height and width")  # fmt: skip
     image = rng.normal(size=(8, 12, 2)).astype("float32")
     plain = _cam_model(image.shape, seed=10)
-    for index in (0, 2, 1):
-        judge(plain, image, index, hint)
+    for index, layer in ((0, "early"), (2, "late"), (1, "early"), (1, "late")):
+        judge(plain, image, index, hint, layer)
     wide = rng.normal(size=(9, 6, 1)).astype("float32")
     judge(_cam_model(wide.shape, seed=11, classes=14), wide, 9, hint)
     judge(_cam_model(image.shape, seed=12, flat=True), image, 1, "the weight of a channel is the gradient averaged over "
           "all positions, not the gradient at each position")  # fmt: skip
-    for bias in ([60, 60, 60], [-60, -60, -60]):
-        judge(_cam_model(image.shape, seed=13, bias=bias), image, 1, "the gradient of the logit, not of the sigmoid")
+    for bias, layer in (([60, 60, 60], "early"), ([-60, -60, -60], "late")):
+        judge(_cam_model(image.shape, seed=13, bias=bias), image, 1, "the gradient of the logit, not of the sigmoid", layer)
 
     positive = np.abs(image) + 0.1
     for bias in (None, [20, 20, 20]):

@@ -1,0 +1,39 @@
+"""The bank of answers: what students write, right and wrong, to judge the checks by.
+
+`reference` has the model solutions. The other modules register answers with the two decorators below, each under the
+exercise that it answers; `collect()` imports them and gives `(RIGHT, WRONG)`, exercise → {name of the answer: function}.
+"""
+
+import importlib
+from collections import defaultdict
+from collections.abc import Callable
+
+RIGHT: dict[str, dict[str, Callable]] = defaultdict(dict)
+WRONG: dict[str, dict[str, Callable]] = defaultdict(dict)
+
+
+def _register(bank: dict[str, dict[str, Callable]], exercise: str, name: str | None) -> Callable[[Callable], Callable]:
+    def register(function: Callable) -> Callable:
+        key = name or function.__name__
+        assert key not in bank[exercise], f"two answers to {exercise} are called {key}"
+        bank[exercise][key] = function
+        return function
+
+    return register
+
+
+def right(exercise: str, name: str | None = None) -> Callable[[Callable], Callable]:
+    """A right answer that differs from the reference: another library, another type, another way."""
+    return _register(RIGHT, exercise, name)
+
+
+def wrong(exercise: str, name: str | None = None) -> Callable[[Callable], Callable]:
+    """A wrong answer that a student could well hand in."""
+    return _register(WRONG, exercise, name)
+
+
+def collect() -> tuple[dict[str, dict[str, Callable]], dict[str, dict[str, Callable]]]:
+    """All answers: (right, wrong)."""
+    for notebook in ("notebook_01", "notebook_02", "notebook_03"):
+        importlib.import_module(f"{__name__}.{notebook}")
+    return RIGHT, WRONG
