@@ -80,7 +80,7 @@ def template() -> dict[str, np.ndarray]:
     t1, inside = load(datasets.load_mni152_template), load(datasets.load_mni152_brain_mask)
     tissue = load(datasets.load_mni152_gm_template) + load(datasets.load_mni152_wm_template)
     # The template is a mean of 152 people, so its sulci are washed out: unsharp masking brings them back.
-    sharp = t1 + 1.3 * (t1 - ndimage.gaussian_filter(t1, 1.6)) + 0.5 * (t1 - ndimage.gaussian_filter(t1, 4.0))
+    sharp = t1 + 1.4 * (t1 - ndimage.gaussian_filter(t1, 1.6)) + 0.25 * (t1 - ndimage.gaussian_filter(t1, 4.0))
     deep = ndimage.binary_erosion(inside > 0, iterations=18)
     ventricle = ndimage.gaussian_filter(((tissue < 0.6) & deep).astype(np.float32), 0.7)
     # Superior sagittal sinus and torcula: the midline rim of the mask, top and back.
@@ -99,7 +99,8 @@ def template() -> dict[str, np.ndarray]:
 class Brain:
     """Tissue of one patient on a `Grid`, all arrays float32 of ``grid.shape``.
 
-    ``wm``, ``gm`` and ``csf`` are fractions that sum to 1 inside ``mask`` (bool); ``ventricle`` and ``vein`` are in [0, 1].
+    ``wm``, ``gm`` and ``csf`` are fractions that sum to 1 inside ``mask`` (bool); ``ventricle``, ``vein`` and
+    ``rim`` (the outermost millimetres, where dura may remain) are in [0, 1].
     """
 
     grid: Grid
@@ -109,6 +110,7 @@ class Brain:
     csf: np.ndarray
     ventricle: np.ndarray
     vein: np.ndarray
+    rim: np.ndarray
 
 
 def displacement(rng: np.random.Generator, grid: Grid) -> list[np.ndarray]:
@@ -169,13 +171,15 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
         ndimage.map_coordinates(source[name], points, order=1, output=np.float32)
         for name in ("t1", "mask", "ventricle", "vein")
     )
-    mask = mask > rng.uniform(0.45, 0.75) + 0.06 * smooth_noise(rng, grid.axes(), 5)
-    mask = _largest_part(mask)
-    grey_level = 0.70 + 0.05 * atrophy  # older brains: wider sulci, thinner cortex
-    csf = np.clip((grey_level - t1) / 0.28, 0, 1)
+    # Skull stripping cuts at a depth that differs from scan to scan and place to place; some scans end above the neck.
+    depth = mask - rng.uniform(0.45, 0.75) - 0.06 * smooth_noise(rng, grid.axes(), 5)
+    mask = _largest_part((depth > 0) & (axes[2] > rng.choice([-1, rng.uniform(0, 14)])))
+    rim = np.clip(1 - depth / 0.2, 0, 1) * mask
+    grey_level = 0.60 + 0.07 * atrophy  # older brains: wider sulci, thinner cortex
+    csf = np.clip((grey_level - t1) / 0.30, 0, 1)
     csf = np.maximum(csf, np.clip(1.3 * ventricle - 0.15, 0, 1))
-    wm = np.clip((t1 - 0.745) / 0.11, 0, 1) * (1 - csf)
-    return Brain(grid, mask, wm, 1 - csf - wm, csf, ventricle, vein)
+    wm = np.clip((t1 - 0.72) / 0.14, 0, 1) * (1 - csf)
+    return Brain(grid, mask, wm, 1 - csf - wm, csf, ventricle, vein, rim)
 
 
 def _rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:

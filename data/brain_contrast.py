@@ -1,6 +1,8 @@
 """From tissue to four MR sequences: relaxation, partial volume, and what scanners add."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -22,18 +24,19 @@ class Tissue:
 
 # Sources: data/README.md, section Brain.
 TISSUES = {
-    "wm": Tissue(900, 70, 0.70),
-    "gm": Tissue(1400, 92, 0.82),
+    "wm": Tissue(900, 71, 0.70),
+    "gm": Tissue(1400, 95, 0.80),
     "csf": Tissue(4200, 1500, 1.00),
-    "edema": Tissue(1550, 140, 0.88),
-    "solid": Tissue(1650, 125, 0.86),
-    "necrosis": Tissue(2300, 260, 0.94),
+    "edema": Tissue(1450, 160, 0.88),
+    "solid": Tissue(1550, 150, 0.87),
+    "necrosis": Tissue(2100, 290, 0.94),
     "blood": Tissue(700, 80, 0.85),  # subacute: methaemoglobin shortens T1
-    "vein": Tissue(1650, 60, 0.85),
+    "vessel": Tissue(1650, 70, 0.80),
 }
+LESIONS = ("edema", "solid", "necrosis")  # these differ much more between patients than healthy tissue does
 RELAXIVITY = 4.5  # 1/(s mM), gadolinium chelates at 3 T (Rohrer et al., Invest. Radiol. 2005)
-RIM_CONCENTRATION = 0.45  # mM in a typical enhancing rim some minutes after 0.1 mmol/kg
-VEIN_CONCENTRATION = 0.8  # mM
+RIM_CONCENTRATION = 0.16  # mM in a typical enhancing rim some minutes after 0.1 mmol/kg
+VESSEL_CONCENTRATION = 0.6  # mM
 
 
 def spin_echo(tissue: Tissue, tr: float, te: float, gadolinium: float = 0.0) -> float:
@@ -48,6 +51,12 @@ def inversion_recovery(tissue: Tissue, tr: float, te: float, ti: float, gadolini
     return tissue.density * abs(1 - 2 * np.exp(-ti * rate) + np.exp(-tr * rate)) * np.exp(-te / tissue.t2)
 
 
+def gradient_echo(tissue: Tissue, tr: float, te: float, flip: float, gadolinium: float = 0.0) -> float:
+    """Spoiled gradient echo (Ernst): ``PD sin(a) (1 - E) / (1 - E cos(a)) exp(-TE/T2)``, E = exp(-TR/T1); a in radians."""
+    e = np.exp(-tr * (1 / tissue.t1 + RELAXIVITY * gadolinium / 1000))
+    return tissue.density * np.sin(flip) * (1 - e) / (1 - e * np.cos(flip)) * np.exp(-te / tissue.t2)
+
+
 def scan(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> np.ndarray:
     """The four sequences of one examination.
 
@@ -56,13 +65,16 @@ def scan(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> np.ndarray:
     ndarray, int16
         ``grid.shape + (4,)``, 0 outside the brain and at least 1 inside.
     """
-    amounts = _amounts(brain, tumour)
-    tissues = {
-        name: Tissue(t.t1 * rng.normal(1, 0.04), t.t2 * rng.normal(1, 0.05), t.density * rng.normal(1, 0.01))
-        for name, t in TISSUES.items()
-    }
+    amounts = _amounts(rng, brain, tumour)
+    tissues = {}
+    for name, t in TISSUES.items():
+        spread = 0.16 if name in LESIONS else 0.04
+        tissues[name] = Tissue(
+            t.t1 * np.exp(rng.normal(0, 0.6 * spread)), t.t2 * np.exp(rng.normal(0, spread)), t.density * rng.normal(1, 0.01)
+        )
     grid = brain.grid
-    texture = 0.02 * smooth_noise(rng, grid.axes(), 9) + 0.02 * smooth_noise(rng, grid.axes(), 3)
+    texture = 0.025 * smooth_noise(rng, grid.axes(), 9) + 0.02 * smooth_noise(rng, grid.axes(), 3)
+    texture += 0.06 * smooth_noise(rng, grid.axes(), 6) * (tumour.labels > 0)
     images = np.zeros((*grid.shape, 4), np.int16)
     for channel, name in enumerate(SEQUENCES):
         image = _sequence(rng, name, tissues, amounts)
@@ -74,16 +86,25 @@ def scan(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> np.ndarray:
     return images
 
 
-def _amounts(brain: Brain, tumour: Tumour) -> dict[str, np.ndarray]:
-    """Fraction of each tissue in each voxel; they sum to 1."""
-    rest = 1 - tumour.solid - tumour.necrosis
-    np.clip(rest, 0, 1, out=rest)
-    edema = rest * tumour.edema * (1 - brain.csf)
-    healthy = rest - edema
-    total = np.maximum(brain.wm + brain.gm + brain.csf, 1e-6)
-    amounts = {name: healthy * getattr(brain, name) / total for name in ("wm", "gm", "csf")}
+def _amounts(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> dict[str, np.ndarray]:
+    """Fraction of each tissue in each voxel (they sum to 1), and the concentration of contrast agent in the tumour."""
+    grid = brain.grid
+    fluid = brain.csf * (1 - 0.6 * tumour.edema)  # swelling closes the sulci
+    rest = np.clip(1 - tumour.solid - tumour.necrosis, 0, 1)
+    # Ageing white matter: caps around the ventricles and scattered spots, bright on FLAIR, no part of the tumour.
+    caps = 2.2 * ndimage.gaussian_filter(brain.ventricle, 2.5 / grid.spacing) * rng.uniform(0, 0.8)
+    spots = np.clip(smooth_noise(rng, grid.axes(), 4.5) - rng.uniform(2.0, 3.0), 0, 0.8)
+    old = np.clip(caps + spots, 0, 0.7) * brain.wm
+    edema = rest * np.maximum(tumour.edema, old) * (1 - fluid)
+    healthy = (rest - edema) / np.maximum(brain.wm + brain.gm + fluid, 1e-6)
+    amounts = {"wm": healthy * brain.wm, "gm": healthy * brain.gm, "csf": healthy * fluid}
     amounts |= {"edema": edema, "solid": tumour.solid, "necrosis": tumour.necrosis}
-    for name, extra in (("blood", tumour.blood), ("vein", 0.8 * np.clip(brain.vein, 0, 1))):
+    # Vessels: sinuses, small ones in the sulci, the plexus in the ventricles.
+    sulcal = np.clip(smooth_noise(rng, grid.axes(), 3.2) - rng.uniform(1.3, 1.9), 0, 0.6) * np.clip(2 * fluid, 0, 1)
+    plexus = np.clip(smooth_noise(rng, grid.axes(), 4.5) - 1.3, 0, 1) * brain.ventricle
+    dura = np.clip(smooth_noise(rng, grid.axes(), 18) - rng.uniform(0.4, 2.0), 0, 0.8) * brain.rim
+    vessel = np.clip(rng.uniform(0.3, 0.9) * brain.vein + dura + sulcal + 0.7 * plexus, 0, 0.9) * rest
+    for name, extra in (("blood", tumour.blood), ("vessel", vessel)):
         for other in amounts:
             amounts[other] = amounts[other] * (1 - extra)
         amounts[name] = extra
@@ -91,26 +112,34 @@ def _amounts(brain: Brain, tumour: Tumour) -> dict[str, np.ndarray]:
     return amounts
 
 
+def _protocol(rng: np.random.Generator, name: str) -> Callable[..., float]:
+    """Draw the timing (ms) of one sequence; returns the signal as a function of tissue and gadolinium (mM)."""
+    if name == "FLAIR":
+        tr = rng.uniform(8500, 10500)
+        ti = 0.27 * tr * rng.normal(0.97, 0.012)  # near the zero of cerebrospinal fluid
+        return partial(inversion_recovery, tr=tr, te=rng.uniform(100, 140), ti=ti)
+    if name == "T2w":
+        return partial(spin_echo, tr=rng.uniform(3500, 6000), te=rng.uniform(80, 105))
+    kind = rng.choice(["spin echo", "gradient echo", "MPRAGE"], p=[0.55, 0.25, 0.2])
+    if kind == "gradient echo":
+        return partial(gradient_echo, tr=rng.uniform(10, 25), te=rng.uniform(3, 5), flip=np.radians(rng.uniform(18, 30)))
+    if kind == "MPRAGE":  # as an inversion recovery
+        return partial(inversion_recovery, tr=rng.uniform(1900, 2500), te=rng.uniform(2, 4), ti=rng.uniform(850, 1050))
+    return partial(spin_echo, tr=rng.uniform(450, 750), te=rng.uniform(8, 14))
+
+
 def _sequence(rng: np.random.Generator, name: str, tissues: dict[str, Tissue], amounts: dict[str, np.ndarray]) -> np.ndarray:
     """Noise-free image of one sequence: each voxel is the sum of its tissues' signals."""
-    if name == "FLAIR":
-        tr, te = rng.uniform(8500, 10500), rng.uniform(100, 140)
-        ti = (0.27 * tr) * rng.normal(0.97, 0.01)
-        signal = lambda tissue, gadolinium=0.0: inversion_recovery(tissue, tr, te, ti, gadolinium)  # noqa: E731
-    elif name == "T2w":
-        tr, te = rng.uniform(3500, 6000), rng.uniform(85, 110)
-        signal = lambda tissue, gadolinium=0.0: spin_echo(tissue, tr, te, gadolinium)  # noqa: E731
-    else:
-        tr, te = rng.uniform(500, 800), rng.uniform(8, 14)
-        signal = lambda tissue, gadolinium=0.0: spin_echo(tissue, tr, te, gadolinium)  # noqa: E731
-    gadolinium = name == "T1gd"
+    signal = _protocol(rng, name)
+    after_injection = name == "T1gd"
     image = np.zeros_like(amounts["wm"])
     for tissue, amount in amounts.items():
         if tissue != "contrast":
-            image += np.float32(signal(tissues[tissue], VEIN_CONCENTRATION * gadolinium * (tissue == "vein"))) * amount
-    if gadolinium:
-        dose = RIM_CONCENTRATION * rng.uniform(0.6, 1.6)
-        gain = signal(tissues["solid"], dose) - signal(tissues["solid"])
+            gadolinium = VESSEL_CONCENTRATION * (after_injection and tissue == "vessel")
+            image += np.float32(signal(tissues[tissue], gadolinium=gadolinium)) * amount
+    if after_injection:
+        dose = RIM_CONCENTRATION * np.exp(rng.normal(0, 0.35))
+        gain = signal(tissues["solid"], gadolinium=dose) - signal(tissues["solid"])
         image += np.float32(gain) * amounts["contrast"]
     return image
 
@@ -118,16 +147,16 @@ def _sequence(rng: np.random.Generator, name: str, tissues: dict[str, Tissue], a
 def _acquire(rng: np.random.Generator, image: np.ndarray, brain: Brain) -> np.ndarray:
     """Coil shading, thick slices, noise and ghosts."""
     grid = brain.grid
-    image = image * np.exp(rng.uniform(0.03, 0.12) * smooth_noise(rng, grid.axes(), 70)) * brain.mask
+    image = image * np.exp(rng.uniform(0.04, 0.14) * smooth_noise(rng, grid.axes(), 70)) * brain.mask
     reference = image[brain.mask].mean()
-    if rng.random() < 0.6:
-        image = thick_slices(image, rng.choice([2, 2, 2, 0]), rng.uniform(2, 6) / grid.spacing)
     if rng.random() < 0.15:
         axis = rng.choice([0, 1])
         image = image + rng.uniform(0.02, 0.06) * np.roll(image, image.shape[axis] // 2, axis)
-    sigma = reference * rng.uniform(0.02, 0.05)
+    sigma = reference * rng.uniform(0.03, 0.10)
     real, imaginary = (rng.standard_normal(grid.shape, dtype=np.float32) for _ in range(2))
     image = np.hypot(image + sigma * real, sigma * imaginary)
+    if rng.random() < 0.6:
+        image = thick_slices(image, rng.choice([2, 2, 2, 0]), rng.uniform(2, 6) / grid.spacing)
     return ndimage.gaussian_filter(image, rng.uniform(0.4, 0.7) / grid.spacing).astype(np.float32)
 
 

@@ -17,6 +17,7 @@ EDEMA, CORE, ENHANCING = 1, 2, 3  # the Decathlon's labels; CORE is necrosis and
 
 WHITE_DIFFUSIVITY = 0.12  # mm^2/day, within the range fitted to high-grade glioma (Harpold et al., JNEN 2007)
 GREY_RATIO = 5.0  # D white / D grey (Swanson et al. 2000)
+CENTRE_OF_BRAIN, HALF_AXES = (120, 110, 72), (72, 90, 76)  # mm
 PROLIFERATION = 0.03  # 1/day (Harpold et al. 2007)
 
 
@@ -101,7 +102,7 @@ class Plan:
     enhancing: float
     low_grade: bool
     ring: float  # 1: necrotic centre in an enhancing ring; 0: enhancement in patches
-    swelling: float  # how much of the core's volume is new tissue that pushes
+    swelling: float  # share of the core (and a quarter of that of the edema) that is new volume and pushes
     cyst: float
     blood: float
 
@@ -109,7 +110,7 @@ class Plan:
 def draw_plan(rng: np.random.Generator, seed: np.ndarray) -> Plan:
     """Draw the kind of tumour. Ranges follow the 285 training cases of BraTS 2018 (Bakas et al. 2018) roughly."""
     low_grade = rng.random() < 0.2
-    whole = float(np.clip(np.exp(rng.normal(np.log(85), 0.6)), 24, 225))
+    whole = float(np.clip(np.exp(rng.normal(np.log(75), 0.62)), 24, 225))
     if low_grade:
         core = whole * rng.uniform(0.35, 0.7)
         enhancing = core * rng.choice([0.0, rng.uniform(0.005, 0.04)])
@@ -126,7 +127,7 @@ def draw_plan(rng: np.random.Generator, seed: np.ndarray) -> Plan:
         enhancing=float(min(enhancing, 75)),
         low_grade=low_grade,
         ring=float(ring),
-        swelling=rng.uniform(0.15, 0.55),
+        swelling=rng.uniform(0.3, 0.9),
         cyst=float(rng.random() < 0.15) * rng.uniform(0.5, 1),
         blood=float(rng.random() < 0.15) * rng.uniform(0.3, 1),
     )
@@ -142,19 +143,19 @@ def mass_effect(rng: np.random.Generator, grid: Grid, plan: Plan) -> list[np.nda
     """Displacement (mm, along each axis) of the tissue around a growing tumour.
 
     A source of the new volume in an incompressible medium moves tissue at distance r by V / (4 pi r^2); inside, the
-    displacement grows linearly. The skull does not give: the displacement falls off over 45 mm from the tumour's edge.
+    displacement grows linearly. Tissue also yields, so the displacement falls off over 60 mm from the tumour's edge.
     """
-    grown = 1000 * plan.core * plan.swelling
+    grown = 1000 * plan.swelling * (plan.core + 0.25 * (plan.whole - plan.core))
     stretch = np.exp(rng.normal(0, 0.15, 3))
-    offset = [
-        (a - s) / f
-        for a, s, f in zip(np.meshgrid(*grid.axes(), indexing="ij", sparse=True), plan.seed, stretch, strict=True)
-    ]
+    place = np.meshgrid(*grid.axes(), indexing="ij", sparse=True)
+    offset = [(a - s) / f for a, s, f in zip(place, plan.seed, stretch, strict=True)]
     r = np.sqrt(sum(o**2 for o in offset), dtype=np.float32)
-    radius = (3000 * plan.core / (4 * np.pi)) ** (1 / 3)
+    radius = (3000 * (plan.core + 0.3 * (plan.whole - plan.core)) / (4 * np.pi)) ** (1 / 3)
     size = np.where(r < radius, grown / (4 * np.pi * radius**3), grown / (4 * np.pi * np.maximum(r, 1) ** 3))
-    size *= np.exp(-(np.maximum(r - radius, 0) / 45) ** 2)
-    size = size.astype(np.float32)
+    size *= np.exp(-(np.maximum(r - radius, 0) / 60) ** 2)
+    # The skull does not give: no displacement at the surface of an ellipsoid of the brain's size.
+    inward = np.sqrt(sum(((a - c) / h) ** 2 for a, c, h in zip(place, CENTRE_OF_BRAIN, HALF_AXES, strict=True)))
+    size = (size * np.clip((1 - inward) / 0.3, 0, 1)).astype(np.float32)
     return [size * o.astype(np.float32) for o in offset]
 
 
@@ -175,47 +176,65 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     grid = brain.grid
     fine = grid.axes()
     step = max(2, grid.spacing)
-    spread = 1.35 * (3000 * plan.whole / (4 * np.pi)) ** (1 / 3) + 22
+    spread = 1.5 * (3000 * plan.whole / (4 * np.pi)) ** (1 / 3) + 30
     box = tuple(
         slice(max(0, int((s - spread - a[0]) // grid.spacing)), min(len(a), int((s + spread - a[0]) // grid.spacing) + 1))
         for s, a in zip(plan.seed, fine, strict=True)
     )
     axes = [a[b] for a, b in zip(fine, box, strict=True)]
-    tissue = ((brain.wm + brain.gm) * brain.mask)[box]
-    wm, mask = brain.wm[box], brain.mask[box] & (tissue > 0.35)
+    wm, gm, csf = brain.wm[box], brain.gm[box], brain.csf[box]
+    passable = brain.mask[box] & (brain.ventricle[box] < 0.4)
 
     every = tuple(slice(None, None, step // grid.spacing) for _ in range(3))
     coarse_axes = [a[::step // grid.spacing] for a in axes]
-    diffusivity = np.where(
-        ndimage.uniform_filter(tissue, step // grid.spacing)[every] > 0.4,
-        WHITE_DIFFUSIVITY * (1 / GREY_RATIO + (1 - 1 / GREY_RATIO) * wm[every]),
-        0,
-    ).astype(np.float32)
-    diffusivity *= np.exp(0.5 * smooth_noise(rng, coarse_axes, 16))
+    # A front does not cross cerebrospinal fluid, but the walls of a sulcus touch: a small diffusivity stands for that.
+    diffusivity = WHITE_DIFFUSIVITY * (wm + gm / GREY_RATIO + 0.03 * csf)[every] * passable[every]
+    diffusivity *= np.exp(0.4 * smooth_noise(rng, coarse_axes, 16))
     density = np.zeros_like(diffusivity)
-    seeds = [plan.seed]
+    coarse = np.meshgrid(*coarse_axes, indexing="ij", sparse=True)
+
+    def distance2(place: np.ndarray) -> np.ndarray:
+        return sum((a - p) ** 2 for a, p in zip(coarse, place, strict=True))
+
+    nearest = np.unravel_index(np.where(wm[every] * passable[every] > 0.5, distance2(plan.seed), np.inf).argmin(), density.shape)
+    seed = np.array([a[i] for a, i in zip(coarse_axes, nearest, strict=True)])
+    seeds = [seed]
     if not plan.low_grade and rng.random() < 0.3:  # a second focus: later, so smaller
-        seeds.append(plan.seed + rng.normal(0, 14, 3))
+        seeds.append(seed + rng.normal(0, 14, 3))
     for n, place in enumerate(seeds):
-        r2 = sum((a - p) ** 2 for a, p in zip(np.meshgrid(*coarse_axes, indexing="ij", sparse=True), place, strict=True))
-        density += (0.9 if n == 0 else rng.uniform(0.02, 0.3)) * np.exp(-r2 / (2 * (2.0 * step / 2) ** 2))
+        size = step if n == 0 else step * rng.uniform(0.3, 0.8)
+        density += np.exp(-distance2(place) / (2 * size**2))
     density = np.minimum(density, 1) * (diffusivity > 0)
     when = arrival_time(density, diffusivity, PROLIFERATION, step, 1400 * plan.whole)
     speed = front_speed(WHITE_DIFFUSIVITY, PROLIFERATION)
     latest = float(when[np.isfinite(when)].max(initial=0.0))
     away = speed * np.where(np.isfinite(when), when, latest + 40)
-    away = ndimage.zoom(away, [m / n for m, n in zip(mask.shape, away.shape, strict=True)], order=1, grid_mode=True, mode="nearest")
+    away = ndimage.zoom(away, [m / n for m, n in zip(passable.shape, away.shape, strict=True)], order=1, grid_mode=True, mode="nearest")
     away = ndimage.gaussian_filter(away, 1.0 / grid.spacing)
 
-    whole = 1000 * plan.whole / grid.spacing**3
-    edge = away + 2.0 * smooth_noise(rng, axes, 14) + 0.8 * smooth_noise(rng, axes, 5) - 3.0 * (wm - 0.5)
-    inside, border = _smallest(edge, mask, whole)
-    inside = _keep_large(inside, 0.01)
-
-    round_off = ndimage.gaussian_filter(away, 2.5 / grid.spacing)
-    edge_core = round_off + 2.2 * smooth_noise(rng, axes, 18) + 1.0 * smooth_noise(rng, axes, 6)
-    core, core_border = _smallest(edge_core, inside, 1000 * plan.core / grid.spacing**3)
+    # Pressure and chemistry know no tracts: part of the spread is simply distance.
+    straight = np.sqrt(
+        sum(
+            ((a - p) / f) ** 2
+            for a, p, f in zip(
+                np.meshgrid(*axes, indexing="ij", sparse=True), seed, np.exp(rng.normal(0, 0.2, 3)), strict=True
+            )
+        )
+    ).astype(np.float32)
+    radius = (3000 * plan.core / (4 * np.pi)) ** (1 / 3)
+    core_score = 0.5 * ndimage.gaussian_filter(away, 2.0 / grid.spacing) + 0.5 * straight
+    core_score += (1 + 0.17 * radius) * smooth_noise(rng, axes, 1.1 * radius + 8) + 1.2 * smooth_noise(rng, axes, 8)
+    core_score += 0.5 * smooth_noise(rng, axes, 4)
+    core, _ = _smallest(core_score, passable, 1000 * plan.core / grid.spacing**3)
     core = _keep_large(core, 0.02)
+
+    tract = rng.uniform(0.55, 0.9)  # how far edema follows the fibres
+    edge = tract * away + (1 - tract) * straight - rng.uniform(3, 11) * (wm - 0.5)
+    edge += 2.6 * smooth_noise(rng, axes, 16) + 1.0 * smooth_noise(rng, axes, 5)
+    edge[core] = -np.inf
+    inside, border = _smallest(edge, (passable & (csf < 0.6)) | core, 1000 * plan.whole / grid.spacing**3)
+    inside = _keep_large(inside, 0.02)
+    edge[core] = border - 20
 
     depth = ndimage.distance_transform_edt(core, sampling=grid.spacing).astype(np.float32)
     rim = plan.ring * depth * np.exp(0.45 * smooth_noise(rng, axes, 16))
@@ -227,12 +246,12 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     soft = 0.8 / grid.spacing
     core_map = ndimage.gaussian_filter(core.astype(np.float32), soft)
     enhancing_map = ndimage.gaussian_filter(enhancing.astype(np.float32), 0.7 / grid.spacing)
-    fade = np.clip(0.45 + (border - edge) / rng.uniform(5, 12), 0, 1)
-    edema = ndimage.gaussian_filter(inside.astype(np.float32), soft) * fade * (0.5 + 0.5 * wm)
+    fade = np.clip(0.55 + (border - edge) / rng.uniform(4, 10), 0, 1)
+    edema = ndimage.gaussian_filter(inside.astype(np.float32), soft) * fade * (0.6 + 0.4 * wm)
     if plan.low_grade:
         dead = 0.25 * np.clip(0.5 + 0.5 * smooth_noise(rng, axes, 15), 0, 1)
     else:
-        dead = np.clip(0.6 + 0.12 * (depth - 3) + 0.35 * smooth_noise(rng, axes, 9), 0, 1)
+        dead = np.clip(plan.ring * (0.7 + 0.1 * (depth - 3)) + 0.35 * smooth_noise(rng, axes, 9), 0, 1)
     dead = np.maximum(dead, plan.cyst * (depth > 4)) * np.clip(core_map - enhancing_map, 0, 1)
     contrast = enhancing_map * np.clip(1 + 0.3 * smooth_noise(rng, axes, 6) + 0.2 * smooth_noise(rng, axes, 3), 0.25, 2.0)
     blood = plan.blood * np.clip(smooth_noise(rng, axes, 9) - 0.9, 0, 1) * core_map
