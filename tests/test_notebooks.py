@@ -175,7 +175,7 @@ def test_student_notebook_has_every_exercise_with_check_and_points(lesson):
         assert check.metadata.nbgrader.grade_id == f"{name}_test" and check.metadata.nbgrader.points > 0
         assert f"public_tests.{name}_test({name})" in check.source
         points = check.metadata.nbgrader.points
-        prompt = "\n".join(cell.source for cell in nb.cells[max(0, index - 3) : index] if cell.cell_type == "markdown")
+        prompt = next(cell.source for cell in nb.cells[index::-1] if cell.cell_type == "markdown")
         assert re.search(rf"\b{points:g} points?\b", prompt), f"{name}: the prompt does not say “({points:g} points)”"
 
 

@@ -188,7 +188,7 @@ def test_what_is_imported_is_required_and_the_reverse():
         top = {name.split(".")[0] for name in imported(file, tree)} - OURS - set(sys.stdlib_module_names)
         packages = {IMPORT_TO_PACKAGE.get(name, name).lower() for name in top}
         required = both if layer(file) in {"tools", "tests", "grading"} else student
-        local = {path.stem for path in file.parent.glob("*.py")} if layer(file) == "tests" else set()
+        local = {path.stem for path in (ROOT / "tests").rglob("*")} if layer(file) == "tests" else set()
         optional = {"google", "jax"}  # Colab's own module; another backend for training
         assert packages - local - optional <= required, f"{file.relative_to(ROOT)}: {packages - local - optional - required}"
         if layer(file) not in {"tools", "tests", "grading"}:

@@ -1,12 +1,15 @@
 """The tools that build, run and report, tried on a miniature lesson."""
 
 import base64
+import io
 import json
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 from nbformat import NotebookNode
+from PIL import Image
 
 from tools import results
 from tools.build_notebooks import build
@@ -19,7 +22,7 @@ from tools.lesson import (
     section_of,
     solution_lines,
 )
-from tools.outputs import MACHINE_PATH, clean_outputs, render_terminal, scrub
+from tools.outputs import MACHINE_PATH, clean_outputs, render_terminal, scrub, shrink_png
 
 LESSON = '''\
 # %% [markdown]
@@ -259,6 +262,29 @@ def test_ids_of_tables_do_not_change():
     pages = [clean_outputs(nbformat.v4.new_notebook(cells=[cell(x)])).cells[0].outputs[0].data["text/html"] for x in ("1a2b3", "f00ba")]
     assert pages[0] == pages[1] and "1a2b3" not in pages[0]
     assert pages[0].count("T_0123450") == 5
+
+
+def png(picture: Image.Image, **options) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", **options)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+def pixels(encoded: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"), dtype=int)
+
+
+def test_pictures_shrink_and_look_the_same():
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (200, 200))
+    plot = png(Image.fromarray(np.dstack([x, x, x, 0 * x + 255]).astype("uint8")))
+    small = shrink_png(plot)
+    assert len(small) < 0.8 * len(plot) and np.abs(pixels(small) - pixels(plot)).max() <= 8
+    noise = png(Image.fromarray(rng.integers(0, 256, (200, 200, 3)).astype("uint8")))
+    assert (pixels(shrink_png(noise)) == pixels(noise)).all(), "too many colours for a palette: none is lost"
+    frames = [Image.fromarray((x * k % 256).astype("uint8")) for k in (1, 2)]
+    film = png(frames[0], save_all=True, append_images=frames[1:])
+    assert shrink_png(film) == film, "an animation stays one"
 
 
 def test_results_table(tmp_path, built):

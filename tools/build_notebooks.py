@@ -14,7 +14,7 @@ from nbformat import NotebookNode
 
 from tools import results
 from tools.execution import Run, execute, kernel_environment
-from tools.lesson import ROOT, LessonError, lesson_paths, make_notebook
+from tools.lesson import LANGUAGE_INFO, ROOT, LessonError, lesson_paths, make_notebook
 from tools.outputs import clean_outputs
 
 LIMIT = 1_000_000  # bytes; GitHub does not render much more
@@ -45,6 +45,7 @@ def build(lesson: Path, root: Path = ROOT, *, env: dict[str, str] | None = None,
     """
     run = execute(make_notebook(lesson), title=lesson.stem[:2], cwd=root, env=env, show=show)
     solved = clean_outputs(run.notebook, root)
+    solved.metadata.language_info = NotebookNode(LANGUAGE_INFO)  # without the Python version of this machine
     if run.failure:
         write_notebook(solved, root / "build" / "failed" / f"{lesson.stem}.ipynb")
         return run

@@ -1,10 +1,14 @@
 """Cleans the outputs of an executed notebook: what is left is what a reader wants, and the same on every machine."""
 
+import base64
+import io
 import re
 import sys
 from pathlib import Path
 
+import numpy as np
 from nbformat import NotebookNode
+from PIL import Image
 
 from tools.lesson import ROOT
 
@@ -43,7 +47,9 @@ def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:
             else:
                 output.metadata = NotebookNode()
                 for mime, value in output.data.items():
-                    if isinstance(value, str) and (mime.startswith("text/") or mime == "image/svg+xml"):
+                    if mime == "image/png":
+                        output.data[mime] = shrink_png(value)
+                    elif isinstance(value, str) and (mime.startswith("text/") or mime == "image/svg+xml"):
                         output.data[mime] = scrub(value, root)
         cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
         _stable_table_ids(cell)
@@ -58,6 +64,34 @@ def scrub(text: str, root: Path = ROOT) -> str:
         if len(place) > 4:  # never "/" or "/usr" of a system Python
             text = re.sub(re.escape(place) + r"(?![\w.\-])", short, text)
     return ADDRESS.sub("0x…", text)
+
+
+def shrink_png(encoded: str, tolerance: int = 8) -> str:
+    """Store a figure with a palette of 256 colours where nobody sees the difference; about 40 % of the size.
+
+    Parameters
+    ----------
+    encoded : str
+        PNG, base64. An animation or a picture with transparency stays as it is.
+    tolerance : int
+        The largest change (of 255, 99.9 % of all colour values) that counts as invisible. A picture of more colours than
+        that allows keeps them all.
+
+    Returns
+    -------
+    str
+        PNG, base64, never longer than `encoded`.
+    """
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded)))
+    opaque = picture.mode in ("L", "RGB") or (picture.mode == "RGBA" and picture.getextrema()[3][0] == 255)
+    if getattr(picture, "is_animated", False) or not opaque:
+        return encoded
+    full = picture.convert("RGB")
+    small = full.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    change = np.abs(np.asarray(small.convert("RGB"), dtype=np.int16) - np.asarray(full))
+    buffer = io.BytesIO()
+    (small if np.quantile(change, 0.999) <= tolerance else full).save(buffer, "PNG", optimize=True, dpi=picture.info.get("dpi"))
+    return min(base64.b64encode(buffer.getvalue()).decode(), encoded, key=len)
 
 
 def render_terminal(text: str) -> str:
