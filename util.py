@@ -589,7 +589,7 @@ def plot_intervals(ax, tables: dict[str, pd.DataFrame], value: str = "AUROC") ->
 
 BRAIN_CLASSES = ("edema", "non-enhancing tumour", "enhancing tumour")
 BRAIN_REGIONS = ("whole tumour (WT)", "tumour core (TC)", "enhancing tumour (ET)")
-CLASS_COLOURS = ("#E69F00", "#56B4E9", "#D55E00")  # of the three classes, told apart by the colour-blind too
+CLASS_COLOURS = ("#F0E442", "#0072B2", "#D55E00")  # of the three classes; the colour-blind can tell them apart too
 
 
 def unet3d(channels: int = 4, classes: int = 3, filters: tuple[int, ...] = (8, 16, 32, 64, 128), name: str = "unet3d"):
@@ -682,6 +682,26 @@ def brain_box(image: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
             raise DataError("This scan is zero everywhere; there is no brain to find. Look at the file it was read from.")
         box.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin))
     return tuple(box)
+
+
+def standardize_scan(image: np.ndarray) -> np.ndarray:
+    """Bring each channel to mean 0 and standard deviation 1 over the brain, as the shipped network was trained on.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (x, y, z, channels)
+        The brain is where any channel is not 0.
+
+    Returns
+    -------
+    numpy.ndarray of float32, same shape, 0 outside the brain
+    """
+    brain = (image != 0).any(axis=-1)
+    values = image[brain].astype(np.float32)
+    spread = values.std(axis=0)
+    result = np.zeros(image.shape, np.float32)
+    result[brain] = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return result
 
 
 def gaussian_weights(tile: tuple[int, int, int], width: float = 0.125) -> np.ndarray:

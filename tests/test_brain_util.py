@@ -1,0 +1,224 @@
+"""What notebook 03 leans on: the U-Net, the sliding window, HD95, volumes and pictures."""
+
+import io
+import math
+
+import matplotlib
+import numpy as np
+import PIL.Image
+import pytest
+
+matplotlib.use("Agg")
+import util  # noqa: E402
+from data.errors import DataError  # noqa: E402
+
+keras = pytest.importorskip("keras")
+
+
+def one_hot(label):
+    return (label[..., None] == np.arange(1, 4)).astype(np.float32)
+
+
+def test_unet_gives_probabilities_for_boxes_of_any_divisible_size():
+    model = util.unet3d(filters=(4, 8, 16))
+    for shape in ((16, 16, 16), (8, 12, 20)):
+        out = np.asarray(model(np.random.default_rng(0).normal(size=(2, *shape, 4)).astype(np.float32)))
+        assert out.shape == (2, *shape, 3)
+        assert (out > 0).all() and (out.sum(-1) < 1).all()
+
+
+def test_unet_normalises_each_sample_and_channel_alone():
+    """A sample's output does not depend on what else is in the batch, nor on the scale of what the network sees."""
+    model = util.unet3d(filters=(4, 8))
+    one, two = np.random.default_rng(1).normal(size=(2, 1, 8, 8, 8, 4)).astype(np.float32)
+    alone = np.asarray(model(one))
+    together = np.asarray(model(np.concatenate([one, 5 * two])))[:1]
+    np.testing.assert_allclose(alone, together, atol=1e-4)
+    np.testing.assert_allclose(alone, np.asarray(model(3 * one)), atol=1e-3)
+
+
+def test_unet_is_small():
+    assert 0.5e6 < util.unet3d().count_params() < 2e6
+
+
+def test_loss_by_hand():
+    label = np.array([0, 1, 2, 3, 3, 0, 0, 0]).reshape(1, 2, 2, 2)
+    truth, found = one_hot(label), np.full((1, 2, 2, 2, 3), 0.2, np.float32)
+    dice = [2 * 0.2 * n / (n + 8 * 0.04) for n in (1, 1, 2)]
+    entropy = -(4 * math.log(0.4) + 4 * math.log(0.2)) / 8
+    assert float(util.dice_cross_entropy(truth, found)) == pytest.approx(1 - np.mean(dice) + entropy, rel=1e-4)
+    assert float(util.dice_cross_entropy(truth, truth)) == pytest.approx(0, abs=1e-4)
+    assert np.isfinite(float(util.dice_cross_entropy(truth, 1 - truth)))
+
+
+def test_brain_box():
+    image = np.zeros((9, 8, 7, 2))
+    image[2, 3, 4, 0] = image[5, 3, 6, 1] = -1
+    assert util.brain_box(image) == (slice(2, 6), slice(3, 4), slice(4, 7))
+    assert util.brain_box(image, margin=3)[1:] == (slice(0, 7), slice(1, 10))
+    with pytest.raises(DataError, match="zero everywhere"):
+        util.brain_box(np.zeros((2, 2, 2, 1)))
+
+
+def test_standardize_scan():
+    rng = np.random.default_rng(0)
+    image = np.zeros((6, 5, 4, 3), np.int16)
+    image[1:5, 1:4, 1:3] = rng.integers(-50, 900, (4, 3, 2, 3))
+    image[1, 1, 1] = [0, 7, 0]  # a brain voxel that is 0 in some channels counts as brain
+    image[..., 2][image[..., 0] != 0] = 5  # nearly constant
+    before = image.copy()
+    result = util.standardize_scan(image)
+    brain = image.any(-1)
+    np.testing.assert_array_equal(image, before)
+    assert result.dtype == np.float32 and not result[~brain].any()
+    np.testing.assert_allclose(result[brain].mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(result[brain].std(0), 1, atol=1e-4)
+
+
+def test_constant_channel_is_zero_not_nan():
+    assert not util.standardize_scan(np.full((3, 3, 3, 1), 7)).any()
+
+
+class Identity:
+    """Stands for a network: its class probabilities are its first three channels; it notes the shapes it was given."""
+
+    output_shape = (None, None, None, None, 3)
+
+    def __init__(self):
+        self.shapes = []
+
+    def predict_on_batch(self, batch):
+        self.shapes.append(batch.shape)
+        return batch[..., :3]
+
+
+@pytest.mark.parametrize("gaussian", [True, False])
+@pytest.mark.parametrize("tile, overlap", [((8, 8, 8), 0.5), ((16, 8, 4), 0.25), ((32, 32, 32), 0.5), ((8, 8, 8), 0)])
+def test_sliding_window_puts_every_voxel_where_it_was(gaussian, tile, overlap):
+    rng = np.random.default_rng(0)
+    image = np.zeros((25, 21, 18, 4), np.float32)
+    image[2:23, 1:20, 3:16] = rng.uniform(0.1, 0.3, (21, 19, 13, 4))
+    before = image.copy()
+    model = Identity()
+    found = util.predict_scan(model, image, tile, overlap, gaussian)
+    np.testing.assert_allclose(found, image[..., :3], atol=1e-6)
+    np.testing.assert_array_equal(image, before)
+    assert set(model.shapes) == {(1, *tile, 4)}
+
+
+def test_gaussian_weights_trust_the_middle_of_a_tile():
+    """A network that is wrong at the border of its tiles: the weights suppress that."""
+
+    class WrongAtTheBorder(Identity):
+        def predict_on_batch(self, batch):
+            out = np.zeros((*batch.shape[:-1], 3))
+            out[:, 3:-3, 3:-3, 3:-3] = 1
+            return out
+
+    image = np.ones((48, 48, 48, 4), np.float32)
+    middle = (slice(12, 36),) * 3
+    weighted, plain = (util.predict_scan(WrongAtTheBorder(), image, (16,) * 3, 0.5, g)[middle] for g in (True, False))
+    assert weighted.min() > 0.6 > plain.min()
+
+
+def test_gaussian_weights():
+    weights = util.gaussian_weights((8, 12, 16))
+    assert weights.shape == (8, 12, 16) and weights.max() == 1 and weights.min() > 0
+    np.testing.assert_allclose(weights, weights[::-1, ::-1, ::-1])
+    assert weights[4, 6, 8] > weights[0, 6, 8] > weights[0, 0, 0]
+
+
+def test_tiles_cover_and_overlap():
+    corners = util.tile_corners((100, 64, 30), (64, 64, 64), 0.5)
+    assert corners == [(0, 0, 0), (18, 0, 0), (36, 0, 0)]
+    starts = [x for x, *_ in util.tile_corners((333, 1, 1), (64, 1, 1), 0.25)]
+    assert starts[0] == 0 and starts[-1] == 333 - 64 and max(np.diff(starts)) <= 48
+
+
+def test_label_map():
+    probabilities = np.array([[0.2, 0.2, 0.2], [0.5, 0.1, 0.1], [0.1, 0.3, 0.4], [0, 0, 0], [0.3, 0.45, 0.0]])
+    label = util.label_map(probabilities)
+    assert label.tolist() == [0, 1, 3, 0, 2] and label.dtype == np.uint8
+
+
+def brute_force_hd95(a, b, spacing):
+    from scipy.spatial.distance import cdist
+
+    def surface(mask):
+        padded = np.pad(mask, 1)
+        inside = np.ones_like(mask)
+        for axis in range(3):
+            for shift in (-1, 1):
+                inside &= np.roll(padded, shift, axis)[1:-1, 1:-1, 1:-1]
+        return np.argwhere(mask & ~inside) * spacing
+
+    distances = cdist(surface(a), surface(b))
+    return max(np.percentile(distances.min(1), 95), np.percentile(distances.min(0), 95))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_hd95_agrees_with_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.random((2, 14, 11, 9)) ** 4 > 0.5
+    a[:3] = b[:, 8:] = False
+    spacing = rng.uniform(0.5, 3, 3)
+    assert util.hausdorff95(a, b, spacing) == pytest.approx(brute_force_hd95(a, b, spacing))
+
+
+def test_hd95_of_shifted_boxes_is_in_millimetres():
+    a, b = np.zeros((2, 30, 30, 30), bool)
+    a[5:10, 5:10, 5:10] = b[5:10, 5:10, 12:17] = True
+    assert util.hausdorff95(a, b) == 7
+    assert util.hausdorff95(a, b, (1, 1, 2.5)) == 17.5
+    assert util.hausdorff95(a, a) == 0
+    assert math.isnan(util.hausdorff95(a, np.zeros_like(a))) and math.isnan(util.hausdorff95(np.zeros_like(a), a))
+
+
+def test_volume_in_millilitres():
+    mask = np.zeros((20, 20, 20), bool)
+    mask[:10, :10, :10] = True
+    assert util.volume_ml(mask) == 1
+    assert util.volume_ml(mask, (1, 1, 5)) == 5
+
+
+def test_largest_slice():
+    mask = np.zeros((6, 7, 8), bool)
+    mask[2, 3:5, 4:6] = mask[4, 3, 5] = True
+    assert util.largest_slice(mask) == (2, 3, 5)
+    assert util.largest_slice(np.zeros((6, 7, 8), bool)) == (3, 3, 4)
+
+
+@pytest.fixture
+def painted():
+    volume, label = np.zeros((30, 34, 26), np.int16), np.zeros((30, 34, 26), np.uint8)
+    volume[3:27, 3:31, 3:23] = np.random.default_rng(0).integers(50, 200, (24, 28, 20))
+    label[5:9, 20:26, 10:16] = 3
+    return volume, label
+
+
+def test_pictures_show_the_patients_right_on_the_left(painted):
+    """The tumour at small x is on the patient's left: it must be drawn on the right half."""
+    volume, label = painted
+    fig = util.show_planes({"FLAIR": volume}, label)
+    axis = fig.axes[0]
+    assert axis.xaxis_inverted() and axis.texts[0].get_text() == "R"
+    fig.canvas.draw()
+    painted_columns = np.flatnonzero((axis.images[1].get_array() == 3).any(axis=0))
+    where = axis.transData.transform([(column, 0) for column in painted_columns])[:, 0].mean()
+    assert where > axis.get_window_extent().x0 + axis.get_window_extent().width / 2
+    matplotlib.pyplot.close(fig)
+
+
+def test_animation_plays_and_is_small(painted):
+    volume, label = painted
+    animation = util.animate_slices(volume, label, "simulated", frames=6)
+    film = PIL.Image.open(io.BytesIO(animation.data))
+    assert film.n_frames == 6 and len(animation.data) < 50_000
+    bundle = animation._repr_png_()
+    assert bundle is not None
+    film.seek(3)
+    colours = np.asarray(film.convert("RGB")).astype(int)
+    half = colours.shape[1] // 2
+    tinted = np.ptp(colours, axis=-1) > 30
+    assert tinted[:, half:].any() and not tinted[:, :half].any()
+    assert tinted[:, half + half // 2 :].sum() > tinted[:, half : half + half // 2].sum()  # on the patient's left
