@@ -1020,13 +1020,13 @@ def get_sub_volume_test(target: Callable) -> None:
         got = cut(image, label, (1, 1, 2), background_threshold=0.9, max_tries=2000, rng=generator)
         check.require(got == (5, 4, 2), "the patch with the tumour in it: (5, 4, 2)", got, "draw again until the share of "
                       "background is below the threshold, up to max_tries times")  # fmt: skip
-    row = np.zeros((5, 1, 1), int)
+    row = np.zeros((5, 1, 2), int)  # (never one voxel along z: keras.utils.to_categorical drops a last axis of 1)
     row[2] = 1
     image, label = scan(row.shape, 1, row)
     for tries, calls in [(1, 500), (3, 300)]:
-        found = np.mean([cut(image, label, (1, 1, 1), max_tries=tries, rng=generator) is not None for _ in range(calls)])
+        found = np.mean([cut(image, label, (1, 1, 2), max_tries=tries, rng=generator) is not None for _ in range(calls)])
         expected = 1 - 0.8**tries
-        check.given = f"get_sub_volume on a row of 5 voxels, 1 of them tumour, output (1, 1, 1), max_tries={tries}"
+        check.given = f"get_sub_volume on a scan of 5×1×2 with tumour at one x, output (1, 1, 2), max_tries={tries}"
         check.require(abs(found - expected) < 0.095, f"a patch in about {expected:.0%} of {calls} calls", f"in {found:.0%}",
                       "draw at most max_tries times, each time a new position")  # fmt: skip
 
@@ -1221,6 +1221,7 @@ def single_class_dice_coefficient_test(target: Callable) -> None:
         (cube(7, 2, 3), cube(7, 2, 3), {"axis": (0, 1, 2)}, ""),
         (cube(1, 5, 6, 1), cube(1, 5, 6, 1), {"axis": (0, 1, 2, 3), "epsilon": 0.3}, "axis has four entries here"),
         (cube(5, 2, 4), rng.random((5, 2, 4)), {}, "predictions may be probabilities"),
+        (rng.random((3, 4, 2)), rng.random((3, 4, 2)), {"epsilon": 0.2}, "labels may be soft"),
     ]
     formula = lambda t, p, axis=(0, 1, 2), epsilon=1e-5: _dice(t, p, axis, epsilon)  # noqa: E731
     mistakes = _dice_mistakes(1, (0, 1, 2), lambda value: value)
