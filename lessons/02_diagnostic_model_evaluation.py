@@ -1,0 +1,1502 @@
+# %% [markdown]
+# # 2 · Evaluation of diagnostic models
+#
+# A model looks at a chest film and says: *effusion, 0.73*. Is that good? Would it help a patient? What does the 0.73 mean?
+#
+# This notebook answers the first question with care, says what it takes to answer the second, and repairs the third. It
+# needs no images and no neural network: only a table of what a model **said** about each film and what a radiologist
+# **saw**. Everything in it holds just as well for a blood test, a skin lesion app or a risk score.
+#
+# **You will learn to**
+#
+# * count true and false positives and negatives, and build accuracy, sensitivity, specificity, PPV and NPV from them;
+# * see why accuracy misleads, and why the same test is trustworthy in one clinic and useless in another;
+# * draw and read ROC and precision–recall curves, and choose an operating threshold on purpose;
+# * put an honest confidence interval on every number, with patients, not films, as the unit;
+# * find out whether a probability means what it says (calibration), and mend it when it does not;
+# * look for groups of patients for whom the model is worse, and ask what the "truth" was in the first place.
+#
+# **Time:** about 90 minutes with the exercises; one minute to run. **Points:** 100.
+# **You should know** a little Python and NumPy. Notebook 1, where the model is trained, is not required.
+#
+# *Nothing here is a medical device, and no number below is evidence about patients.*
+
+# %% tags=["setup"]
+# Finds the course: its folder, or the one that COURSE_DIR names, or the one that this environment was made in.
+import os
+import sys
+from pathlib import Path
+
+places = [Path.cwd(), *Path.cwd().parents, Path(os.environ.get("COURSE_DIR", ".")), Path(sys.prefix).parent]
+if "google.colab" in sys.modules and not Path("ai-for-medical-diagnosis").exists():
+    !git clone --quiet --depth 1 https://github.com/ai-for-medical-diagnosis/ai-for-medical-diagnosis
+    !pip install --quiet nibabel nilearn
+    places.insert(0, Path("ai-for-medical-diagnosis").resolve())
+COURSE = next((place for place in places if (place / "data" / "nih.py").exists()), None)
+if COURSE is None:
+    raise SystemExit("The course is not here. Clone it (see its README) and open this notebook inside the clone, "
+                     "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel.")
+sys.path[:0] = [str(Path.cwd()), str(COURSE)]  # a copy of util.py beside the notebook comes first
+
+# %% tags=["parameters"]
+DATA_DIR = None  # None: the simulated tables of the course. A folder: your own (see data/predictions)
+QUICK = False  # True: a short pass for tests, with fewer bootstrap samples
+
+# %%
+import time
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+from sklearn.isotonic import IsotonicRegression
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import (
+    average_precision_score,
+    brier_score_loss,
+    cohen_kappa_score,
+    f1_score,
+    log_loss,
+    roc_curve,
+)
+
+import public_tests
+import util
+from data.nih import FINDINGS
+from data.prediction_tables import read_predictions
+
+util.use_course_style()
+util.keep_figures_small()
+RESAMPLES = 200 if QUICK else 1000
+
+# %% [markdown]
+# ## 2.1 The data: labels and predictions
+#
+# Each row of a table is one film. For each of the 14 findings it holds a label $y \in \{0, 1\}$ and the model's prediction
+# $\hat p \in [0, 1]$. There are up to three tables, and **what each may be used for** is the first rule of evaluation:
+#
+# | table | the model … | use it for |
+# | --- | --- | --- |
+# | training | learned from it | nothing in this notebook |
+# | validation | did not learn from it | every *choice*: thresholds, calibration |
+# | test | did not learn from it, **nor was anything chosen on it** | the numbers that are reported, once |
+
+# %%
+predictions = read_predictions(DATA_DIR)
+valid, test, source = predictions.valid, predictions.test, predictions.source
+
+print("Source of the data:", source)
+for note in predictions.notes:
+    print("Note:", note)
+
+overview = {
+    name: {
+        "films": len(table),
+        "patients": len(np.unique(table.patients)),
+        "positive labels": int(table.y.sum()),
+    }
+    for name, table in [("training", predictions.train), ("validation", valid), ("test", test)]
+    if table is not None
+}
+util.show_table(pd.DataFrame(overview).T, "Table 1. The tables and their size.", source)
+
+# %% [markdown]
+# In the test table that comes with the course a radiologist's reading is the label. In training and validation the labels
+# were *mined from the text of reports* by a program, which makes mistakes; section 2.11 measures them. A glance at a few
+# rows, for two findings:
+
+# %%
+glance = test.about.head(4).copy()
+for finding in ["Effusion", "Mass"]:
+    k = FINDINGS.index(finding)
+    glance[f"{finding} (label)"], glance[f"{finding} (prediction)"] = test.y[:4, k], test.p[:4, k]
+util.show_table(glance.set_index("Patient ID"), "Table 2. Four films of the test table.", source)
+
+# %% [markdown]
+# Throughout, one finding serves as the example: **pleural effusion**, fluid between lung and chest wall. Change the next
+# line and run the notebook again to see another one.
+
+# %%
+EXAMPLE = "Effusion"
+y = test.y[:, FINDINGS.index(EXAMPLE)]  # labels of the example in the test table
+p = test.p[:, FINDINGS.index(EXAMPLE)]  # predictions
+print(f"{EXAMPLE}: {y.sum()} of {y.size} test films show it.")
+
+# %% [markdown]
+# One table will accompany us to the end: fourteen findings, twelve measures and the threshold. At this point nothing in it
+# is defined. **Each function that you write fills a column.** The dictionary `metrics` holds what is written so far.
+# (`per_finding` is a small tool for later: it applies a metric to each of the fourteen findings.)
+
+# %%
+metrics = {}
+thresholds = None
+
+
+def show_performance(caption: str) -> None:
+    """Show the performance table with the metrics that are written so far."""
+    table = util.performance_table(test.y, test.p, FINDINGS, metrics, thresholds)
+    util.show_performance_table(table, caption, source)
+
+
+def per_finding(metric, y, pred, *thresholds):
+    """Compute a metric for each finding; thresholds, if given, are an array with one per finding."""
+    return np.array([metric(*columns) for columns in zip(y.T, pred.T, *thresholds, strict=True)])
+
+
+show_performance("Table 3. Performance on the test films: nothing is defined yet.")
+
+# %% [markdown]
+# **Summary.** An evaluation needs labels and predictions for patients whom the model has not met. Choices are made on
+# validation films, results are reported on test films.
+
+# %% [markdown]
+# ## 2.2 Four kinds of answers
+#
+# A probability is not a decision. To decide, pick a **threshold** $\tau$ and call a film *positive* when
+# $\hat p \ge \tau$. Then there are exactly four cases:
+#
+# | | the film **shows** the finding ($y = 1$) | the film **does not** ($y = 0$) |
+# | --- | --- | --- |
+# | **the model says yes** ($\hat p \ge \tau$) | true positive, **TP** | false positive, **FP**: a false alarm |
+# | **the model says no** ($\hat p < \tau$) | false negative, **FN**: a miss | true negative, **TN** |
+#
+# *True* or *false* says whether the model was right; *positive* or *negative* says what the model answered. A false alarm
+# costs worry, a further examination, sometimes a needle. A miss costs time, sometimes a life. They are not the same, and
+# every measure in this notebook is a way to weigh them against each other.
+#
+# ### Exercise 1 (20 points)
+#
+# Write the four counts (5 points each). `y` and `pred` are arrays of the same length; a film is positive when
+# `pred >= th`: **equal counts as positive**.
+#
+# <details><summary>Hint</summary>
+#
+# `(y == 1) & (pred >= th)` is an array of True and False; `np.sum` counts the True ones. Mind the brackets: `&` binds
+# tighter than `==`.
+# </details>
+
+# %% exercise="true_positives"
+def true_positives(y, pred, th=0.5):
+    """Count the films that show the finding and are called positive.
+
+    Parameters
+    ----------
+    y : array of 0 and 1, shape (n,)
+        Labels.
+    pred : array of float, shape (n,)
+        Predicted probabilities.
+    th : float
+        A film is called positive when `pred >= th`.
+
+    Returns
+    -------
+    int
+    """
+    ### BEGIN SOLUTION
+    return int(np.sum((np.asarray(y) == 1) & (np.asarray(pred) >= th)))
+    ### END SOLUTION
+
+# %% check="true_positives" points=5
+public_tests.true_positives_test(true_positives)
+
+# %% exercise="true_negatives"
+def true_negatives(y, pred, th=0.5):
+    """Count the films that do not show the finding and are called negative."""
+    ### BEGIN SOLUTION
+    return int(np.sum((np.asarray(y) == 0) & (np.asarray(pred) < th)))
+    ### END SOLUTION
+
+# %% check="true_negatives" points=5
+public_tests.true_negatives_test(true_negatives)
+
+# %% exercise="false_positives"
+def false_positives(y, pred, th=0.5):
+    """Count the films that do not show the finding but are called positive: false alarms."""
+    ### BEGIN SOLUTION
+    return int(np.sum((np.asarray(y) == 0) & (np.asarray(pred) >= th)))
+    ### END SOLUTION
+
+# %% check="false_positives" points=5
+public_tests.false_positives_test(false_positives)
+
+# %% exercise="false_negatives"
+def false_negatives(y, pred, th=0.5):
+    """Count the films that show the finding but are called negative: misses."""
+    ### BEGIN SOLUTION
+    return int(np.sum((np.asarray(y) == 1) & (np.asarray(pred) < th)))
+    ### END SOLUTION
+
+# %% check="false_negatives" points=5
+public_tests.false_negatives_test(false_negatives)
+
+# %% [markdown]
+# Here are the test films of the example, each one a dot, with the four counts in the four corners:
+
+# %%
+rng = np.random.default_rng(0)
+shown = rng.permutation(y.size)[:1500]  # enough dots to see, few enough to tell apart
+height = y[shown] + rng.uniform(-0.3, 0.3, shown.size)
+right = (p[shown] >= 0.5) == (y[shown] == 1)
+
+fig, ax = plt.subplots(figsize=(9, 3.6))
+for is_right, colour, label in [
+    (True, "C0", "the model is right"),
+    (False, "C1", "the model is wrong"),
+]:
+    ax.plot(
+        p[shown][right == is_right],
+        height[right == is_right],
+        ".",
+        color=colour,
+        ms=5,
+        alpha=0.6,
+        label=label,
+    )
+ax.axvline(0.5, color="black", lw=1, ls="--")
+for x, place, name, count in [
+    (0.25, 1.5, "FN", false_negatives),
+    (0.75, 1.5, "TP", true_positives),
+    (0.25, -0.5, "TN", true_negatives),
+    (0.75, -0.5, "FP", false_positives),
+]:
+    ax.text(x, place, f"{name} = {count(y, p, 0.5)}", ha="center", va="center", size=12, weight="bold")
+ax.set(xlim=(-0.01, 1.01), ylim=(-0.75, 1.75), xlabel=f"predicted probability of {EXAMPLE.lower()}")
+ax.set_yticks([0, 1], ["without finding", "with finding"])
+ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2, markerscale=2)
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 1. The four kinds of answers at a threshold of 0.5 (dashed line). Each dot is a film; up and down within a band
+# means nothing. Moving the line to the left turns misses into hits and correct negatives into false alarms: whatever the
+# threshold, one kind of error is traded for the other, because the two bands overlap. (With many films, a sample is drawn.)*
+
+# %%
+metrics |= {"TP": true_positives, "TN": true_negatives, "FP": false_positives, "FN": false_negatives}
+thresholds = 0.5
+show_performance("Table 4. Performance on the test films, with the four counts.")
+
+# %% [markdown]
+# **Summary.** With a threshold each film becomes a TP, FP, FN or TN. All that follows is arithmetic with these four
+# numbers, and judgement about which arithmetic fits the question.
+#
+# *Further exercise.* Which of the four can be read off Table 4 without the other three, if you know how many films there
+# are and how many show the finding? How many of the four numbers are free?
+
+# %% [markdown]
+# ## 2.3 Accuracy, and why it misleads
+#
+# The obvious first measure is the share of right answers:
+#
+# $$\text{accuracy} = \frac{TP + TN}{TP + TN + FP + FN}$$
+#
+# ### Exercise 2 (8 points)
+#
+# Write `get_accuracy`. A rate over nothing (no films at all) is `nan`. You may use the functions of exercise 1.
+
+# %% exercise="get_accuracy"
+def get_accuracy(y, pred, th=0.5):
+    """Share of films that the model calls rightly: a float in [0, 1], nan when there are no films."""
+    ### BEGIN SOLUTION
+    right = true_positives(y, pred, th) + true_negatives(y, pred, th)
+    return right / len(y) if len(y) else float("nan")
+    ### END SOLUTION
+
+# %% check="get_accuracy" points=8
+public_tests.get_accuracy_test(get_accuracy)
+
+# %% [markdown]
+# How often is a finding there at all? That share is the **prevalence**:
+#
+# $$\text{prevalence} = \frac{1}{n} \sum_{i=1}^{n} y_i = \frac{TP + FN}{TP + TN + FP + FN}$$
+#
+# ### Exercise 3 (5 points)
+#
+# Write `get_prevalence`. It depends on the labels only: whatever the model says, patients are ill or not.
+
+# %% exercise="get_prevalence"
+def get_prevalence(y):
+    """Share of films that show the finding: a float in [0, 1], nan when there are no films."""
+    ### BEGIN SOLUTION
+    return float(np.mean(y)) if len(y) else float("nan")
+    ### END SOLUTION
+
+# %% check="get_prevalence" points=5
+public_tests.get_prevalence_test(get_prevalence)
+
+# %% [markdown]
+# Now the trap. Take a "model" that answers *no* to every film, without looking. It is right whenever the finding is absent:
+#
+# $$\text{accuracy of “always no”} = 1 - \text{prevalence}$$
+
+# %%
+accuracy = pd.DataFrame(
+    {
+        "our model": per_finding(get_accuracy, test.y, test.p),
+        "always no": per_finding(get_accuracy, test.y, np.zeros_like(test.p)),
+    },
+    index=FINDINGS,
+)
+beaten = (accuracy["always no"] >= accuracy["our model"]).sum()
+print(f'"Always no" is at least as accurate as the model for {beaten} of 14 findings.')
+print("It finds nobody who is ill.")
+
+fig, ax = plt.subplots(figsize=(8, 4.4))
+ax.hlines(range(14), accuracy.min(axis=1), accuracy.max(axis=1), color="#cccccc", lw=3)
+for name, colour in [("our model", "C0"), ("always no", "C1")]:
+    ax.plot(accuracy[name], range(14), "o", color=colour, label=name)
+ax.set_yticks(range(14), [finding.replace("_", " ") for finding in FINDINGS])
+ax.set(xlabel="accuracy at threshold 0.5", ylim=(13.5, -0.5), xlim=(None, 1))
+ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 2. Accuracy of the model and of a "model" that always says no. Where an orange dot lies to the right of the blue
+# one, refusing to look at the film is "more accurate" than looking at it.*
+#
+# Accuracy counts a miss and a false alarm as equally bad. When few people are ill, nearly all of the films are negative, so
+# accuracy is nearly the share of negatives that are called negative, and says next to nothing about the ill.
+
+# %%
+metrics |= {"Accuracy": get_accuracy, "Prevalence": get_prevalence}
+show_performance("Table 5. Performance on the test films, with accuracy and prevalence.")
+
+# %% [markdown]
+# **Summary.** Accuracy depends on prevalence and hides which error was made. Compare every accuracy with that of "always
+# no" before being impressed. We need numbers that look at the ill and at the healthy separately.
+#
+# *Further exercise.* For which prevalence can "always no" not be beaten in accuracy by a test with sensitivity and
+# specificity 0.9?
+
+# %% [markdown]
+# ## 2.4 Sensitivity and specificity: how the test treats the ill and the healthy
+#
+# Two questions, each about one group of people:
+#
+# $$\text{sensitivity} = P(\text{model says yes} \mid \text{ill}) = \frac{TP}{TP + FN} \qquad
+#   \text{specificity} = P(\text{model says no} \mid \text{healthy}) = \frac{TN}{TN + FP}$$
+#
+# (*Ill* is short for "the film shows this finding", *healthy* for "it does not"; such a person may have anything else.)
+# Sensitivity never sees a healthy person and specificity never sees an ill one. So, unlike accuracy, neither of them
+# changes merely because one group grows (as long as the ill stay equally ill and the healthy equally healthy, which is
+# itself an assumption: see 2.12).
+#
+# To rule a disease **out** you want high **s**ensitivity: then a **n**egative answer is informative (*SnNout*). To rule it
+# **in** you want high **s**pecificity: then a **p**ositive answer is (*SpPin*).
+#
+# ### Exercise 4 (16 points)
+#
+# Write both (8 points each). Without any ill (or healthy) person the rate is `nan`.
+
+# %% exercise="get_sensitivity"
+def get_sensitivity(y, pred, th=0.5):
+    """Share of the films with the finding that are called positive; nan when there are none."""
+    ### BEGIN SOLUTION
+    ill = true_positives(y, pred, th) + false_negatives(y, pred, th)
+    return true_positives(y, pred, th) / ill if ill else float("nan")
+    ### END SOLUTION
+
+# %% check="get_sensitivity" points=8
+public_tests.get_sensitivity_test(get_sensitivity)
+
+# %% exercise="get_specificity"
+def get_specificity(y, pred, th=0.5):
+    """Share of the films without the finding that are called negative; nan when there are none."""
+    ### BEGIN SOLUTION
+    healthy = true_negatives(y, pred, th) + false_positives(y, pred, th)
+    return true_negatives(y, pred, th) / healthy if healthy else float("nan")
+    ### END SOLUTION
+
+# %% check="get_specificity" points=8
+public_tests.get_specificity_test(get_specificity)
+
+# %%
+cuts = np.linspace(0, 1, 201)
+fig, ax = plt.subplots(figsize=(8, 3.4))
+ax.plot(cuts, [get_sensitivity(y, p, cut) for cut in cuts], label="sensitivity")
+ax.plot(cuts, [get_specificity(y, p, cut) for cut in cuts], label="specificity")
+ax.plot(cuts, [get_accuracy(y, p, cut) for cut in cuts], ":", color="#777777", label="accuracy")
+ax.axvline(0.5, color="black", lw=1, ls="--")
+ax.set(
+    xlabel=f"threshold on the probability of {EXAMPLE.lower()}",
+    ylabel="rate",
+    xlim=(0, 1),
+    ylim=(0, 1.02),
+)
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 3. One model, all thresholds. A low threshold calls nearly everybody ill: few misses, many false alarms. A high
+# threshold does the opposite. No threshold is "the" right one; 0.5 (dashed) is only a habit.*
+
+# %%
+metrics |= {"Sensitivity": get_sensitivity, "Specificity": get_specificity}
+show_performance("Table 6. Performance on the test films, with sensitivity and specificity.")
+
+# %% [markdown]
+# **Summary.** Sensitivity is about the ill, specificity about the healthy, and the threshold trades one for the other.
+# Always report them as a pair, with the threshold.
+#
+# *Further exercise.* Show that accuracy is the average of sensitivity and specificity, weighted by prevalence:
+# $\text{accuracy} = \pi \cdot \text{sens} + (1 - \pi) \cdot \text{spec}$.
+
+# %% [markdown]
+# ## 2.5 PPV and NPV: what an answer is worth to the patient
+#
+# A patient does not ask "given that I am ill, would the model notice?". A patient asks: **"the model says yes. Am I ill?"**
+# That is the same pair of events with the condition turned round:
+#
+# $$\text{PPV} = P(\text{ill} \mid \text{model says yes}) = \frac{TP}{TP + FP} \qquad
+#   \text{NPV} = P(\text{healthy} \mid \text{model says no}) = \frac{TN}{TN + FN}$$
+#
+# Confusing $P(\text{yes} \mid \text{ill})$ with $P(\text{ill} \mid \text{yes})$ is one of the most frequent and most harmful
+# errors in medicine; trained physicians make it too (Gigerenzer and others, 2007).
+#
+# ### Exercise 5 (16 points)
+#
+# Write both (8 points each). When the model never says yes (or never says no) there is nothing to divide by: `nan`.
+
+# %% exercise="get_ppv"
+def get_ppv(y, pred, th=0.5):
+    """Share of the positive answers that are right; nan when there are none."""
+    ### BEGIN SOLUTION
+    said_yes = true_positives(y, pred, th) + false_positives(y, pred, th)
+    return true_positives(y, pred, th) / said_yes if said_yes else float("nan")
+    ### END SOLUTION
+
+# %% check="get_ppv" points=8
+public_tests.get_ppv_test(get_ppv)
+
+# %% exercise="get_npv"
+def get_npv(y, pred, th=0.5):
+    """Share of the negative answers that are right; nan when there are none."""
+    ### BEGIN SOLUTION
+    said_no = true_negatives(y, pred, th) + false_negatives(y, pred, th)
+    return true_negatives(y, pred, th) / said_no if said_no else float("nan")
+    ### END SOLUTION
+
+# %% check="get_npv" points=8
+public_tests.get_npv_test(get_npv)
+
+# %% [markdown]
+# ### The same test, another clinic
+#
+# Bayes' theorem connects the two directions through the prevalence $\pi$ (the *pre-test probability*):
+#
+# $$\text{PPV} = \frac{\text{sens} \cdot \pi}{\text{sens} \cdot \pi + (1 - \text{spec}) (1 - \pi)} \qquad
+#   \text{NPV} = \frac{\text{spec} \cdot (1 - \pi)}{\text{spec} \cdot (1 - \pi) + (1 - \text{sens})\, \pi}$$
+#
+# First check that the formula gives what you have counted, then ask what happens elsewhere:
+
+# %%
+def ppv_by_bayes(sensitivity, specificity, prevalence):
+    """Positive predictive value of a test where the disease has a given prevalence."""
+    return sensitivity * prevalence / (sensitivity * prevalence + (1 - specificity) * (1 - prevalence))
+
+
+def npv_by_bayes(sensitivity, specificity, prevalence):
+    """Negative predictive value of a test where the disease has a given prevalence."""
+    return (
+        specificity
+        * (1 - prevalence)
+        / (specificity * (1 - prevalence) + (1 - sensitivity) * prevalence)
+    )
+
+
+sensitivity, specificity, prevalence = get_sensitivity(y, p), get_specificity(y, p), get_prevalence(y)
+by_bayes = [rule(sensitivity, specificity, prevalence) for rule in (ppv_by_bayes, npv_by_bayes)]
+print(f"counted: PPV {get_ppv(y, p):.3f}, NPV {get_npv(y, p):.3f}")
+print(f"Bayes:   PPV {by_bayes[0]:.3f}, NPV {by_bayes[1]:.3f}")
+
+# %%
+prevalences = np.geomspace(0.001, 0.9, 200)
+fig, ax = plt.subplots(figsize=(8, 3.6))
+ax.plot(prevalences, ppv_by_bayes(sensitivity, specificity, prevalences), label="PPV")
+ax.plot(prevalences, npv_by_bayes(sensitivity, specificity, prevalences), label="NPV")
+ax.plot(prevalences, prevalences, ":", color="#777777", label="before the test")
+ax.plot(prevalence, get_ppv(y, p), "o", color="C0")
+ax.plot(prevalence, get_npv(y, p), "o", color="C1")
+ax.set_xscale("log")
+ax.set_xticks([0.001, 0.01, 0.1, 0.5], ["0.1 %", "1 %", "10 %", "50 %"])
+ax.set(xlabel="prevalence where the test is used", ylabel="predictive value", ylim=(0, 1.02))
+ax.set_title(f"{EXAMPLE} at 0.5: sensitivity {sensitivity:.2f}, specificity {specificity:.2f}")
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 4. The same model, with the same sensitivity and specificity, at different prevalences. The dots are our test set.
+# The dotted line is what was known before the model spoke; the distance from it to the PPV is what a positive answer adds.
+# Where few are ill, most alarms are false; where nearly all are ill, it is the all-clear that misleads.*
+#
+# Percentages of percentages are hard on everybody. **Natural frequencies** are not: imagine 1,000 people.
+
+# %%
+COLOURS = {
+    "ill, alarm": "C0",
+    "ill, missed": "black",
+    "healthy, false alarm": "C1",
+    "healthy, left in peace": "#d9d9d9",
+}
+fig, axes = plt.subplots(1, 3, figsize=(11, 3.3))
+for ax, place, share in zip(
+    axes, ["Screening", "Ward", "Specialised unit"], [0.01, 0.10, 0.40], strict=True
+):
+    ill = round(1000 * share)
+    found, alarms = round(ill * sensitivity), round((1000 - ill) * (1 - specificity))
+    people = np.repeat(list(COLOURS.values()), [found, ill - found, alarms, 1000 - ill - alarms])
+    ax.scatter(np.arange(1000) // 25, -(np.arange(1000) % 25), c=people, s=17, marker="s", lw=0)
+    ax.set(aspect="equal", xticks=[], yticks=[])
+    ax.spines[["left", "bottom"]].set_visible(False)
+    ax.set_title(f"{place}: {ill} of 1,000 are ill\n{found + alarms} alarms, {found} of them right")
+handles = [plt.Line2D([], [], marker="s", ls="", color=c, label=name) for name, c in COLOURS.items()]
+fig.legend(handles=handles, loc="outside lower left", ncols=4, fontsize=9)
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 5. A thousand people in three places: a screening programme, a general ward, a specialised unit. The model is the
+# same in all three. What an alarm means is the number of blue squares against the number of orange ones.*
+
+# %%
+metrics |= {"PPV": get_ppv, "NPV": get_npv}
+show_performance("Table 7. Performance on the test films, with PPV and NPV.")
+
+# %% [markdown]
+# **Summary.** PPV and NPV answer the patient's question, but they belong to a test *in a place*. A PPV measured on a
+# collection of films that was enriched with ill patients, as test sets usually are, must not be promised to a screening
+# programme: recompute it by Bayes for the local prevalence.
+#
+# *Further exercises.* (1) In odds, Bayes' theorem is one multiplication: post-test odds = pre-test odds × LR⁺ with
+# $LR^+ = \text{sens}/(1-\text{spec})$. Verify it for the example. (2) At 1 % prevalence, which brings more PPV: raising
+# sensitivity from 0.8 to 0.9, or specificity from 0.8 to 0.9?
+
+# %% [markdown]
+# ## 2.6 The ROC curve: all thresholds at once
+#
+# Sensitivity and specificity need a threshold; a model does not have one until somebody chooses it. The **receiver
+# operating characteristic** shows every possible choice: for each threshold one point, with $1 - \text{specificity}$ (the
+# share of healthy people who are alarmed) to the right and sensitivity upwards. The points below come from *your*
+# functions, the line from scikit-learn:
+
+# %%
+false_alarms, hits, cuts = roc_curve(y, p)
+by_hand = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9]
+
+fig, ax = plt.subplots(figsize=(4.8, 4.6))
+ax.plot(false_alarms, hits, lw=1.5)
+ax.fill_between(false_alarms, hits, color="C0", alpha=0.12, lw=0)
+ax.plot([0, 1], [0, 1], ":", color="#777777")
+for cut in by_hand:
+    x, height = 1 - get_specificity(y, p, cut), get_sensitivity(y, p, cut)
+    ax.plot(x, height, "o", color="C1", ms=5)
+    ax.annotate(f"{cut:g}", (x, height), xytext=(6, -9), textcoords="offset points", fontsize=9)
+ax.set(
+    xlabel="1 − specificity",
+    ylabel="sensitivity",
+    aspect="equal",
+    xlim=(-0.02, 1.02),
+    ylim=(-0.02, 1.02),
+)
+ax.set_title(f"{EXAMPLE}: AUROC {util.auroc(y, p):.3f}")
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 6. The ROC curve of the example. Orange: thresholds, computed with your functions. Dotted: a coin that says "ill"
+# with some probability, without looking. The shaded area under the curve is the AUROC.*
+#
+# ### What the area means
+#
+# The area under the curve (**AUROC**, in tables often AUC) has a meaning that needs no curve: pick an ill and a healthy
+# patient at random. The AUROC is the probability that the model gives the **ill one the higher score** (ties count half):
+#
+# $$\text{AUROC} = P(\hat p_{\text{ill}} > \hat p_{\text{healthy}}) + \tfrac12 P(\hat p_{\text{ill}} = \hat p_{\text{healthy}})$$
+#
+# Statisticians know this as the Mann–Whitney statistic. Compare all pairs and see:
+
+# %%
+ill, healthy = p[y == 1], p[y == 0]
+difference = ill[:, None] - healthy[None, :]  # one row per ill, one column per healthy film
+right_order = (difference > 0).mean() + (difference == 0).mean() / 2
+print(f"{right_order:.6f}  of {ill.size} × {healthy.size} = {difference.size:,} pairs in the right order")
+print(f"{util.auroc(y, p):.6f}  area under the ROC curve, by scikit-learn")
+
+# %%
+fig = util.plot_curve_grid("roc", test.y, test.p, FINDINGS)
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 7. ROC curves of all findings on the test films. A jagged curve is a warning: few patients have that finding, and
+# each one of them is a step. Section 2.8 turns this warning into an interval.*
+#
+# The AUROC looks at **order** only. Halve all probabilities, or square them: no pair changes places, the AUROC stays. That
+# is its strength (no threshold, no prevalence) and its weakness (it cannot see whether a probability is *true*; section 2.10).
+
+# %%
+metrics |= {"AUC": util.auroc}
+show_performance("Table 8. Performance on the test films, with the area under the ROC curve.")
+
+# %% [markdown]
+# **Summary.** The ROC curve lists what can be had; the AUROC summarises it as the probability of ranking a random ill patient
+# above a random healthy one. It does not tell you which threshold to use, nor what an answer is worth.
+#
+# *Further exercises.* (1) What is the AUROC of $1 - \hat p$? (2) Two models with the same AUROC can have very different
+# sensitivity at 95 % specificity. Draw two such curves.
+
+# %% [markdown]
+# ## 2.7 Choosing an operating threshold
+#
+# To act, one point of the curve has to be chosen. Which one is not a question of mathematics but of what the answer is
+# *for*. Three common rules:
+#
+# | rule | choose $\tau$ such that | when |
+# | --- | --- | --- |
+# | **Youden** | $\text{sens} + \text{spec} - 1$ is largest | nobody said what errors cost (and then: ask) |
+# | **target sensitivity** | sensitivity reaches, say, 0.90; highest such $\tau$ | to rule out; a promise to those who are ill |
+# | **cost** | $c_{FN} \cdot FN + c_{FP} \cdot FP$ is smallest | the harms of the two errors can be compared |
+#
+# The threshold is a parameter that is fitted to data, like a weight of the network. **So it is chosen on validation films
+# and then applied, unchanged, to the test films.** A threshold chosen on the test films makes the test films training data.
+
+# %%
+COST_OF_MISS, COST_OF_ALARM = 5, 1  # a miss is as bad as five false alarms: to be argued about
+
+
+def choose_threshold(y, p, rule):
+    """Threshold by "Youden", "sensitivity 0.90" or "cost"; nan when only one class is there."""
+    if not 0 < y.sum() < y.size:
+        return np.nan
+    false_alarms, hits, cuts = roc_curve(y, p, drop_intermediate=False)
+    false_alarms, hits, cuts = false_alarms[1:], hits[1:], cuts[1:]  # the first calls nobody ill
+    if rule == "Youden":
+        return cuts[np.argmax(hits - false_alarms)]
+    if rule == "sensitivity 0.90":
+        return cuts[np.argmax(hits >= 0.90)]  # cuts fall, so this is the highest that reaches it
+    misses, alarms = (1 - hits) * (y == 1).sum(), false_alarms * (y == 0).sum()
+    return cuts[np.argmin(COST_OF_MISS * misses + COST_OF_ALARM * alarms)]
+
+
+RULES = ["Youden", "sensitivity 0.90", "cost"]
+chosen = {rule: per_finding(choose_threshold, valid.y, valid.p, [rule] * 14) for rule in RULES}
+
+# %%
+k = FINDINGS.index(EXAMPLE)
+y_valid, p_valid = valid.y[:, k], valid.p[:, k]
+
+
+def cost_per_thousand(y, p, th):
+    """What the errors at a threshold cost, in false alarms per 1,000 films."""
+    cost = COST_OF_MISS * false_negatives(y, p, th) + COST_OF_ALARM * false_positives(y, p, th)
+    return 1000 * cost / len(y)
+
+
+cuts = np.linspace(0, 1, 301)
+cost = [cost_per_thousand(y_valid, p_valid, c) for c in cuts]
+youden = [get_sensitivity(y_valid, p_valid, c) + get_specificity(y_valid, p_valid, c) - 1 for c in cuts]
+false_alarms, hits, _ = roc_curve(y, p)
+
+fig, (left, middle, right) = plt.subplots(1, 3, figsize=(11, 3.7))
+left.plot(cuts, youden, color="#555555")
+left.set(title="validation: Youden's index", xlabel="threshold", ylabel="sens + spec − 1")
+middle.plot(cuts, cost, color="#555555")
+middle.set(title="validation: cost per 1,000 films", xlabel="threshold")
+middle.set_ylabel(f"{COST_OF_ALARM} × false alarms + {COST_OF_MISS} × misses")
+right.plot(false_alarms, hits, color="#555555")
+right.set(title="test: ROC curve", xlabel="1 − specificity", ylabel="sensitivity", aspect="equal")
+for rule, colour, style, size in zip(
+    RULES, ["C0", "C1", "C2"], ["-", "--", ":"], [11, 8, 5], strict=True
+):
+    cut = chosen[rule][k]
+    left.axvline(cut, color=colour, lw=2, ls=style)
+    middle.axvline(cut, color=colour, lw=2, ls=style)
+    place = 1 - get_specificity(y, p, cut), get_sensitivity(y, p, cut)
+    right.plot(*place, "o", color=colour, ms=size)
+    right.plot([], [], style, marker="o", color=colour, ms=size, label=f"{rule}: {cut:.2f}")
+right.legend(loc="lower right", fontsize=9)
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 8. Three thresholds for the example, chosen on validation films (left, middle), and where they come to lie on the
+# test films (right). A threshold that reached its target on validation need not reach it exactly on test: other patients,
+# and another prevalence and another way of labelling if the tables differ in that.*
+#
+# From here on the performance table uses **Youden's threshold of each finding**, chosen on validation. Compare its
+# sensitivities with those of Table 8, where every finding had 0.5.
+
+# %%
+rows = {}
+for rule in RULES:
+    rows[rule] = {
+        f"{name} ({split})": np.nanmean(per_finding(metric, table.y, table.p, chosen[rule]))
+        for name, metric in [("sensitivity", get_sensitivity), ("specificity", get_specificity)]
+        for split, table in [("validation", valid), ("test", test)]
+    }
+util.show_table(
+    pd.DataFrame(rows).T,
+    "Table 9. Mean over the findings, with thresholds chosen on validation.",
+    source,
+)
+
+thresholds = chosen["Youden"]
+show_performance(
+    "Table 10. Performance on the test films, each finding at Youden's threshold from validation."
+)
+
+# %% [markdown]
+# **Summary.** The purpose chooses the threshold, the validation set fixes it, the test set judges it. Every finding has its
+# own. Without a stated threshold, sensitivity and specificity mean nothing.
+#
+# *Further exercises.* (1) Set `COST_OF_MISS` to 50. Which findings are then called positive in almost everybody? (2) Choose
+# Youden's threshold on the *test* films instead. By how much does $\text{sens} + \text{spec}$ rise on average, and why is
+# that rise worth nothing?
+
+# %% [markdown]
+# ## 2.8 Confidence intervals: how sure are we?
+#
+# Other patients would have given other numbers. A **95 % confidence interval** says how far they might reasonably have been
+# off. For the AUROC, and for anything else, the **bootstrap** (Efron, 1979) finds it by a simple trick: our sample is the
+# best picture we have of the population, so draw new samples *from it*, **with replacement** and of the same size, and see
+# how much the number varies. The interval runs from the **2.5th to the 97.5th percentile** of the values: 95 % lie between.
+#
+# ### Patients, not films
+#
+# One patient may have ten films. They resemble each other: the same chest, often the same effusion. Ten such films are not
+# ten independent pieces of evidence. If films are drawn one by one, the bootstrap believes that they are, and the interval
+# comes out **too narrow**. So draw *patients*, and take all films of each.
+#
+# ### Exercise 6 (20 points)
+#
+# Write `bootstrap_patients(patient_ids, rng)`. It returns the row numbers of *one* bootstrap sample:
+#
+# * as many draws as there are *different* patients, each patient equally likely, with replacement, by `rng`;
+# * each draw contributes **all** rows of that patient; a patient who is drawn twice contributes them twice.
+#
+# So the number of rows differs a little from sample to sample. That is right.
+#
+# <details><summary>Hint</summary>
+#
+# `np.unique(patient_ids)` lists the patients, `rng.choice(…, size=…)` draws from them with replacement. For each one that
+# was drawn, `np.flatnonzero(patient_ids == patient)` finds the rows; `np.concatenate` puts them together. (Faster: look up
+# the rows of all patients once, before drawing.)
+# </details>
+
+# %% exercise="bootstrap_patients"
+def bootstrap_patients(patient_ids, rng):
+    """Draw one bootstrap sample of patients.
+
+    Parameters
+    ----------
+    patient_ids : array of shape (n,)
+        Patient of each row; films of one patient share it.
+    rng : numpy.random.Generator
+        Where all randomness comes from.
+
+    Returns
+    -------
+    array of int
+        Row indices: all rows of each drawn patient, repeated as often as the patient was drawn.
+    """
+    ### BEGIN SOLUTION
+    patients, patient = np.unique(np.asarray(patient_ids), return_inverse=True)
+    by_patient = np.argsort(patient, kind="stable")
+    rows_of = np.split(by_patient, np.cumsum(np.bincount(patient))[:-1])  # rows of each patient
+    drawn = rng.integers(patients.size, size=patients.size)
+    return np.concatenate([rows_of[number] for number in drawn])
+    ### END SOLUTION
+
+# %% check="bootstrap_patients" points=20
+public_tests.bootstrap_patients_test(bootstrap_patients)
+
+# %% [markdown]
+# With it, a loop gives the interval of the example. It calls scikit-learn's `roc_auc_score` once per sample:
+
+# %%
+rng = np.random.default_rng(0)
+samples = [bootstrap_patients(test.patients, rng) for _ in range(100)]
+start = time.perf_counter()
+areas = np.array([util.auroc(y[rows], p[rows]) for rows in samples])
+seconds_loop = (time.perf_counter() - start) / len(samples)
+low, high = np.nanpercentile(areas, [2.5, 97.5])
+print(f"{EXAMPLE}: AUROC {util.auroc(y, p):.3f}, 95 % interval {low:.3f} to {high:.3f}")
+
+# %% [markdown]
+# A thousand samples of fourteen findings this way take a while. `util.bootstrap_auroc` gets **the same numbers** without a
+# loop over the samples: a bootstrap sample is nothing but a *weight* per patient (how often he or she was drawn), and the
+# AUROC of all samples is then one sparse matrix product per finding. (The docstring has the formula.)
+
+# %%
+start = time.perf_counter()
+patient, counts = util.resample_patients(test.patients, RESAMPLES, np.random.default_rng(0))
+areas_all = util.bootstrap_auroc(test.y, test.p, patient, counts)  # one row per sample
+seconds_fast = time.perf_counter() - start
+print(f"{RESAMPLES:,} samples × 14 findings: {seconds_fast:.2f} s")
+print(f"the loop would take about {seconds_loop * 14 * RESAMPLES:.0f} s")
+
+k = FINDINGS.index(EXAMPLE)
+by_loop = []
+for sample in range(5):  # the same samples, the plain way
+    rows = np.repeat(np.arange(y.size), counts[patient, sample].astype(int))
+    by_loop.append(util.auroc(y[rows], p[rows]))
+print(f"largest difference from the loop: {np.abs(areas_all[:5, k] - by_loop).max():.0e}")
+
+# %%
+low, high = util.percentile_interval(areas_all[:, k])
+fig, ax = plt.subplots(figsize=(8, 3))
+ax.hist(areas_all[:, k], bins=40, color="#cccccc")
+ax.axvspan(low, high, color="C0", alpha=0.15, lw=0)
+for value, style in [(low, "--"), (high, "--"), (util.auroc(y, p), "-")]:
+    ax.axvline(value, color="C0", ls=style)
+ax.set(xlabel=f"AUROC of {EXAMPLE.lower()}", ylabel="bootstrap samples")
+ax.set_title(f"95 % interval: {low:.3f} to {high:.3f}")
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 9. The AUROC of the example in bootstrap samples of patients. Solid: the test set as it is. Shaded: from the 2.5th
+# to the 97.5th percentile.*
+
+# %%
+def intervals(y, patients):
+    """AUROC and interval of each finding on the test films."""
+    return util.auroc_intervals(y, test.p, patients, FINDINGS, np.random.default_rng(0), RESAMPLES)
+
+
+by_patient = intervals(test.y, test.patients)
+by_film = intervals(test.y, np.arange(len(test)))
+
+fig, ax = plt.subplots(figsize=(8, 5))
+util.plot_intervals(ax, {"patients drawn (right)": by_patient, "films drawn (wrong)": by_film})
+ax.axvline(0.5, color="#999999", ls=":")
+util.sign_figure(fig, source)
+
+ratio = ((by_patient["high"] - by_patient["low"]) / (by_film["high"] - by_film["low"])).mean()
+films_each = len(test) / len(np.unique(test.patients))
+print(f"{films_each:.2f} films per patient. Intervals from patients are {ratio:.2f} times as wide, on average.")
+if films_each == 1:
+    print("Each film counts as a patient of its own here, so the two are the same but for chance.")
+
+# %% [markdown]
+# *Figure 10. AUROC and 95 % intervals of all findings on the test films. Where two intervals overlap, do not tell a story
+# about which finding the model "likes" better. Width goes with the number of patients who have the finding. The more films
+# a patient has, and the more these resemble each other, the more the film-wise interval flatters.*
+#
+# The bootstrap does this for **any** number, not only for the AUROC. Your functions, at the chosen threshold:
+
+# %%
+cut = thresholds[k]
+measures = [get_sensitivity, get_specificity, get_ppv, get_npv, get_accuracy]
+
+
+def all_measures(y, p):
+    """All of them at once."""
+    return [measure(y, p, cut) for measure in measures]
+
+
+drawn = util.bootstrap_metric(
+    all_measures, test.patients, np.random.default_rng(0), y, p, n_resamples=RESAMPLES
+)
+low, high = util.percentile_interval(drawn)
+names = ["Sensitivity", "Specificity", "PPV", "NPV", "Accuracy"]
+rows = pd.DataFrame({"value": all_measures(y, p), "low": low, "high": high}, index=names)
+util.show_table(rows, f"Table 11. {EXAMPLE}, at its threshold, with 95 % intervals.", source)
+
+# %% [markdown]
+# **Summary.** No number without an interval; no interval from films where patients have several. 95 % means from the 2.5th
+# to the 97.5th percentile. An interval covers chance in *who was sampled*. It does not cover wrong labels, another hospital,
+# or a threshold chosen on the test set.
+#
+# *Further exercises.* (1) Suppose each patient had five *identical* films. By which factor would film-wise intervals be too
+# narrow? (Answer: $\sqrt 5$. Why?) (2) To compare two models, bootstrap the *difference* of their AUROCs on the same
+# samples. Why is that better than looking whether two intervals overlap?
+
+# %% [markdown]
+# ## 2.9 Precision and recall, and F1
+#
+# When a finding is rare, a small false positive *rate* is still a large *number* of false alarms, and the ROC curve, which
+# shows rates, looks better than the work list feels. The **precision–recall curve** shows what the radiologist who works
+# through the alarms sees: *precision* (another name for PPV) against *recall* (another name for sensitivity).
+#
+# Its summary is the **average precision**, the precision at each step of recall, weighted by the size of the step:
+#
+# $$\text{AP} = \sum_n (R_n - R_{n-1})\, P_n$$
+#
+# A model that guesses has an AUROC of 0.5, but an AP equal to the **prevalence**. So an AP of 0.3 may be excellent or
+# poor. Never compare APs across findings, or across test sets, without the prevalence beside them.
+#
+# At *one* threshold, the **F1 score** is the harmonic mean of precision and recall:
+#
+# $$F_1 = \frac{2 \cdot \text{precision} \cdot \text{recall}}{\text{precision} + \text{recall}} = \frac{2\,TP}{2\,TP + FP + FN}$$
+#
+# It does not look at true negatives at all. (In notebook 3 it comes back under the name **Dice coefficient**.)
+
+# %%
+def f1_at(y, p, th=0.5):
+    """F1 score at a threshold, by scikit-learn."""
+    return f1_score(y, p >= th, zero_division=np.nan)
+
+
+tp, fp, fn = true_positives(y, p, cut), false_positives(y, p, cut), false_negatives(y, p, cut)
+by_count = 2 * tp / (2 * tp + fp + fn)
+print(f"{EXAMPLE}: F1 by scikit-learn {f1_at(y, p, cut):.4f}, from the counts {by_count:.4f}")
+
+fig = util.plot_curve_grid("pr", test.y, test.p, FINDINGS, points=thresholds)
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 11. Precision–recall curves on the test films. Dotted: the prevalence, which is what guessing gets. Orange: the
+# threshold chosen in 2.7. Hold it against Figure 7: the findings need not rank the same, for here the rare ones, whose
+# dotted line lies lower, have a harder time.*
+
+# %%
+metrics |= {"F1": f1_at}
+show_performance(
+    "Table 12. The complete performance table: test films, thresholds chosen on validation."
+)
+
+# %% [markdown]
+# **Summary.** ROC asks "how well are ill and healthy separated?", precision–recall asks "what will my list of alarms look
+# like?". The second depends on prevalence, as the work does.
+#
+# *Further exercise.* Remove half of the healthy test patients at random. What happens to AUROC, AP, sensitivity and PPV?
+
+# %% [markdown]
+# ## 2.10 Calibration: does 0.73 mean 73 %?
+#
+# So far only the *order* of the predictions mattered. But a probability claims more. If a model is **calibrated**, then
+# among all films to which it gives a probability near 0.7, about 70 % show the finding:
+#
+# $$P(y = 1 \mid \hat p = q) = q \quad \text{for every } q$$
+#
+# To look at it, sort the films into bins by $\hat p$ and compare, in each bin, the mean prediction with the share that is
+# really positive: the **reliability diagram**.
+
+# %%
+frequent = np.argsort(-test.y.sum(axis=0), kind="stable")[:4]
+fig, axes = plt.subplots(2, 4, figsize=(11, 4.6), sharex=True, sharey="row", height_ratios=[3, 1])
+for column, k in enumerate(frequent):
+    util.plot_reliability(axes[:, column], test.y[:, k], test.p[:, k])
+    axes[0, column].set_title(FINDINGS[k].replace("_", " "))
+    axes[0, column].set_aspect("equal")
+axes[0, 0].set_ylabel("share with finding")
+axes[1, 0].set(ylabel="films", xlabel="predicted probability", xticks=[0, 0.5, 1])
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 12. Reliability diagrams of the four most frequent findings in the test films, ten bins each; below, the number of
+# films per bin (logarithmic). On the dotted diagonal the probabilities mean what they say. Below it the model exaggerates,
+# above it the model understates. A point that stands on a handful of films may be anywhere by chance.*
+#
+# One number for it is the **expected calibration error**: cut $[0, 1]$ into $B$ bins of equal width, and average the gap
+# between what was said and what was so, weighting each bin with its number of films:
+#
+# $$\text{ECE} = \sum_{b=1}^{B} \frac{n_b}{n}\, \left|\, \bar y_b - \bar p_b \,\right|$$
+#
+# ### Exercise 7 (15 points)
+#
+# Write `expected_calibration_error`. Empty bins contribute nothing; a prediction of exactly 1 belongs to the last bin;
+# without films the result is `nan`.
+#
+# <details><summary>Hint</summary>
+#
+# The bin of each film is `np.minimum((pred * n_bins).astype(int), n_bins - 1)`. Loop over the bins, skip the empty ones.
+# The gap is between the mean *label* and the mean *prediction* of the bin, not the middle of the bin.
+# </details>
+
+# %% exercise="expected_calibration_error"
+def expected_calibration_error(y, pred, n_bins=10):
+    """Expected calibration error with bins of equal width, weighted by the films in each.
+
+    Parameters
+    ----------
+    y : array of 0 and 1, shape (n,)
+    pred : array of float in [0, 1], shape (n,)
+    n_bins : int
+
+    Returns
+    -------
+    float
+    """
+    ### BEGIN SOLUTION
+    y, pred = np.asarray(y, dtype=float), np.asarray(pred, dtype=float)
+    if y.size == 0:
+        return float("nan")
+    bins = np.minimum((pred * n_bins).astype(int), n_bins - 1)
+    error = 0.0
+    for b in range(n_bins):
+        inside = bins == b
+        if inside.any():
+            error += inside.mean() * abs(y[inside].mean() - pred[inside].mean())
+    return float(error)
+    ### END SOLUTION
+
+# %% check="expected_calibration_error" points=15
+public_tests.expected_calibration_error_test(expected_calibration_error)
+
+# %% [markdown]
+# The **Brier score** is the mean squared error of the probabilities, $\frac1n \sum_i (\hat p_i - y_i)^2$. It rewards both
+# calibration *and* separation, and no dishonest probability improves its expectation (it is a *proper* score). Always
+# saying the prevalence $\pi$ scores $\pi (1-\pi)$: a model that does worse than that would do better to keep quiet.
+
+# %%
+table = pd.DataFrame(
+    {
+        "prevalence": test.y.mean(axis=0),
+        "mean prediction": test.p.mean(axis=0),
+        "ECE": per_finding(expected_calibration_error, test.y, test.p),
+        "Brier": per_finding(brier_score_loss, test.y, test.p),
+        "Brier of saying the prevalence": test.y.mean(axis=0) * (1 - test.y.mean(axis=0)),
+    },
+    index=FINDINGS,
+)
+util.show_table(table, "Table 13. Calibration of the model's probabilities on the test films.", source)
+quiet = int((table["Brier"] > table["Brier of saying the prevalence"]).sum())
+says, true = table["mean prediction"].mean(), table["prevalence"].mean()
+print(f"On average the model says {says:.3f} where {true:.3f} is true.")
+print(f"For {quiet} of 14 findings its Brier score is worse than that of always saying the prevalence.")
+
+# %% [markdown]
+# ### Where it comes from: the weighted loss
+#
+# Notebook 1 trains with a **class-weighted loss**, so that rare findings are learned at all. With $w^+$ on positives and
+# $w^-$ on negatives, a film whose true probability is $q$ costs, on average, $-w^+ q \log \hat p - w^- (1-q) \log(1-\hat p)$.
+# Set the derivative to zero: the *best possible* answer to this loss is not $q$ but
+#
+# $$\hat p = \frac{w^+ q}{w^+ q + w^- (1-q)}, \qquad\text{that is}\qquad
+#   \operatorname{logit} \hat p = \operatorname{logit} q + \log \frac{w^+}{w^-}$$
+#
+# With the weights of notebook 1, $w^+ = 1 - \pi$ and $w^- = \pi$, all log-odds are shifted by $\log\frac{1-\pi}{\pi}$. At a
+# prevalence of 2 %, a film with a true probability of 2 % gets $\hat p = 0.5$. The model is not broken: it answers the
+# question that its loss has asked. The shift changes no order, so no AUROC; it changes every probability.
+
+# %%
+pi_train = (predictions.train or valid).y.mean(axis=0)
+with np.errstate(divide="ignore"):
+    shift = np.log((1 - pi_train) / pi_train)
+
+unshifted = expit(logit(util.clip_probabilities(valid.p)) - shift)
+true, before, after = valid.y.mean(axis=0), valid.p.mean(axis=0), unshifted.mean(axis=0)
+fig, ax = plt.subplots(figsize=(5.2, 4.6))
+ax.plot([1e-3, 1], [1e-3, 1], ":", color="#777777")
+ax.plot(true, before, "o", color="C1", label="as the model says it")
+ax.plot(true, after, "^", color="C0", label="shift of the weighted loss undone")
+ax.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-3, 1), aspect="equal")
+ax.set(xlabel="share of films with the finding", ylabel="mean prediction")
+ax.legend(loc="lower right")
+util.sign_figure(fig, source)
+
+closer = int((np.abs(after - true) < np.abs(before - true)).sum())
+print(f"Undoing the shift brings the mean prediction closer to the truth for {closer} of 14 findings.")
+print(
+    "So it looks as if this model",
+    "was" if closer > 7 else "was not",
+    "trained with the weighted loss.",
+)
+
+# %% [markdown]
+# *Figure 13. Calibration in the large, on validation films: each dot is a finding. On the diagonal the model says, on
+# average, what is true. For a model trained with the weighted loss the orange dots hang far above it, near one half, the
+# more so the rarer the finding, and undoing the shift brings them down. For a model that was trained without weights it is
+# the other way round: nothing has to be undone, and doing it anyway does harm.*
+#
+# ### Mending it
+#
+# A calibrator is a map from predictions to better ones, **fitted on validation films**. From stiff to flexible:
+#
+# | method | map | parameters |
+# | --- | --- | --- |
+# | undoing the weights | $\operatorname{logit} \hat p - \log\frac{1-\pi}{\pi}$ | none: it is known |
+# | temperature (Guo and others, 2017) | $\operatorname{logit} \hat p \,/\, T$ | 1 |
+# | Platt (1999) | $a \operatorname{logit} \hat p + b$ | 2 |
+# | isotonic regression (Zadrozny and Elkan, 2002) | any rising staircase | as many as the data ask for |
+#
+# Before you run it: *which of them cannot undo a shift?*
+
+# %%
+# Each method is fitted to labels y and predictions p of finding k and returns the map to apply to others.
+def log_odds(p):
+    """Log-odds of probabilities, finite also for 0 and 1."""
+    return logit(util.clip_probabilities(p))
+
+
+def as_it_is(y, p, k):
+    return lambda q: q
+
+
+def weights_undone(y, p, k):
+    return lambda q: expit(log_odds(q) - shift[k])
+
+
+def temperature(y, p, k):
+    T = util.fit_temperature(y, p)
+    return lambda q: expit(log_odds(q) / T)
+
+
+def platt(y, p, k):
+    fit = LogisticRegression(C=np.inf).fit(log_odds(p)[:, None], y)
+    return lambda q: fit.predict_proba(log_odds(q)[:, None])[:, 1]
+
+
+def isotonic(y, p, k):
+    return IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y).predict
+
+
+METHODS = {
+    "as it is": as_it_is,
+    "weights undone": weights_undone,
+    "temperature": temperature,
+    "Platt": platt,
+    "isotonic": isotonic,
+}
+both_classes = (valid.y.min(axis=0) == 0) & (valid.y.max(axis=0) == 1)
+calibrated = {}  # method → predictions for the test films
+for method, fit in METHODS.items():
+    calibrated[method] = np.full_like(test.p, np.nan)
+    for k in np.flatnonzero(both_classes & np.isfinite(shift)):
+        calibrated[method][:, k] = fit(valid.y[:, k], valid.p[:, k], k)(test.p[:, k])
+
+# %% [markdown]
+# One more effect remains. A calibrator learns the prevalence of the *validation* films. If the test films come from another
+# place, where more people are ill, its probabilities will be too low there, and by the same law as above: the log-odds are
+# off by the difference of the prevalences' log-odds (Saerens and others, 2002). Whoever knows the local prevalence can add
+# it. In the last row of the table we do, and take the prevalence from the test labels, which is a little bit of cheating.
+
+# %%
+there, here = valid.y.mean(axis=0), test.y.mean(axis=0)
+usable = np.flatnonzero(np.isfinite(calibrated["Platt"]).all(axis=0) & (here > 0) & (here < 1))
+moved = np.full_like(test.p, np.nan)
+moved[:, usable] = expit(log_odds(calibrated["Platt"]) + logit(here) - logit(there))[:, usable]
+calibrated["Platt, local prevalence"] = moved
+
+
+def log_loss_of(y, q):
+    """Mean negative log-likelihood of the labels."""
+    return log_loss(y, util.clip_probabilities(q), labels=[0, 1])
+
+
+scores = {
+    "ECE": expected_calibration_error,
+    "Brier": brier_score_loss,
+    "log loss": log_loss_of,
+    "AUROC": util.auroc,
+}
+rows = {}
+for method, q in calibrated.items():
+    truth, said = test.y[:, usable], q[:, usable]
+    rows[method] = {"mean prediction": said.mean(), "share with finding": truth.mean()}
+    rows[method] |= {name: per_finding(score, truth, said).mean() for name, score in scores.items()}
+calibration = pd.DataFrame(rows).T
+caption = "Table 14. Calibration on the test films, fitted on validation films; mean over the findings."
+util.show_table(calibration, caption, source, 4)
+
+# %%
+k = FINDINGS.index(EXAMPLE)
+fig, axes = plt.subplots(2, 6, figsize=(11.2, 3.6), sharex=True, sharey="row", height_ratios=[3, 1])
+for column, (method, q) in enumerate(calibrated.items()):
+    if not np.isfinite(q[:, k]).all():
+        continue
+    colour = "C1" if method == "as it is" else "C0"
+    util.plot_reliability(axes[:, column], y, q[:, k], colour=colour)
+    axes[0, column].set_aspect("equal")
+    name = method.replace(", ", ",\n")
+    axes[0, column].set_title(f"{name}\nECE {expected_calibration_error(y, q[:, k]):.3f}", fontsize=9)
+axes[0, 0].set_ylabel("share with finding")
+axes[1, 0].set(ylabel="films", xticks=[0, 0.5, 1])
+axes[1, 0].set_xlabel(f"predicted probability of {EXAMPLE.lower()}", loc="left")
+util.sign_figure(fig, source)
+
+# %% [markdown]
+# *Figure 14. The example on test films, before (orange) and after (blue) calibration on validation films. Temperature
+# scaling can only stretch or squeeze the log-odds around $\hat p = 0.5$, so it cannot undo a shift; Platt's $b$ can.*
+#
+# Look at the column AUROC of Table 14. Undoing the weights, temperature and Platt (with $a > 0$) are **strictly rising**
+# maps: they keep the order of all films and so the AUROC, to the last digit. Isotonic regression is a staircase: films on
+# the same step become ties, and the AUROC can move a little. Conversely, *no AUROC, however high, shows that probabilities
+# are right*.
+#
+# Calibrated probabilities also make the choice of a threshold trivial. If a miss costs $c_{FN}$ and a false alarm $c_{FP}$,
+# raising the alarm pays off exactly when $\hat p\, c_{FN} > (1 - \hat p)\, c_{FP}$:
+#
+# $$\tau = \frac{c_{FP}}{c_{FP} + c_{FN}}$$
+
+# %%
+tau = COST_OF_ALARM / (COST_OF_ALARM + COST_OF_MISS)
+print(f"One miss counts as {COST_OF_MISS / COST_OF_ALARM:g} false alarms, so: alarm from {tau:.3f} on.")
+
+costs = {}
+for name, q, cut in [
+    ("0.5, as it is", test.p, np.full(14, 0.5)),
+    (f"{tau:.3f}, as it is", test.p, np.full(14, tau)),
+    ("searched on validation (2.7)", test.p, chosen["cost"]),
+    (f"{tau:.3f}, Platt", calibrated["Platt"], np.full(14, tau)),
+    (f"{tau:.3f}, Platt, local prevalence", moved, np.full(14, tau)),
+]:
+    costs[name] = per_finding(cost_per_thousand, test.y[:, usable], q[:, usable], cut[usable]).mean()
+frame = pd.DataFrame({"cost per 1,000 films": costs}).rename_axis("threshold")
+util.show_table(
+    frame, "Table 15. Cost of the errors on the test films, mean over the findings.", source, 1
+)
+
+# %% [markdown]
+# **Summary.** Separation (AUROC) and calibration are two different virtues. A weighted loss buys the first at the price of
+# the second, and a map with two parameters, fitted on validation films, buys it back, as far as validation and test films
+# come from the same world. Whoever shows a probability to a doctor owes a reliability diagram.
+#
+# *Further exercises.* (1) Compute the ECE with 5, 10, 20 and 50 bins. Why does it grow? (2) Fit the isotonic map on the 100
+# first validation films only, and look at its ECE on validation and on test. (3) Put an interval on the ECE with
+# `util.bootstrap_metric`. Is it centred on the ECE? (No: noise within the bins adds to it. ECE is biased upwards.)
+
+# %% [markdown]
+# ## 2.11 For whom, and against which truth?
+#
+# ### Subgroups
+#
+# A mean over all patients can hide that some are served worse. So the same numbers are computed per group, by sex, by view
+# and by age, **with intervals**, because groups are smaller than the whole. For findings with fewer than five ill (or
+# healthy) patients' films in a group, nothing is computed.
+
+# %%
+def subgroups(about):
+    """Rows of each group that the columns of the table allow: {kind: {name: boolean array}}."""
+    groups = {}
+    for kind, column, names in [
+        ("sex", "Patient Gender", {"F": "women", "M": "men"}),
+        ("view", "View Position", {"PA": "PA view", "AP": "AP view"}),
+    ]:
+        if column in about:
+            groups[kind] = {name: (about[column] == value).to_numpy() for value, name in names.items()}
+        else:
+            print(f"The table has no column {column}: no subgroups by {kind}.")
+    if "Patient Age" in about:
+        age = pd.to_numeric(about["Patient Age"], errors="coerce").to_numpy()
+        middle = (age >= 40) & (age < 60)
+        groups["age"] = {"under 40": age < 40, "40 to 59": middle, "60 and older": age >= 60}
+    else:
+        print("The table has no column Patient Age: no subgroups by age.")
+    return groups
+
+
+def examine(members):
+    """Performance in each group of one kind; bootstrap samples of the mean AUROC, on the same draws."""
+    least = [
+        np.minimum(test.y[rows].sum(axis=0), (1 - test.y[rows]).sum(axis=0))
+        for rows in members.values()
+    ]
+    enough = np.flatnonzero(np.min(least, axis=0) >= 5)
+    results, drawn = {}, {}
+    for name, rows in members.items() if enough.size else ():
+        y, p, cut = test.y[rows][:, enough], test.p[rows][:, enough], thresholds[enough]
+        drawn[name] = np.nanmean(util.bootstrap_auroc(y, p, patient[rows], counts), axis=1)
+        results[name] = {
+            "films": len(y),
+            "patients": len(np.unique(patient[rows])),
+            "findings": enough.size,
+            "prevalence": y.mean(),
+            "sensitivity": np.nanmean(per_finding(get_sensitivity, y, p, cut)),
+            "specificity": np.nanmean(per_finding(get_specificity, y, p, cut)),
+            "AUROC": per_finding(util.auroc, y, p).mean(),
+        } | dict(zip(["low", "high"], util.percentile_interval(drawn[name]), strict=True))
+    return results, drawn
+
+
+rows, differences = {}, {}
+for members in subgroups(test.about).values():
+    results, drawn = examine(members)
+    rows |= results
+    if drawn:
+        first, *_, last = drawn
+        low, high = util.percentile_interval(drawn[first] - drawn[last])
+        value = results[first]["AUROC"] - results[last]["AUROC"]
+        differences[f"{first} − {last}"] = {"difference of AUROC": value, "low": low, "high": high}
+
+if rows:
+    by_group = pd.DataFrame(rows).T.astype({"films": int, "patients": int, "findings": int})
+    caption = "Table 16. Subgroups of the test films: mean over findings with enough cases."
+    util.show_table(by_group, caption, source)
+    fig, ax = plt.subplots(figsize=(8, 0.45 * len(by_group) + 1))
+    util.plot_intervals(ax, {"": by_group})
+    ax.set_xlabel("mean AUROC over the findings")
+    util.sign_figure(fig, source)
+else:
+    print("There is nothing to compare. Report that, too: nobody knows for whom this model is worse.")
+
+# %% [markdown]
+# *Figure 15. Mean AUROC per subgroup with 95 % intervals (patients drawn). Within a kind of group the same findings are
+# averaged; between kinds they may differ, so compare only women with men, PA with AP, young with old. (Drawn only when the
+# table has the columns.)*
+#
+# Do not compare groups by looking whether intervals overlap. Bootstrap the **difference**, on the same samples; a patient
+# with films in both groups is then handled rightly:
+
+# %%
+if differences:
+    frame = pd.DataFrame(differences).T
+    util.show_table(frame, "Table 17. Differences of the mean AUROC, with 95 % intervals.", source)
+    clear = [name for name, row in differences.items() if row["low"] > 0 or row["high"] < 0]
+    print("Intervals that leave out zero:", "; ".join(clear) or "none. That does not prove equality.")
+
+# %% [markdown]
+# What may a difference mean? At least five things, and the table cannot tell them apart:
+#
+# * **The model** is worse for the group, for instance because it met fewer such patients in training.
+# * **The films** are harder: AP films are taken lying down, of sicker people, with tubes and a magnified heart.
+# * **The spectrum** differs: one group has large effusions, the other small ones.
+# * **The labels** are worse in one group; or **chance**: many groups times many findings always yield some "difference".
+#
+# Equal AUROC is not equal care either: at *one* threshold, sensitivity and PPV can differ between groups with equal AUROC.
+# And the worst case is invisible in any subgroup table: people who never got a film at all.
+#
+# ### Text-mined against manual labels
+#
+# What has been called "truth" is a label somebody made. The labels of large archives were mined from reports by a program;
+# a radiologist who looks at the film again often disagrees. Where the test table has both, treat the text-mined label as if
+# it were a *diagnostic test* for the manual one. Your functions do it. Cohen's **kappa** measures agreement beyond chance:
+# $\kappa = (p_o - p_e)/(1 - p_e)$, 1 for perfect agreement, 0 for what two people get who toss coins with the same
+# prevalences.
+
+# %%
+if test.mined is None:
+    print("This test table has one kind of label only (no columns F_mined): nothing to compare.")
+    print("Ask how the labels were made.")
+else:
+    manual, mined = test.y, test.mined
+    both = (np.ptp(manual, axis=0) > 0) & (
+        np.ptp(mined, axis=0) > 0
+    )  # kappa of a constant is undefined
+    labels = pd.DataFrame(
+        {
+            "manual positives": manual.sum(axis=0),
+            "mined positives": mined.sum(axis=0),
+            "agreement": per_finding(get_accuracy, manual, mined),
+            "kappa": np.where(both, per_finding(cohen_kappa_score, manual, mined), np.nan),
+            "sensitivity of mining": per_finding(get_sensitivity, manual, mined),
+            "PPV of mining": per_finding(get_ppv, manual, mined),
+            "AUROC, manual": per_finding(util.auroc, manual, test.p),
+            "AUROC, mined": per_finding(util.auroc, mined, test.p),
+        },
+        index=FINDINGS,
+    )
+    caption = (
+        "Table 18. Text-mined against manual labels of the same test films, and the model against both."
+    )
+    util.show_table(labels, caption, source)
+    by_mined = intervals(mined, test.patients)
+    fig, ax = plt.subplots(figsize=(8, 5))
+    util.plot_intervals(
+        ax, {"against manual labels": by_patient, "against text-mined labels": by_mined}
+    )
+    util.sign_figure(fig, source)
+    gap = labels["AUROC, manual"].mean() - labels["AUROC, mined"].mean()
+    print(f"Mean kappa {labels['kappa'].mean():.2f}. The predictions have a mean AUROC {abs(gap):.3f}")
+    print(
+        "higher" if gap > 0 else "lower",
+        "when judged by manual labels than when judged by text-mined ones.",
+    )
+
+# %% [markdown]
+# *Figure 16. The same predictions for the same films, judged by two kinds of labels, with 95 % intervals. (Drawn only when
+# the table has both.)*
+#
+# Random errors in the test labels pull the measured AUROC towards 0.5: part of the "errors" of the model are errors of the
+# label. *Systematic* errors do the opposite: a model that was trained on text-mined labels has learned their habits, and
+# is rewarded for them as long as the test labels have the same habits. So a model can look better on text-mined labels than
+# it is. Only a reference standard that was made independently, and better by several readers than by one, can tell.
+#
+# **Summary.** Ask of every performance number: *in whom*, and *against what*? Report subgroups with intervals and the way
+# the labels were made, also where nothing can be said about them.
+#
+# *Further exercises.* (1) Take findings one by one instead of the mean: how many of the comparisons come out "significant"
+# at 5 %? How many would by chance? (2) Flip 10 % of the manual labels at random. How far does each AUROC fall? Why do the
+# rare findings lose most?
+
+# %% [markdown]
+# ## 2.12 What these numbers do not prove
+#
+# All of the above is *internal* evidence: one model, one set of films, one way of labelling. Between it and a patient who is
+# better off lie at least these questions:
+#
+# * **Spectrum.** Were the test patients those in whom the model would be used? Clear-cut cases against healthy volunteers
+#   make any test shine (spectrum bias).
+# * **Prevalence.** PPV, NPV, calibration and costs belong to the prevalence of the test set. A set that was enriched with
+#   ill patients, as reader studies are, flatters the PPV.
+# * **Labels.** A label is an opinion on a *film*. The disease is in the *patient*; for some findings only a CT, a culture or
+#   time will tell.
+# * **Shortcuts.** A model can be right for a wrong reason: a chest drain for a pneumothorax, a marker of the portable
+#   scanner for being ill. Notebook 1 builds such a trap on purpose. Test sets from the same hospital share the trap.
+# * **Transport.** Another hospital, scanner, year. External validation is not a formality: performance usually falls.
+# * **Choices.** Everything that was tried and looked at on the test films, including by other people on a public test set,
+#   was, a little, training.
+# * **Use.** A doctor who sees the answer changes; so does one who never sees a negative. Whether patients benefit is shown by
+#   trials of the *use*, not by any table here.
+#
+# **TRIPOD+AI** (prediction models), **CLAIM** (imaging AI) and **STARD** (diagnostic accuracy) list what a report has to say,
+# so that readers can judge all this. Go through one of the lists with this notebook in hand: how many items could you tick?
+#
+# To end, the one table that a paper would print, from test films that nothing was chosen on:
+
+# %%
+def average_precision(y, p):
+    """Average precision; nan without a positive film."""
+    return average_precision_score(y, p) if y.any() else np.nan
+
+
+mended = np.full(14, np.nan)
+mended[usable] = per_finding(
+    expected_calibration_error, test.y[:, usable], calibrated["Platt"][:, usable]
+)
+final = pd.DataFrame(
+    {
+        "positives": test.y.sum(axis=0),
+        "AUROC": by_patient["AUROC"],
+        "95 % interval": [
+            f"{low:.3f}–{high:.3f}"
+            for low, high in zip(by_patient["low"], by_patient["high"], strict=True)
+        ],
+        "AP": per_finding(average_precision, test.y, test.p),
+        "threshold": thresholds,
+    }
+    | {
+        name: per_finding(metric, test.y, test.p, thresholds)
+        for name, metric in [
+            ("sens.", get_sensitivity),
+            ("spec.", get_specificity),
+            ("PPV", get_ppv),
+            ("NPV", get_npv),
+        ]
+    }
+    | {"ECE": per_finding(expected_calibration_error, test.y, test.p), "ECE, Platt": mended},
+    index=FINDINGS,
+)
+caption = f"Table 19. The model on {len(test)} test films of {len(np.unique(test.patients))} patients."
+util.show_table(final, caption, source)
+
+# %% [markdown]
+# **Summary of the notebook.** Count the four answers. Look at the ill and the healthy separately, then at what an answer is
+# worth where it is given. Show all thresholds, choose one on validation, for a reason. Put a patient-level interval on
+# everything. Check that probabilities mean what they say. Ask for whom, and against which truth. Then say what was *not*
+# shown.
+#
+# ### Where it is from
+#
+# * Hanley, McNeil: The meaning and use of the area under a ROC curve. *Radiology* 1982.
+# * Youden: Index for rating diagnostic tests. *Cancer* 1950. · Efron: Bootstrap methods. *Annals of Statistics* 1979.
+# * Gigerenzer and others: Helping doctors and patients make sense of health statistics. *Psychol. Sci. Public Interest* 2007.
+# * Saito, Rehmsmeier: The precision-recall plot is more informative than the ROC plot. *PLoS ONE* 2015.
+# * Platt: Probabilistic outputs for support vector machines. 1999. · Zadrozny, Elkan: Transforming classifier scores into
+#   accurate probability estimates. *KDD* 2002. · Guo and others: On calibration of modern neural networks. *ICML* 2017.
+# * Saerens, Latinne, Decaestecker: Adjusting the outputs of a classifier to new a priori probabilities. *Neural
+#   Computation* 2002.
+# * Wang and others: ChestX-ray8. *CVPR* 2017. · Nabulsi and others: Deep learning for distinguishing normal versus abnormal
+#   chest radiographs. *Scientific Reports* 2021.
+# * Collins and others: TRIPOD+AI. *BMJ* 2024. · Mongan and others: CLAIM. *Radiology: AI* 2020. · Bossuyt and others: STARD
+#   2015. *BMJ* 2015.
+#
+# Some of the measures and their order follow a long tradition of courses on the evaluation of diagnostic tests. Next:
+# notebook 3, where the answer is not one number per film but one per voxel.
+
+# %%
+util.headline(
+    {
+        "mean AUROC over the findings": by_patient["AUROC"].mean(),
+        "mean average precision": final["AP"].mean(),
+        "mean ECE as the model says it": calibration.loc["as it is", "ECE"],
+        "mean ECE after Platt scaling": calibration.loc["Platt", "ECE"],
+    },
+    source,
+)
