@@ -174,7 +174,7 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
     # Skull stripping cuts at a depth that differs from scan to scan and place to place; some scans end above the neck.
     depth = mask - rng.uniform(0.45, 0.75) - 0.06 * smooth_noise(rng, grid.axes(), 5)
     mask = _largest_part((depth > 0) & (axes[2] > rng.choice([-1, rng.uniform(0, 14)])))
-    rim = np.clip(1 - depth / 0.2, 0, 1) * mask
+    rim = np.clip(1 - depth / 0.3, 0, 1) * mask
     grey_level = 0.60 + 0.07 * atrophy  # older brains: wider sulci, thinner cortex
     csf = np.clip((grey_level - t1) / 0.30, 0, 1)
     csf = np.maximum(csf, np.clip(1.3 * ventricle - 0.15, 0, 1))

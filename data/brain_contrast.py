@@ -25,18 +25,18 @@ class Tissue:
 # Sources: data/README.md, section Brain.
 TISSUES = {
     "wm": Tissue(900, 71, 0.70),
-    "gm": Tissue(1400, 95, 0.80),
+    "gm": Tissue(1400, 93, 0.80),
     "csf": Tissue(4200, 1500, 1.00),
-    "edema": Tissue(1450, 160, 0.88),
-    "solid": Tissue(1550, 150, 0.87),
-    "necrosis": Tissue(2100, 290, 0.94),
+    "edema": Tissue(1550, 140, 0.87),
+    "solid": Tissue(1600, 140, 0.86),
+    "necrosis": Tissue(2200, 240, 0.93),
     "blood": Tissue(700, 80, 0.85),  # subacute: methaemoglobin shortens T1
     "vessel": Tissue(1650, 70, 0.80),
 }
 LESIONS = ("edema", "solid", "necrosis")  # these differ much more between patients than healthy tissue does
 RELAXIVITY = 4.5  # 1/(s mM), gadolinium chelates at 3 T (Rohrer et al., Invest. Radiol. 2005)
-RIM_CONCENTRATION = 0.16  # mM in a typical enhancing rim some minutes after 0.1 mmol/kg
-VESSEL_CONCENTRATION = 0.6  # mM
+RIM_CONCENTRATION = 0.11  # mM in a typical enhancing rim some minutes after 0.1 mmol/kg
+VESSEL_CONCENTRATION = 1.0  # mM
 
 
 def spin_echo(tissue: Tissue, tr: float, te: float, gadolinium: float = 0.0) -> float:
@@ -68,18 +68,21 @@ def scan(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> np.ndarray:
     amounts = _amounts(rng, brain, tumour)
     tissues = {}
     for name, t in TISSUES.items():
-        spread = 0.16 if name in LESIONS else 0.04
+        spread = 0.20 if name in LESIONS else 0.05
         tissues[name] = Tissue(
             t.t1 * np.exp(rng.normal(0, 0.6 * spread)), t.t2 * np.exp(rng.normal(0, spread)), t.density * rng.normal(1, 0.01)
         )
     grid = brain.grid
     texture = 0.025 * smooth_noise(rng, grid.axes(), 9) + 0.02 * smooth_noise(rng, grid.axes(), 3)
-    texture += 0.06 * smooth_noise(rng, grid.axes(), 6) * (tumour.labels > 0)
+    texture += 0.09 * smooth_noise(rng, grid.axes(), 6) * (tumour.labels > 0)
+    # The stripped edge holds some bone and air without signal.
+    bone = brain.rim * np.clip(0.35 + 0.5 * smooth_noise(rng, grid.axes(), 7), 0, 0.95)
     images = np.zeros((*grid.shape, 4), np.int16)
     for channel, name in enumerate(SEQUENCES):
-        image = _sequence(rng, name, tissues, amounts)
-        image = image * (1 + texture)
-        image = _acquire(rng, image, brain)
+        signal = _protocol(rng, name)
+        image = _sequence(rng, name, signal, tissues, amounts) * (1 + texture) * (1 - bone)
+        three_dimensional = signal.func is gradient_echo
+        image = _acquire(rng, image, brain, thick=not three_dimensional and rng.random() < 0.75)
         level = np.exp(rng.normal(np.log(350), 0.4))
         image *= level / image[brain.mask].mean()
         images[..., channel] = np.clip(np.round(image), 1, 32767) * brain.mask
@@ -100,7 +103,7 @@ def _amounts(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> dict[str
     amounts = {"wm": healthy * brain.wm, "gm": healthy * brain.gm, "csf": healthy * fluid}
     amounts |= {"edema": edema, "solid": tumour.solid, "necrosis": tumour.necrosis}
     # Vessels: sinuses, small ones in the sulci, the plexus in the ventricles.
-    sulcal = np.clip(smooth_noise(rng, grid.axes(), 3.2) - rng.uniform(1.3, 1.9), 0, 0.6) * np.clip(2 * fluid, 0, 1)
+    sulcal = np.clip(smooth_noise(rng, grid.axes(), 3.2) - rng.uniform(1.3, 2.0), 0, 0.5) * np.clip(2 * fluid, 0, 1)
     plexus = np.clip(smooth_noise(rng, grid.axes(), 4.5) - 1.3, 0, 1) * brain.ventricle
     dura = np.clip(smooth_noise(rng, grid.axes(), 18) - rng.uniform(0.4, 2.0), 0, 0.8) * brain.rim
     vessel = np.clip(rng.uniform(0.3, 0.9) * brain.vein + dura + sulcal + 0.7 * plexus, 0, 0.9) * rest
@@ -119,18 +122,16 @@ def _protocol(rng: np.random.Generator, name: str) -> Callable[..., float]:
         ti = 0.27 * tr * rng.normal(0.97, 0.012)  # near the zero of cerebrospinal fluid
         return partial(inversion_recovery, tr=tr, te=rng.uniform(100, 140), ti=ti)
     if name == "T2w":
-        return partial(spin_echo, tr=rng.uniform(3500, 6000), te=rng.uniform(80, 105))
-    kind = rng.choice(["spin echo", "gradient echo", "MPRAGE"], p=[0.55, 0.25, 0.2])
-    if kind == "gradient echo":
+        return partial(spin_echo, tr=rng.uniform(3500, 6000), te=rng.uniform(75, 105))
+    if rng.random() < 0.35:
         return partial(gradient_echo, tr=rng.uniform(10, 25), te=rng.uniform(3, 5), flip=np.radians(rng.uniform(18, 30)))
-    if kind == "MPRAGE":  # as an inversion recovery
-        return partial(inversion_recovery, tr=rng.uniform(1900, 2500), te=rng.uniform(2, 4), ti=rng.uniform(850, 1050))
     return partial(spin_echo, tr=rng.uniform(450, 750), te=rng.uniform(8, 14))
 
 
-def _sequence(rng: np.random.Generator, name: str, tissues: dict[str, Tissue], amounts: dict[str, np.ndarray]) -> np.ndarray:
+def _sequence(
+    rng: np.random.Generator, name: str, signal: Callable[..., float], tissues: dict[str, Tissue], amounts: dict[str, np.ndarray]
+) -> np.ndarray:
     """Noise-free image of one sequence: each voxel is the sum of its tissues' signals."""
-    signal = _protocol(rng, name)
     after_injection = name == "T1gd"
     image = np.zeros_like(amounts["wm"])
     for tissue, amount in amounts.items():
@@ -144,7 +145,7 @@ def _sequence(rng: np.random.Generator, name: str, tissues: dict[str, Tissue], a
     return image
 
 
-def _acquire(rng: np.random.Generator, image: np.ndarray, brain: Brain) -> np.ndarray:
+def _acquire(rng: np.random.Generator, image: np.ndarray, brain: Brain, *, thick: bool) -> np.ndarray:
     """Coil shading, thick slices, noise and ghosts."""
     grid = brain.grid
     image = image * np.exp(rng.uniform(0.04, 0.14) * smooth_noise(rng, grid.axes(), 70)) * brain.mask
@@ -152,11 +153,12 @@ def _acquire(rng: np.random.Generator, image: np.ndarray, brain: Brain) -> np.nd
     if rng.random() < 0.15:
         axis = rng.choice([0, 1])
         image = image + rng.uniform(0.02, 0.06) * np.roll(image, image.shape[axis] // 2, axis)
-    sigma = reference * rng.uniform(0.03, 0.10)
+    sigma = reference * np.exp(rng.uniform(np.log(0.03), np.log(0.13)))
     real, imaginary = (rng.standard_normal(grid.shape, dtype=np.float32) for _ in range(2))
     image = np.hypot(image + sigma * real, sigma * imaginary)
-    if rng.random() < 0.6:
-        image = thick_slices(image, rng.choice([2, 2, 2, 0]), rng.uniform(2, 6) / grid.spacing)
+    if thick:
+        axis, most = [(2, 6.0), (0, 3.0), (1, 3.0)][rng.choice(3, p=[0.84, 0.08, 0.08])]  # mostly axial
+        image = thick_slices(image, axis, rng.uniform(1.5, most) / grid.spacing)
     return ndimage.gaussian_filter(image, rng.uniform(0.4, 0.7) / grid.spacing).astype(np.float32)
 
 

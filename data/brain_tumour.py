@@ -110,14 +110,14 @@ class Plan:
 def draw_plan(rng: np.random.Generator, seed: np.ndarray) -> Plan:
     """Draw the kind of tumour. Ranges follow the 285 training cases of BraTS 2018 (Bakas et al. 2018) roughly."""
     low_grade = rng.random() < 0.2
-    whole = float(np.clip(np.exp(rng.normal(np.log(75), 0.62)), 24, 225))
+    whole = float(np.clip(np.exp(rng.normal(np.log(72), 0.62)), 24, 225))
     if low_grade:
         core = whole * rng.uniform(0.35, 0.7)
         enhancing = core * rng.choice([0.0, rng.uniform(0.005, 0.04)])
         ring = 0.0
     else:
-        core = whole * rng.beta(1.6, 2.4)
-        enhancing = core * np.clip(rng.beta(3.0, 2.0), 0.25, 0.92)
+        core = whole * rng.beta(1.8, 2.2)
+        enhancing = core * np.clip(rng.beta(2.6, 2.0), 0.2, 0.92)
         ring = rng.choice([1.0, 0.7, 0.35], p=[0.5, 0.3, 0.2])
     core = float(np.clip(core, min(2.0, whole), 150))
     return Plan(
@@ -200,7 +200,7 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     seed = np.array([a[i] for a, i in zip(coarse_axes, nearest, strict=True)])
     seeds = [seed]
     if not plan.low_grade and rng.random() < 0.3:  # a second focus: later, so smaller
-        seeds.append(seed + rng.normal(0, 14, 3))
+        seeds.append(seed + rng.normal(0, 18, 3))
     for n, place in enumerate(seeds):
         size = step if n == 0 else step * rng.uniform(0.3, 0.8)
         density += np.exp(-distance2(place) / (2 * size**2))
@@ -213,17 +213,15 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     away = ndimage.gaussian_filter(away, 1.0 / grid.spacing)
 
     # Pressure and chemistry know no tracts: part of the spread is simply distance.
-    straight = np.sqrt(
-        sum(
-            ((a - p) / f) ** 2
-            for a, p, f in zip(
-                np.meshgrid(*axes, indexing="ij", sparse=True), seed, np.exp(rng.normal(0, 0.2, 3)), strict=True
-            )
-        )
-    ).astype(np.float32)
+    stretch = np.exp(rng.normal(0, 0.2, 3))
+    straight = np.full(passable.shape, np.inf, np.float32)
+    for n, place in enumerate(seeds):
+        offsets = zip(np.meshgrid(*axes, indexing="ij", sparse=True), place, stretch, strict=True)
+        later = 0 if n == 0 else rng.uniform(3, 12)
+        straight = np.minimum(straight, later + np.sqrt(sum(((a - p) / f) ** 2 for a, p, f in offsets)).astype(np.float32))
     radius = (3000 * plan.core / (4 * np.pi)) ** (1 / 3)
     core_score = 0.5 * ndimage.gaussian_filter(away, 2.0 / grid.spacing) + 0.5 * straight
-    core_score += (1 + 0.17 * radius) * smooth_noise(rng, axes, 1.1 * radius + 8) + 1.2 * smooth_noise(rng, axes, 8)
+    core_score += (1.2 + 0.2 * radius) * smooth_noise(rng, axes, 1.1 * radius + 8) + 1.2 * smooth_noise(rng, axes, 8)
     core_score += 0.5 * smooth_noise(rng, axes, 4)
     core, _ = _smallest(core_score, passable, 1000 * plan.core / grid.spacing**3)
     core = _keep_large(core, 0.02)
@@ -237,8 +235,8 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     edge[core] = border - 20
 
     depth = ndimage.distance_transform_edt(core, sampling=grid.spacing).astype(np.float32)
-    rim = plan.ring * depth * np.exp(0.45 * smooth_noise(rng, axes, 16))
-    rim += (1.2 + 4.0 * (1 - plan.ring)) * smooth_noise(rng, axes, 7) + 1.2 * smooth_noise(rng, axes, 22)
+    rim = plan.ring * depth * np.exp(0.6 * smooth_noise(rng, axes, 14))
+    rim += (1.2 + 4.0 * (1 - plan.ring)) * smooth_noise(rng, axes, 7) + 1.8 * smooth_noise(rng, axes, 22)
     rim += 0.8 * smooth_noise(rng, axes, 3.5)
     enhancing, rim_border = _smallest(rim, core, 1000 * plan.enhancing / grid.spacing**3)
 
