@@ -15,9 +15,9 @@ from scipy.interpolate import PchipInterpolator
 # Outline of a lung in units of (height, largest half width): height, lateral edge, medial edge of its cross-section
 # (below the apex the two lungs and what lies between them fill one ellipse), and half depth.
 _HEIGHT = [-0.02, 0.0, 0.02, 0.05, 0.10, 0.20, 0.35, 0.50, 0.70, 0.90, 1.10, 1.40]
-_LATERAL = [0.37, 0.37, 0.48, 0.555, 0.645, 0.765, 0.885, 0.955, 1.00, 1.01, 1.00, 0.97]
-_MEDIAL = [0.36, 0.36, 0.26, 0.18, 0.08, -0.12, -0.45, -0.62, -0.70, -0.72, -0.72, -0.70]
-_DEPTH = [0.05, 0.10, 0.28, 0.40, 0.52, 0.68, 0.85, 0.96, 1.00, 1.00, 1.00, 1.00]
+_LATERAL = [0.40, 0.40, 0.49, 0.560, 0.645, 0.765, 0.885, 0.955, 1.00, 1.01, 1.00, 0.97]
+_MEDIAL = [0.40, 0.40, 0.31, 0.25, 0.17, 0.02, -0.32, -0.62, -0.70, -0.72, -0.72, -0.70]
+_DEPTH = [0.00, 0.00, 0.26, 0.39, 0.52, 0.68, 0.85, 0.96, 1.00, 1.00, 1.00, 1.00]
 LATERAL = PchipInterpolator(_HEIGHT, _LATERAL)
 MEDIAL = PchipInterpolator(_HEIGHT, _MEDIAL)
 DEPTH = PchipInterpolator(_HEIGHT, _DEPTH)
@@ -75,17 +75,17 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
     old = np.clip((age - 30) / 50, 0, 1.2)
     return Body(
         sex=sex, age=age,
-        height=size * rng.normal(252 if male else 230, 11),
-        width=size * rng.normal(140 if male else 125, 6),
+        height=size * rng.normal(260 if male else 240, 12),
+        width=size * rng.normal(149 if male else 136, 6),
         depth=size * rng.normal(86 if male else 76, 5) * (1 + 0.05 * heavy + 0.06 * old),
-        wall=max(12, (24 if male else 20) + 9 * heavy + rng.normal(0, 2)) * growth,
-        fat=max(5, 13 + 7 * heavy + (3 if not male else 0)) * growth,
+        wall=max(16, (33 if male else 29) + 9 * heavy + rng.normal(0, 2)) * growth,
+        fat=max(4, 10 + 6 * heavy + (3 if not male else 0)) * growth,
         left_drop=rng.normal(13, 6), dome=rng.normal(44, 5),
-        heart_ratio=float(np.clip(rng.normal(0.435 + 0.02 * old + 0.006 * heavy, 0.022), 0.37, 0.485)),
+        heart_ratio=float(np.clip(rng.normal(0.450 + 0.02 * old + 0.006 * heavy, 0.020), 0.39, 0.49)),
         heart_angle=np.deg2rad(np.clip(rng.normal(40 - 4 * heavy, 7), 20, 58)), heart_tall=rng.normal(1.0, 0.06),
-        aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)), aorta_reach=size * (21 + 10 * old + rng.normal(0, 3)),
+        aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)), aorta_reach=size * (25 + 9 * old + rng.normal(0, 3)),
         scoliosis=rng.normal(0, 4 + 3 * old),
-        shoulder=size * (rng.normal(205 if male else 182, 8) + 5 * heavy), shoulder_slope=rng.normal(0.42, 0.07),
+        shoulder=size * (rng.normal(222 if male else 198, 9) + 5 * heavy), shoulder_slope=rng.normal(0.42, 0.07),
         neck=size * (rng.normal(62 if male else 53, 4) + 3 * heavy),
         breast=0.0 if male or age < 13 else float(np.clip(rng.normal(58 + 9 * heavy, 10), 34, 92)),
         breast_drop=rng.normal(0.0, 0.05) + 0.05 * old,
@@ -93,22 +93,22 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
         clavicle_tilt=rng.normal(0.10, 0.08),
         bubble=0.0 if rng.random() < 0.25 else float(np.clip(rng.normal(27, 9), 10, 48)),
         bone=(1.05 - 0.25 * old if not male else 1.08 - 0.14 * old) * rng.normal(1, 0.06),
-        mediastinum=size * (25 + 2.5 * heavy + 3 * old + rng.normal(0, 1.5)),
+        mediastinum=size * (19.5 + 2.5 * heavy + 3 * old + rng.normal(0, 1.5)),
         seed=int(rng.integers(2**31)),
     )
 
 
 def ribs(body: Body) -> list[np.ndarray]:
-    """Center lines (24, 60, 3) of the ribs: round the back, down and forward to the cartilage."""
+    """Center lines (24, 200, 3) of the ribs: round the back, down and forward to the cartilage."""
     rng = np.random.default_rng(body.seed)
     lines = []
     spacing = body.height / 9.5
     for side in (-1, 1):
         for number in range(12):
             reach = 0.80 if number < 10 else (0.60, 0.45)[number - 10]
-            angle = np.linspace(0.10, np.pi * reach * (1 - 0.012 * number), 60)
+            angle = np.linspace(0.10, np.pi * reach * (1 - 0.012 * number), 200)
             start = (number - 0.55) * spacing + rng.normal(0, 1.2)
-            fall = body.rib_slope * body.height * (0.22 + 0.016 * min(number, 8))
+            fall = body.rib_slope * body.height * (0.22 + 0.023 * min(number, 8))
             y = start + fall * (1 - np.cos(angle)) / 2 - 5 * np.sin(np.clip(angle * 2.2, 0, np.pi))
             cage = body.width * RIB_CAGE(np.clip(y / body.height, -0.2, 1.4))
             x = side * (13 * np.cos(angle / 2) + (cage + 2 - 4) * np.sin(angle) ** 0.92)
@@ -118,8 +118,8 @@ def ribs(body: Body) -> list[np.ndarray]:
 
 
 def clavicles(body: Body, lift: float) -> np.ndarray:
-    """Center lines (2, 60, 3); `lift` raises the outer ends, mm (arms up or down)."""
-    t = np.linspace(0, 1, 60)
+    """Center lines (2, 160, 3); `lift` raises the outer ends, mm (arms up or down)."""
+    t = np.linspace(0, 1, 160)
     lines = []
     for side in (-1, 1):
         inner = 17.0

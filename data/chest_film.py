@@ -11,6 +11,9 @@ from data import chest_projection as physics
 from data.chest_projection import MU_BONE, MU_FAT, MU_LUNG, MU_MARROW, MU_METAL, MU_SOFT
 
 
+SEVERAL_PLACES = ("Nodule", "Effusion", "Infiltration")  # one box for each place
+
+
 @dataclass
 class Setup:
     """How a patient was placed and exposed for one film."""
@@ -38,16 +41,16 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
     """Draw the circumstances of one film; AP films are portable films of sick people in bed."""
     portable = view == "AP"
     pixels, spacing = [((2992, 2991), 0.143), ((2500, 2048), 0.168), ((2048, 2500), 0.168), ((3056, 2544), 0.139)][
-        rng.choice(4, p=[0.55, 0.25, 0.08, 0.12] if not portable else [0.15, 0.65, 0.12, 0.08])]
+        rng.choice(4, p=[0.58, 0.27, 0.05, 0.10] if not portable else [0.15, 0.65, 0.12, 0.08])]
     width, height = (max(p * spacing, 370) for p in pixels)
     exposure = physics.Exposure(
         photons=float(np.exp(rng.normal(np.log(4000 if not portable else 1500), 0.5))) * 30,
-        scatter=float(rng.uniform(0.15, 0.40) if not portable else rng.uniform(0.5, 1.3)),
+        scatter=float(rng.uniform(0.20, 0.50) if not portable else rng.uniform(0.5, 1.2)),
         scatter_width=float(rng.uniform(35, 60)),
-        compression=float(rng.uniform(0.05, 0.45)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.985, 1.0)),
+        compression=float(rng.uniform(0.15, 0.60)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.985, 1.0)),
         contrast=float(np.clip(rng.normal(3.6 if not portable else 3.2, 0.9), 1.5, 6.0)),
-        brightness=float(np.clip(rng.normal(0.50, 0.06), 0.34, 0.66)),
-        sharpening=float(rng.uniform(0.1, 0.9)), blur=float(rng.uniform(0.45, 0.8) if not portable else rng.uniform(0.6, 1.2)),
+        brightness=float(np.clip(rng.normal(0.425, 0.065), 0.28, 0.62)),
+        sharpening=float(rng.uniform(0.05, 0.6)), fog=float(min(abs(rng.normal(0, 0.06)), 0.2)), blur=float(rng.uniform(0.45, 0.8) if not portable else rng.uniform(0.6, 1.2)),
     )
     border = [0.0] * 4
     if rng.random() < (0.35 if not portable else 0.3):
@@ -67,7 +70,7 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
         rotation=float(rng.normal(0, 0.03 if not portable else 0.08)),
         tilt=float(rng.normal(0, 0.012 if not portable else 0.045)),
         offset=(float(rng.normal(0, 6 if not portable else 14)), float(rng.normal(-52 if not portable else -70, 13))),
-        arms=float(rng.normal(0.30 if not portable else 0.16, 0.06)),
+        arms=float(rng.normal(0.46, 0.12) if not portable else rng.normal(0.18, 0.07)),
         exposure=exposure, border=tuple(border),
         marker=(mark, float(rng.uniform(0.04, 0.10) if left_side else rng.uniform(0.88, 0.94)),
                 float(rng.uniform(0.05, 0.16) if rng.random() < 0.8 else rng.uniform(0.2, 0.5)),
@@ -114,10 +117,13 @@ class Scene:
         lateral = (body.width * anatomy.LATERAL(u)).astype(np.float32)
         medial = (body.width * anatomy.MEDIAL(u)).astype(np.float32)
         # Mediastinum: wider at the top by the great vessels; it leaves lung in front of it.
-        half = body.mediastinum * (1 + 0.10 * np.exp(-((u - 0.18) / 0.12) ** 2) - 0.12 * np.exp(-((u - 0.52) / 0.12) ** 2))
-        middle = body.shift * np.exp(-((u - 0.55) / 0.45) ** 2) - 3 * np.exp(-((u - 0.25) / 0.2) ** 2)
-        chord = physics.loft(x, (middle - half).astype(np.float32), (middle + half).astype(np.float32), depth, 3.0)
-        mediastinum = (-1.05 * chord, 0.80 * chord)
+        half = body.mediastinum * (1 + 0.30 * np.exp(-((u - 0.08) / 0.14) ** 2) - 0.10 * np.exp(-((u - 0.50) / 0.10) ** 2))
+        phase = 0.7 * (body.seed % 9)
+        half = half * (1 + 0.10 * np.sin(9 * u + phase))
+        middle = 4 * np.sin(6 * u + 2 * phase) + body.shift * np.exp(-((u - 0.55) / 0.45) ** 2) - 3 * np.exp(-((u - 0.25) / 0.2) ** 2)
+        chord = physics.loft(x, (middle - half).astype(np.float32), (middle + half).astype(np.float32), depth)
+        chord = cv2.GaussianBlur(chord, (0, 0), 4.5 / self.pixel)  # great vessels and fat have no common straight edge
+        mediastinum = ((-1.05 + 0.2 * np.exp(-((u - 0.7) / 0.2) ** 2)).astype(np.float32) * chord, (0.22 + 0.25 * np.exp(-((u - 0.10) / 0.15) ** 2)).astype(np.float32) * chord)
         self.heart_chord = self._heart()
         heart = (np.float32(26) - self.heart_chord / 2, np.float32(26) + self.heart_chord / 2)
         self.lungs, self.cavity, self.dome_top, self.lateral = {}, {}, {}, lateral
@@ -155,25 +161,26 @@ class Scene:
         body = self.body
         x, y = self.canvas.at(26.0)
         width = 2 * body.width * body.heart_ratio
+        usual = min(width, 0.94 * body.width)  # the pulmonary trunk does not grow with the heart
         reach = 0.44 * width
         angle = body.heart_angle
-        long = reach / np.sqrt(np.cos(angle) ** 2 + 0.55 * np.sin(angle) ** 2)
-        short = 0.74 * long * body.heart_tall
+        long = reach / np.sqrt(np.cos(angle) ** 2 + 0.67 * np.sin(angle) ** 2)
+        short = 0.82 * long * body.heart_tall
         tall = np.sqrt((long * np.sin(angle)) ** 2 + (short * np.cos(angle)) ** 2)
-        floor = self.height + min(body.left_drop, 20) - body.raise_dome[1] * 0.4 + 14
+        floor = self.height + min(body.left_drop, 20) - body.raise_dome[1] * 0.4 + 26
         cy = floor - tall
         cx = body.shift + 0.70 * width - reach
         parts = [
-            ((cx, cy), (long, short, 0.38 * width), angle),
-            ((body.shift - 0.30 * width + 0.27 * width, cy - 0.04 * width), (0.27 * width, 0.40 * width, 0.30 * width), 0.12),
-            ((body.shift + 0.16 * width, cy - 0.36 * width), (0.18 * width, 0.30 * width, 0.22 * width), -0.25),
+            ((cx, cy), (long, short, 0.45 * width), angle),
+            ((body.shift - 0.30 * width + 0.27 * width, cy - 0.01 * width), (0.27 * width, 0.40 * width, 0.40 * width), 0.10),
+            ((body.shift + 0.16 * width, cy - 0.34 * usual), (0.215 * usual, 0.36 * usual, 0.32 * usual), -0.22),
         ]
         chord = np.zeros((self.n, self.n), np.float32)
         for centre, axes, turn in parts:
             np.maximum(chord, physics.ellipsoid(x, y, centre, axes, turn), out=chord)
         self.heart_box = (body.shift - 0.30 * width, cy - tall * 0.9, body.shift + 0.70 * width, floor)
         self.heart_centre, self.heart_width = (cx, cy), width
-        return chord
+        return cv2.GaussianBlur(chord, (0, 0), 1.5 / self.pixel)
 
     def _great_vessels(self) -> np.ndarray:
         body, h = self.body, self.height
@@ -184,11 +191,11 @@ class Scene:
                          - 0 * t, 25 - 60 * t], -1)
         ascend = np.stack([s - 16 + 4 * t, (0.60 - 0.29 * t) * h, 30 - 5 * t], -1)
         down = np.stack([s * (1 - t) + (reach - 2) * (1 - t) + 8 * t - 4 * np.sin(np.pi * t), (0.31 + 0.9 * t) * h, -35 - 15 * t], -1)
-        cava = np.stack([s - 21 - 7 * np.sin(np.pi * t * 0.9), (0.02 + 0.53 * t) * h, 15 + 0 * t], -1)
+        cava = np.stack([s - 21 - 9 * np.sin(np.pi * t * 0.9), (0.02 + 0.53 * t) * h, 15 + 0 * t], -1)
         left = np.stack([s + 16 + 8 * np.sin(np.pi * t * 0.7), (0.22 - 0.25 * t) * h, -5 - 10 * t], -1)
         total = np.maximum(physics.tubes(self.canvas, arch, r), physics.tubes(self.canvas, ascend, r * 1.1))
         total = np.maximum(total, physics.tubes(self.canvas, down, r * 0.9))
-        thin = np.maximum(physics.tubes(self.canvas, cava, 9.0), physics.tubes(self.canvas, left, 6.5))
+        thin = np.maximum(physics.tubes(self.canvas, cava, 10.5), physics.tubes(self.canvas, left, 6.5))
         return np.maximum(total, thin)
 
     def _airways(self) -> np.ndarray:
@@ -243,15 +250,15 @@ class Scene:
         waist = 1 - 0.10 * np.sin(np.pi * phase)
         side = np.maximum(1 - np.abs(q / waist) ** 3, 0) ** (1 / 3)
         plate = np.exp(-(((to_disc - 3.2) / 1.1) ** 2))
-        bone = side * (28 * bony * (MU_MARROW * 1.06 - MU_SOFT) + 30 * plate * 0.10 * (MU_BONE - MU_SOFT))
-        rim = np.exp(-(((np.abs(q) - 0.93) / 0.07) ** 2)) * bony * 0.9
+        bone = side * (16 * bony * (MU_MARROW * 1.06 - MU_SOFT) + 30 * plate * 0.07 * (MU_BONE - MU_SOFT))
+        rim = np.exp(-(((np.abs(q) - 0.93) / 0.07) ** 2)) * bony * 0.5
         up = (phase - 0.40) * spacing
         for s in (-1, 1):
             ring = np.sqrt(((x - bend - s * half * 0.62) / 3.6) ** 2 + (up / 5.2) ** 2)
             rim = rim + 1.0 * np.exp(-(((ring - 1) / 0.35) ** 2))
         process = np.clip(1 - np.abs(x - bend) / 2.6, 0, 1) * np.clip(1 - np.abs(phase - 0.72) / 0.22, 0, 1)
         transverse = np.clip(1 - (up / 4.5) ** 2, 0, 1) * np.clip((half * 1.75 - np.abs(x - bend)) / 6, 0, 1)
-        bone = bone + (rim * 2.2 + process * 6.0 + transverse * 1.6) * (MU_BONE - MU_SOFT) * 0.75
+        bone = bone + (rim * 2.2 + process * 6.0 + transverse * 1.6) * (MU_BONE - MU_SOFT) * 0.6
         return bone.astype(np.float32) * np.float32(body.bone)
 
     def _skeleton(self) -> np.ndarray:
@@ -259,14 +266,14 @@ class Scene:
         rib = anatomy.ribs(body) * [1, 1, 1]
         rib[..., 1] += (self.height - body.height) * 0.12
         t = np.linspace(0, 1, rib.shape[1] - 1)[None]
-        ends = np.clip((1 - t) / 0.06, 0, 1) * np.ones((len(rib), 1))
+        ends = np.clip((1 - t) / 0.06, 0, 1) * (1 - 0.5 * np.exp(-(((t - 0.56) / 0.14) ** 2))) * np.ones((len(rib), 1))
         a, b = 3.6 * body.rib_size, 6.3 * body.rib_size
         outer = physics.tubes(canvas, rib, a, ends, b)
-        inner = physics.tubes(canvas, rib, a - 0.75, ends, b - 0.95)
-        bone = (outer - inner) * (MU_BONE - MU_SOFT) * 0.62 + inner * (MU_MARROW - MU_SOFT)
+        inner = physics.tubes(canvas, rib, a - 1.0, ends, b - 1.3)
+        bone = (outer - inner) * (MU_BONE - MU_SOFT) * 1.2 + inner * (MU_MARROW - MU_SOFT) * 1.2
         clavicle = anatomy.clavicles(body, -6 if setup.view == "PA" else 10)
-        outer, inner = physics.tubes(canvas, clavicle, 6.2), physics.tubes(canvas, clavicle, 4.7)
-        bone += (outer - inner) * (MU_BONE - MU_SOFT) * 0.6 + inner * (MU_MARROW - MU_SOFT)
+        outer, inner = physics.tubes(canvas, clavicle, 6.4), physics.tubes(canvas, clavicle, 4.6)
+        bone += (outer - inner) * (MU_BONE - MU_SOFT) * 1.5 + inner * (MU_MARROW - MU_SOFT)
         bone += self._shoulder_girdle()
         # Manubrium and sternum: only hinted at on a frontal film.
         x, y = canvas.at(60.0)
@@ -292,21 +299,22 @@ class Scene:
                 a, b = corner[:-1], corner[1:]
                 corner = np.stack([0.75 * a + 0.25 * b, 0.25 * a + 0.75 * b], 1).reshape(-1, 2)
                 corner = np.concatenate([corner, corner[:1]])
+            corner = cv2.resize(corner, (2, 500), interpolation=cv2.INTER_LINEAR)  # short steps for `splat`
             outline = np.column_stack([side * corner[:, 0], corner[:, 1], np.full(len(corner), -70.0)])
             column, row = canvas.project(outline)
             mask = np.zeros((self.n, self.n), np.uint8)
             cv2.fillPoly(mask, [np.round(np.column_stack([column, row]) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-            bone += cv2.GaussianBlur(mask, (0, 0), 1.0).astype(np.float32) * np.float32(1.3 / 255 * (MU_BONE - MU_SOFT))
+            bone += cv2.GaussianBlur(mask, (0, 0), 1.0).astype(np.float32) * np.float32(4.0 / 255 * (MU_BONE - MU_SOFT))
             rim = physics.tubes(canvas, outline[None], 1.7)
             ridge = np.stack([side * (w * 0.76 + pull + (joint + 4 - w * 0.76 - pull) * t), 0.11 * h - 0.12 * h * t, -80 + 30 * t], -1)
             rim = rim * 0.8 + physics.tubes(canvas, ridge, 4.5) * 0.45
-            bone += rim * np.float32((MU_BONE - MU_SOFT) * 0.4)
+            bone += rim * np.float32((MU_BONE - MU_SOFT) * 1.0)
             # Humerus: a head and a hollow shaft along the arm.
             start = np.array([side * (joint + 6), 0.07 * h, -30.0])
             end = start + np.array([side * np.sin(setup.arms) * 300, np.cos(setup.arms) * 300, 20.0])
             shaft = start + (end - start) * np.linspace(0, 1, 200)[None, :, None]
             outer, inner = physics.tubes(canvas, shaft, 11.0), physics.tubes(canvas, shaft, 6.8)
-            bone += (outer - inner) * (MU_BONE - MU_SOFT) * 0.55 + inner * (MU_MARROW - MU_SOFT) * 0.5
+            bone += (outer - inner) * (MU_BONE - MU_SOFT) * 0.8 + inner * (MU_MARROW - MU_SOFT) * 0.5
             x, y = canvas.at(-30.0)
             head = physics.ellipsoid(x, y, (start[0], start[1]), (22, 23, 20))
             bone += head * np.float32(MU_MARROW * 1.04 - MU_SOFT)
@@ -328,20 +336,20 @@ class Scene:
         heights = np.maximum.accumulate(heights + np.arange(12) * 1e-2)
         half = anatomy.PchipInterpolator(heights, widths, extrapolate=True)(y).astype(np.float32)
         deep = anatomy.PchipInterpolator([-260, -60, -10, 0.15 * h, 0.4 * h, h, 1.9 * h],
-                                         [58, 58, 62, 0.72 * body.depth + 24, body.depth + 22, body.depth + 26, body.depth + 30]
+                                         [78, 74, 70, 0.58 * body.depth + 32, 0.92 * body.depth + 24, body.depth + 26, body.depth + 30]
                                          )(y).astype(np.float32)
         fat = np.float32(body.fat)
-        chord = physics.loft(x, -half, half, deep, 2.3)
-        inside = physics.loft(x, -(half - fat), half - fat, deep - fat * 0.6, 2.3)
+        chord = physics.loft(x, -half, half, deep, 2.6)
+        inside = physics.loft(x, -(half - fat), half - fat, deep - fat * 0.5, 2.6)
         # Shoulders are thinner from front to back than the chest.
         thin = np.clip((np.abs(x) - 0.62 * body.shoulder) / (0.5 * body.shoulder), 0, 1) * np.clip((0.55 * h - y) / (0.2 * h), 0, 1)
-        chord, inside = chord * (1 - 0.35 * thin), inside * (1 - 0.35 * thin)
+        chord, inside = chord * (1 - 0.12 * thin), inside * (1 - 0.12 * thin)
         for side in (-1, 1):
             start = np.array([side * (body.shoulder * 0.83), 0.07 * h])
             direction = np.array([side * np.sin(setup.arms), np.cos(setup.arms)])
             along = np.clip((x - start[0]) * direction[0] + (y - start[1]) * direction[1], 0, 400)
             dx, dy = x - start[0] - along * direction[0], y - start[1] - along * direction[1]
-            radius = np.float32(body.shoulder * 0.17 + body.fat * 0.9) + 0.05 * along
+            radius = np.float32(body.shoulder * 0.20 + body.fat * 1.2) + 0.05 * along
             square = dx * dx + dy * dy
             arm = np.sqrt(np.maximum(radius**2 - square, 0))
             inner = np.sqrt(np.maximum((radius - fat * 0.7) ** 2 - square, 0))
@@ -350,11 +358,13 @@ class Scene:
         if body.breast:
             for side in (-1, 1):
                 r = body.breast * (1 + 0.05 * side * (body.seed % 3 - 1))
-                centre = (side * (0.56 * w + 0.12 * r), h * (0.70 + body.breast_drop) + 0.1 * r)
+                centre = (side * (0.60 * w + 0.10 * r), h * (0.84 + body.breast_drop))
                 bx, by = self.canvas.at(body.depth)
-                hang = np.where(by > centre[1], 0.62, 1.35).astype(np.float32)
-                breast = physics.ellipsoid(bx, centre[1] + (by - centre[1]) / hang, centre, (r * 1.08, r * 0.95, r * 0.42))
-                soft = soft + breast * np.float32((0.6 * MU_FAT + 0.4 * MU_SOFT) * 0.9)
+                # Tissue hangs: a sharp lower fold, no upper edge.
+                hang = np.where(by > centre[1], 0.60, 1.7).astype(np.float32)
+                breast = physics.ellipsoid(bx, centre[1] + (by - centre[1]) / hang, centre, (r * 1.12, r, r * 0.29))
+                fade = np.clip(0.5 + (by - centre[1] + 0.4 * r) / (1.6 * r), 0, 1) * np.minimum(breast / (0.6 * r), 1) ** 0.6
+                soft = soft + breast * fade * np.float32(0.6 * MU_FAT + 0.4 * MU_SOFT)
         return soft.astype(np.float32)
 
     def _belly(self) -> np.ndarray:
@@ -370,10 +380,12 @@ class Scene:
             bubble = physics.ellipsoid(x, y, centre, (r * 1.25, r * 0.85, r * 0.8), 0.2)
             level = centre[1] + r * rng.uniform(0.0, 0.6)
             gas += bubble * (np.clip((level - y) / 1.5, 0, 1) if self.setup.view == "PA" else 0.6)
-        for _ in range(int(rng.integers(0, 6))):
-            centre = (rng.uniform(-0.2, 0.95) * body.width, top + rng.uniform(50, 110))
-            gas += physics.ellipsoid(x, y, centre, (rng.uniform(8, 24), rng.uniform(7, 15), rng.uniform(6, 14)), rng.normal(0, 0.6))
-        return gas
+        loops = np.zeros_like(gas)
+        for _ in range(int(rng.integers(0, 7))):
+            centre = (rng.uniform(-0.2, 0.95) * body.width, top + rng.uniform(45, 110))
+            loops += physics.ellipsoid(x, y, centre, (rng.uniform(8, 26), rng.uniform(7, 16), rng.uniform(5, 14)), rng.normal(0, 0.6))
+        loops *= np.clip(0.6 + 0.7 * physics.fractal(rng, self.n, 22 / self.pixel, 3), 0, 1.4)
+        return gas + cv2.GaussianBlur(loops, (0, 0), 1.6 / self.pixel)
 
     # Assembly --------------------------------------------------------------------------------------------------------
 
@@ -393,10 +405,10 @@ class Scene:
         total -= np.minimum(self.gas, rest - opacity) * np.float32(mu_lung)
         total += self.line
         soft_left = np.maximum(total, 0)
-        total -= np.minimum((self._airways() * 0.8 + self._belly() + self.void) * np.float32(MU_SOFT), 0.75 * soft_left)
+        total -= np.minimum((self._airways() * 1.1 + self._belly() + self.void) * np.float32(MU_SOFT), 0.75 * soft_left)
         bone = self._skeleton() + self._spine()
         total += bone * np.minimum(soft_left / 0.6, 1)
-        total += physics.fractal(self.rng, self.n, 40 / self.pixel, 5, 0.6) * 0.012 * soft_left
+        total += physics.fractal(self.rng, self.n, 45 / self.pixel, 5, 0.6) * 0.016 * soft_left
         return np.maximum(total, 0)
 
     def to_film(self) -> np.ndarray:
@@ -408,14 +420,25 @@ class Scene:
         offset = np.array([self.n / 2, self.n / 2]) - 0.5 - linear @ np.array([(size - 1) / 2] * 2)
         return np.column_stack([linear, offset])
 
-    def box_on_film(self, weight: np.ndarray) -> tuple[float, float, float, float] | None:
-        """Box (x, y, w, h) in film pixels around the pixels where `weight` (n, n) is at least 6 % of its peak."""
+    def boxes_on_film(self, weight: np.ndarray, several: bool) -> list[tuple[float, float, float, float]]:
+        """Boxes (x, y, w, h) in film pixels around the pixels where `weight` (n, n) is at least 6 % of its peak.
+
+        One around all of them, or, for findings that come in `several` places, one around each place. Empty when
+        nothing of the finding is on the film.
+        """
         on_film = cv2.warpAffine(weight, self.to_film(), (self.size, self.size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
         peak = float(on_film.max())
         if peak <= 1e-6:
-            return None
-        rows, columns = (np.flatnonzero((on_film > 0.06 * peak).any(axis)) for axis in (1, 0))
-        return (float(columns[0]), float(rows[0]), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1))
+            return []
+        mask = (on_film > 0.06 * peak).astype(np.uint8)
+        joined = cv2.dilate(mask, np.ones((max(3, self.size // 24),) * 2, np.uint8)) if several else mask
+        count, places = cv2.connectedComponents(joined) if several else (2, mask.astype(np.int32))
+        boxes = []
+        for place in range(1, count):
+            here = (mask > 0) & (places == place)
+            rows, columns = np.flatnonzero(here.any(1)), np.flatnonzero(here.any(0))
+            boxes.append((float(columns[0]), float(rows[0]), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)))
+        return boxes
 
 
 def _burn_in(image: np.ndarray, setup: Setup, rng: np.random.Generator) -> None:
@@ -460,16 +483,16 @@ def _devices(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         far = np.array([pad[0] + rng.normal(0, 90), pad[1] + rng.choice([-1, 1]) * rng.uniform(120, 260), body.depth + 20])
         sway = rng.normal(0, 30, 2)
         wire = pad + (far - pad) * t[:, None] + np.column_stack([sway[0] * np.sin(np.pi * t) + sway[1] * np.sin(2 * np.pi * t), 0 * t, 0 * t])
-        out += physics.tubes(scene.canvas, wire[None], 0.75) * 0.10
+        out += physics.tubes(scene.canvas, wire[None], 0.75) * 0.24
         x, y = scene.canvas.at(float(pad[2]))
-        out += physics.ellipsoid(x, y, pad[:2], (4.2, 4.2, 1.6)) * 0.09
-        out += physics.ellipsoid(x, y, pad[:2], (10, 10, 1.5)) * 0.012
+        out += physics.ellipsoid(x, y, pad[:2], (4.2, 4.2, 1.6)) * 0.30
+        out += physics.ellipsoid(x, y, pad[:2], (10, 10, 1.5)) * 0.05
     if setup.tube:
         end = np.array([2 + body.shift * 0.7, rng.uniform(0.12, 0.28) * h, -10])
         start = np.array([rng.normal(0, 5), -90.0, 20])
         line = (start + (end - start) * t[:, None])[None]
-        out += (physics.tubes(scene.canvas, line, 4.6) - physics.tubes(scene.canvas, line, 3.6)) * 0.05
-        out += physics.tubes(scene.canvas, line + [2.6, 0, 0], 0.6) * 0.10
+        out += (physics.tubes(scene.canvas, line, 4.6) - physics.tubes(scene.canvas, line, 3.6)) * 0.09
+        out += physics.tubes(scene.canvas, line + [2.6, 0, 0], 0.6) * 0.3
     if setup.catheter:
         side = rng.choice([-1, 1], p=[0.75, 0.25])
         if rng.random() < 0.5:  # from the neck
@@ -481,12 +504,12 @@ def _devices(scene: Scene, rng: np.random.Generator) -> np.ndarray:
         end = np.array([-24.0 + body.shift, rng.uniform(0.36, 0.58) * h, 10])
         s = t[:, None]
         line = ((1 - s) ** 2 * start + 2 * s * (1 - s) * (2 * bend - 0.5 * start - 0.5 * end) + s**2 * end)[None]
-        out += physics.tubes(scene.canvas, line, 1.0) * 0.06
+        out += physics.tubes(scene.canvas, line, 1.0) * 0.12
     return out
 
 
 def simulate_film(body: anatomy.Body, setup: Setup, findings: dict[str, float], finding_seed: int, size: int = 256
-                  ) -> tuple[np.ndarray, dict[str, tuple[float, float, float, float]]]:
+                  ) -> tuple[np.ndarray, dict[str, list[tuple[float, float, float, float]]]]:
     """Expose one film.
 
     Parameters
@@ -503,7 +526,7 @@ def simulate_film(body: anatomy.Body, setup: Setup, findings: dict[str, float], 
     Returns
     -------
     image : (size, size) uint8
-    boxes : dict of finding to (x, y, w, h) in pixels of the film
+    boxes : dict of finding to a list of (x, y, w, h) in pixels of the film
     """
     scene, weights = compose(body, setup, findings, finding_seed, size)
     rng = np.random.default_rng(setup.seed + 11)
@@ -516,7 +539,7 @@ def simulate_film(body: anatomy.Body, setup: Setup, findings: dict[str, float], 
     for edge, share in enumerate(setup.border):
         width = int(round(share * size))
         if width:
-            dark = np.float32(rng.uniform(2, 14)) if rng.random() < 0.7 else np.float32(rng.uniform(225, 250))
+            dark = np.float32(rng.uniform(2, 14)) if rng.random() < 0.88 else np.float32(rng.uniform(215, 245))
             if edge == 0:
                 image[:, :width] = dark
             elif edge == 1:
@@ -526,7 +549,7 @@ def simulate_film(body: anatomy.Body, setup: Setup, findings: dict[str, float], 
             else:
                 image[-width:] = dark
     _burn_in(image, setup, rng)
-    boxes = {name: box for name, weight in weights.items() if (box := scene.box_on_film(weight)) is not None}
+    boxes = {name: scene.boxes_on_film(weight, name in SEVERAL_PLACES) for name, weight in weights.items()}
     return np.clip(np.round(image), 0, 255).astype(np.uint8), boxes
 
 

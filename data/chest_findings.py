@@ -54,10 +54,10 @@ def prepare(name: str, body: anatomy.Body, setup, severity: float, rng: np.rando
         body.vessel_size *= 1.1 + 0.15 * severity
         body.heart_ratio = max(body.heart_ratio, 0.46 + 0.08 * a[1])
     elif name == "Emphysema":
-        body.height *= 1.07 + 0.10 * severity
-        body.dome *= 0.75 - 0.45 * severity
+        body.height *= 1.04 + 0.12 * severity
+        body.dome *= 0.85 - 0.5 * severity
         body.heart_ratio *= 0.92 - 0.12 * severity
-        body.lung_density *= 0.86 - 0.30 * severity
+        body.lung_density *= 0.92 - 0.36 * severity
         body.vessel_size *= 0.90 - 0.12 * severity
         body.depth *= 1.05 + 0.06 * severity
     elif name == "Fibrosis":
@@ -168,7 +168,7 @@ def _effusion(scene, plan: Plan, severity: float, rng: np.random.Generator) -> n
     for k, side in enumerate(sides):
         amount = severity if k == 0 or not plan.get("both") else severity * (0.5 + 0.5 * a[1])
         top = scene.dome_top[side]
-        level = top + scene.body.dome * 0.55 - (28 + 105 * amount**1.3)
+        level = top + scene.body.dome * 0.55 - (18 + 115 * amount**1.4)
         lung = scene.lungs[side]
         if scene.setup.view == "AP" and a[2] < 0.45:  # supine: the fluid lies behind the lung, a veil
             veil = _step(scene.y - (level - 30), 32.0)
@@ -186,17 +186,17 @@ def _effusion(scene, plan: Plan, severity: float, rng: np.random.Generator) -> n
 def _infiltration(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, h, w = plan["a"], scene.height, scene.body.width
     total = np.zeros((scene.n, scene.n), np.float32)
-    cloud = np.clip(0.8 + 0.55 * _noise(scene, rng, 24), 0, None)
+    cloud = np.clip(0.9 + 0.32 * _noise(scene, rng, 26), 0, None)
     sides = (-1, 1) if a[0] < 0.4 else (plan["side"],)
     for k, side in enumerate(sides):
         for j in range(2):
             centre = (side * w * (0.36 + 0.34 * a[1 + j]), h * (0.40 + 0.48 * a[(3 + j + 2 * k) % 8]))
             total += _blob(scene, centre, (w * (0.24 + 0.18 * a[5]), h * (0.14 + 0.10 * a[6])), 1.8) * (scene.lungs[side] > 0)
-    return _add(scene, np.minimum(total, 1.2) * cloud * (9 + 22 * severity))
+    return _add(scene, np.minimum(total, 1.2) * cloud * (6 + 23 * severity))
 
 
 def _mass(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
-    return _ball(scene, plan, rng, (31 + 44 * severity**1.3) / 2, 0.12)
+    return _ball(scene, plan, rng, (31 + 44 * severity**1.3) / 2, 0.12, 1.25)
 
 
 def _nodule(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
@@ -206,12 +206,12 @@ def _nodule(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.
         turned = dict(plan, a=np.roll(plan["a"], k), g=np.roll(plan["g"], k))
         if k:
             turned["side"] = plan["side"] if plan["a"][k] < 0.5 else -plan["side"]
-        total += _ball(scene, turned, rng, (12 + 17 * severity) / 2 * (1 if k == 0 else 0.8), 0.05)
+        total += _ball(scene, turned, rng, (16 + 13.5 * severity) / 2 * (1 if k == 0 else 0.8), 0.05, 1.45)
     return total
 
 
-def _ball(scene, plan: Plan, rng: np.random.Generator, radius: float, lobes: float) -> np.ndarray:
-    """A solid body of about the given radius in a lung, with a lobulated edge."""
+def _ball(scene, plan: Plan, rng: np.random.Generator, radius: float, lobes: float, deep: float) -> np.ndarray:
+    """A solid body of about the given radius in a lung, with a lobulated edge; `deep` times as deep as wide."""
     a, g, side = plan["a"], plan["g"], plan["side"]
     h, w = scene.height, scene.body.width
     tall = 0.14 + 0.66 * a[2]
@@ -221,7 +221,7 @@ def _ball(scene, plan: Plan, rng: np.random.Generator, radius: float, lobes: flo
     angle = np.arctan2(y, x)
     edge = 1 + lobes * (np.sin(2 * angle + 6 * a[4]) + 0.7 * np.sin(3 * angle + 6 * a[5]) + 0.4 * np.sin(5 * angle + 6 * a[6]))
     q = ((x / (1 + 0.15 * g[0] * 0.7)) ** 2 + y**2) / (np.float32(radius) * edge) ** 2
-    chord = (2 * radius * np.sqrt(np.maximum(1 - q, 0))).astype(np.float32)
+    chord = (2 * deep * radius * np.sqrt(np.maximum(1 - q, 0))).astype(np.float32)
     chord = cv2.GaussianBlur(chord, (0, 0), 0.8)
     added = np.minimum(chord, np.maximum(scene.lung - scene.solid, 0))
     scene.solid += added
@@ -234,7 +234,7 @@ def _pneumonia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> 
     lobe = _lobe(scene, side, which, 3.0)
     centre = {"upper": (0.45, 0.28), "middle": (0.36, 0.60), "lower": (0.48, 0.78)}[which]
     area = _blob(scene, (side * w * (centre[0] + 0.12 * (a[1] - 0.5)), h * centre[1]), (w * (0.34 + 0.12 * a[2]), h * 0.19), 2.6)
-    patches = _step(_noise(scene, rng, 22) + 0.5 + 0.5 * severity, 0.45)
+    patches = _step(_noise(scene, rng, 22) + 0.5 + 0.5 * severity, 0.7)
     return _add(scene, lobe * area * (0.25 + 0.75 * patches) * (18 + 42 * severity))
 
 
@@ -277,7 +277,7 @@ def _pneumothorax(scene, plan: Plan, severity: float, rng: np.random.Generator) 
 
 def _edema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, h, w = plan["a"], scene.height, scene.body.width
-    cloud = np.clip(1 + 0.35 * _noise(scene, rng, 14), 0, None)
+    cloud = np.clip(1 + 0.22 * _noise(scene, rng, 18), 0, None)
     haze = np.zeros((scene.n, scene.n), np.float32)
     lines = np.zeros((scene.n, scene.n), np.float32)
     for side in (-1, 1):
@@ -290,7 +290,7 @@ def _edema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.n
         end = start - np.stack([side * rng.uniform(10, 22, count), rng.normal(0, 2.5, count), np.zeros(count)], -1)
         t = np.linspace(0, 1, 30)[None, :, None]
         lines += physics.tubes(scene.canvas, start[:, None] + (end - start)[:, None] * t, 0.6) * 5
-    return _add(scene, haze * cloud * (9 + 34 * severity) + lines * (0.6 + severity))
+    return _add(scene, haze * cloud * (5 + 32 * severity) + lines * (0.6 + severity))
 
 
 def _emphysema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
@@ -322,7 +322,7 @@ def _fibrosis(scene, plan: Plan, severity: float, rng: np.random.Generator) -> n
         total += physics.tubes(scene.canvas, points, 0.8) * (scene.lungs[side] > 0)
         haze = _step(scene.y - (scene.dome_top[side] - 0.16 * h), 18) * np.clip(side * scene.x / w, 0, 1)
         total += haze * (2.5 + 3 * severity) * (scene.lungs[side] > 0)
-    return _add(scene, total * (2.2 + 3.2 * severity))
+    return _add(scene, total * (3.2 + 4.0 * severity))
 
 
 def _pleural_thickening(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
@@ -330,7 +330,7 @@ def _pleural_thickening(scene, plan: Plan, severity: float, rng: np.random.Gener
     apical = a[0] < 0.45
     lung = scene.lungs[side]
     wave = 1 + 0.25 * _noise(scene, rng, 30, 3)
-    thick = (6 + 10 * severity) * wave
+    thick = (9 + 12 * severity) * wave
     if apical:
         along = _step(0.20 * h + 0.1 * h * severity - scene.y, 7.0)
         distance = np.minimum(scene.wall_distance[side], scene.y * 0.9 + 2)
@@ -340,20 +340,21 @@ def _pleural_thickening(scene, plan: Plan, severity: float, rng: np.random.Gener
         along = _step(scene.y - low, 9.0) * _step(high - scene.y, 9.0)
         distance = scene.wall_distance[side]
     band = _step(thick - distance, 1.3) * along * (lung > 0)
-    return _add(scene, (band * (16 + 26 * severity) * np.clip(lung / 40, 0, 1)).astype(np.float32))
+    return _add(scene, (band * (26 + 34 * severity) * np.clip(lung / 40, 0, 1)).astype(np.float32))
 
 
 def _hernia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, g, h = plan["a"], plan["g"], scene.height
-    r = 27 + 27 * severity
+    r = 31 + 27 * severity
     centre = (10 + 9 * g[0] + scene.body.shift, h + 4 - 0.75 * r)
-    ball = physics.ellipsoid(scene.x, scene.y, centre, (r * 1.1, r * 0.92, r * 0.9))
+    wobble = 1 + 0.06 * _noise(scene, rng, 40, 2)
+    ball = physics.ellipsoid(centre[0] + (scene.x - centre[0]) * wobble, scene.y, centre, (r * 1.12, r * 0.92, r * 0.9))
     scene.solid += ball
     level = centre[1] + r * (0.35 * (a[0] - 0.5))
     gas = physics.ellipsoid(scene.x, scene.y, centre, (r * 0.98, r * 0.80, r * 0.78))
-    gas = gas * np.clip((level - scene.y) / 1.2 + 0.5, 0, 1) * (1.0 if a[1] < 0.8 else 0.25)
+    gas = gas * np.clip((level - scene.y) / 1.2 + 0.5, 0, 1) * ((0.35 + 0.5 * severity) if a[1] < 0.8 else 0.15)
     scene.void += gas
-    scene.line += 0.05 * (np.clip(ball / (0.5 * r), 0, 1) - np.clip(gas / (0.5 * r), 0, 1))
+    scene.line += 0.02 * (np.clip(ball / (0.5 * r), 0, 1) - np.clip(gas / (0.5 * r), 0, 1))
     return ball
 
 

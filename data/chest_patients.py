@@ -50,6 +50,7 @@ class Film:
     patient: int
     follow_up: int
     age: int
+    first_age: int  # on the patient's first film
     sex: str
     view: str
     severity: dict[str, float]  # of the findings that are truly there
@@ -160,5 +161,5 @@ def plan_cohort(films: int, seed: int) -> list[Film]:
     for number, index in enumerate(order, start=1):
         (person, shots), test = groups[index]
         for follow_up, shot in enumerate(shots):
-            table.append(Film(number, follow_up, shot["age"], person["sex"], shot["view"], shot["severity"], shot["labels"], test))
+            table.append(Film(number, follow_up, shot["age"], shots[0]["age"], person["sex"], shot["view"], shot["severity"], shot["labels"], test))
     return table

@@ -17,9 +17,9 @@ import numpy as np
 # Linear attenuation, 1/mm: mass attenuation (cm2/g) x density (g/cm3) / 10.
 MU_SOFT = 0.2048 * 1.06 / 10
 MU_FAT = 0.1974 * 0.95 / 10
-MU_LUNG = 0.2053 * 0.24 / 10  # ICRU-44 lung tissue at the density of a lung in full inspiration
+MU_LUNG = 0.2053 * 0.29 / 10  # ICRU-44 lung tissue; 0.26 g/cm3 and the vessels too small to draw
 MU_BONE = 0.3148 * 1.92 / 10  # cortical
-MU_MARROW = 0.2048 * 1.18 / 10  # spongy bone with its marrow
+MU_MARROW = 0.2400 * 1.18 / 10  # spongy bone with its marrow
 MU_AIR = 0.1875 * 0.0012 / 10
 MU_METAL = 0.20
 
@@ -214,6 +214,7 @@ class Exposure:
     contrast: float  # slope of the display curve
     brightness: float  # shift of the display curve
     sharpening: float
+    fog: float  # grey of what is blackest, 0 to 1
     blur: float  # mm, focal spot, motion and detector together
 
 
@@ -244,8 +245,10 @@ def develop(signal: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
     signal = signal + np.float32(exposure.sharpening * 0.5) * (signal - smooth(signal, 9 / pixel))
     margin = signal.shape[0] // 12
     low, high = np.quantile(signal[margin:-margin:3, margin:-margin:3], [exposure.low, exposure.high])
+    high += 0.10 * (high - low)
     t = (signal - np.float32(low)) / np.float32(max(high - low, 0.2))
     # The characteristic curve of film, which digital systems imitate: a logistic function.
     curve = 1 / (1 + np.exp(-np.float32(exposure.contrast) * (t - np.float32(exposure.brightness))))
     ends = 1 / (1 + np.exp(-exposure.contrast * (np.array([-0.03, 1.08]) - exposure.brightness)))
-    return np.clip((curve - np.float32(ends[0])) / np.float32(ends[1] - ends[0]), 0, 1) * 255
+    grey = np.clip((curve - np.float32(ends[0])) / np.float32(ends[1] - ends[0]), 0, 1)
+    return (exposure.fog + (1 - np.float32(exposure.fog)) * grey) * 255
