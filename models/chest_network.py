@@ -133,17 +133,17 @@ class FilmBatches(keras.utils.PyDataset):
         self._mix()
 
 
-def standardize_films(films: np.ndarray, mean: float, sd: float) -> np.ndarray:
-    """Films (films, size, size) of uint8 as the network takes them: (films, size, size, 1), (pixel − mean) / sd."""
-    return ((films[..., np.newaxis].astype(np.float32)) - mean) / sd
-
-
 def predict_films(
     model: keras.Model, films: np.ndarray, mean: float, sd: float, *, batch_size: int = 64, what: str = "predicting"
 ) -> np.ndarray:
     """Output of a model, (films, …), for films of uint8 (films, size, size), with a progress bar named `what`."""
-    outputs = [
-        np.asarray(model.predict_on_batch(standardize_films(films[start : start + batch_size], mean, sd)))
-        for start in tqdm(range(0, len(films), batch_size), desc=what, unit="batch")
-    ]
-    return np.concatenate(outputs)
+    outputs = []
+    for start in tqdm(range(0, len(films), batch_size), desc=what, unit="batch"):
+        rows = np.arange(start, start + batch_size) % len(films)  # always full: another shape would compile anew
+        outputs.append(np.asarray(model.predict_on_batch(standardize_films(films[rows], mean, sd))))
+    return np.concatenate(outputs)[: len(films)] if outputs else np.zeros((0, *model.output_shape[1:]), np.float32)
+
+
+def standardize_films(films: np.ndarray, mean: float, sd: float) -> np.ndarray:
+    """Films (films, size, size) of uint8 as the network takes them: (films, size, size, 1) float32, (pixel − mean) / sd."""
+    return (films[..., np.newaxis].astype(np.float32) - np.float32(mean)) / np.float32(sd)
