@@ -338,7 +338,8 @@ def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.Da
         The metrics that are written already, by the names in `METRIC_ARGUMENTS`. A name that is missing, and a
         function that raises `NotImplementedError`, gives "Not Defined".
     thresholds : float or array of shape (findings,), optional
-        From which probability on a film is called positive. None shows "Not Defined" and computes with 0.5.
+        From which probability on a film is called positive. None shows "Not Defined" and computes with 0.5; where it
+        is nan (none could be chosen), so is all that depends on it.
 
     Returns
     -------
@@ -354,11 +355,13 @@ def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.Da
     table = pd.DataFrame("Not Defined", index=pd.Index(findings), columns=[*METRIC_ARGUMENTS, "Threshold"], dtype=object)
     for column, finding in enumerate(findings):
         for name, metric in metrics.items():
+            arguments = (y[:, column], pred[:, column], cuts[column])[: METRIC_ARGUMENTS[name]]
             try:
-                value = metric(*(y[:, column], pred[:, column], cuts[column])[: METRIC_ARGUMENTS[name]])
+                value = metric(*arguments) if len(arguments) < 3 or np.isfinite(cuts[column]) else np.nan
             except NotImplementedError:
                 continue
-            table.loc[finding, name] = int(value) if name in ("TP", "TN", "FP", "FN") else float(value)
+            whole = name in ("TP", "TN", "FP", "FN") and np.isfinite(value)
+            table.loc[finding, name] = int(value) if whole else float(value)
         if thresholds is not None:
             table.loc[finding, "Threshold"] = float(cuts[column])
     return table
@@ -366,7 +369,10 @@ def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.Da
 
 def show_performance_table(table: pd.DataFrame, caption: str, source: str) -> None:
     """Show a table of `performance_table`: thirteen columns in small type, what is not defined yet in grey."""
-    small = [{"selector": "th, td", "props": "font-size: 11px; padding: 3px 5px; max-width: 66px"}]
+    small = [
+        {"selector": "th, td", "props": "font-size: 11px; padding: 3px 5px"},
+        {"selector": "td", "props": "max-width: 66px"},
+    ]
     display(
         table.rename(index=lambda finding: finding.replace("_", " "))
         .style.set_caption(f"{caption} ({source})")
@@ -904,6 +910,35 @@ def colour_legend(fig: plt.Figure, names: tuple[str, ...] = BRAIN_CLASSES, colou
     """Say above a figure what the painted colours mean."""
     patches = [Patch(color=colour, label=name) for name, colour in zip(names, colours)]
     fig.legend(handles=patches, loc="outside upper right", ncols=len(names), fontsize=9)
+
+
+def label_colours() -> ListedColormap:
+    """Colour map of the labels 1 to 3, for pictures that others draw, such as nilearn."""
+    return ListedColormap(CLASS_COLOURS)
+
+
+def draw_unet(filters: tuple[int, ...] = (8, 16, 32, 64, 128), side: int = 64) -> plt.Figure:
+    """The shape of `unet3d`: a block for each level, as high as the volume and as wide as it has channels (on log scales)."""
+    fig, axis = plt.subplots(figsize=(9, 3.6))
+    levels = list(range(len(filters)))
+    place, down = 0.0, {}
+    for step, level in enumerate(levels + levels[-2::-1]):
+        height, width = 2.2 * math.log2(side / 2**level) - 4, 0.28 * math.log2(filters[level])
+        bottom = -2.0 * level - height / 2
+        rising = step >= len(filters)
+        axis.add_patch(plt.Rectangle((place, bottom), width, height, color="#0072B2", alpha=0.35 + 0.12 * level))
+        axis.text(place + width / 2, bottom - 0.25, f"{side >> level}³ × {filters[level]}", ha="center", va="top", fontsize=9)
+        if rising:
+            axis.annotate("", (place - 0.1, -2.0 * level + height / 3), (down[level] + 0.1, -2.0 * level + height / 3),
+                          arrowprops={"arrowstyle": "->", "color": "#D55E00", "linestyle": "--"})  # fmt: skip
+        else:
+            down[level] = place + width
+        place += width + 0.75
+    axis.set(xlim=(-0.9, place + 0.3), ylim=(-10.3, 5))
+    axis.text(-0.15, 0, "4 sequences", rotation=90, ha="right", va="center", fontsize=9)
+    axis.text(place - 0.65, 0, "3 probabilities", rotation=90, ha="left", va="center", fontsize=9)
+    axis.set_axis_off()
+    return fig
 
 
 def show_planes(

@@ -102,8 +102,9 @@ util.show_table(pd.DataFrame(overview).T, "Table 1. The tables and their size.",
 
 # %% [markdown]
 # In the test table that comes with the course a radiologist's reading is the label. In training and validation the labels
-# were *mined from the text of reports* by a program, which makes mistakes; section 2.11 measures them. A glance at a few
-# rows, for two findings:
+# were *mined from the text of reports* by a program, which makes mistakes; section 2.11 measures them. (For simulated films the
+# "reading" is the truth that the simulator drew, and the "mined" label is that truth with a program's mistakes.) A glance
+# at a few rows, for two findings:
 
 # %%
 glance = test.about.head(4).copy()
@@ -279,8 +280,8 @@ show_performance("Table 4. Performance on the test films, with the four counts."
 # **Summary.** With a threshold each film becomes a TP, FP, FN or TN. All that follows is arithmetic with these four
 # numbers, and judgement about which arithmetic fits the question.
 #
-# *Further exercise.* Which of the four can be read off Table 4 without the other three, if you know how many films there
-# are and how many show the finding? How many of the four numbers are free?
+# *Further exercise.* Suppose you know how many films there are and how many of them show the finding. How many of the four
+# counts do you then need to know to work out the rest?
 
 # %% [markdown]
 # ## 2.3 Accuracy, and why it misleads
@@ -416,12 +417,7 @@ ax.plot(cuts, [get_sensitivity(y, p, cut) for cut in cuts], label="sensitivity")
 ax.plot(cuts, [get_specificity(y, p, cut) for cut in cuts], label="specificity")
 ax.plot(cuts, [get_accuracy(y, p, cut) for cut in cuts], ":", color="#777777", label="accuracy")
 ax.axvline(0.5, color="black", lw=1, ls="--")
-ax.set(
-    xlabel=f"threshold on the probability of {EXAMPLE.lower()}",
-    ylabel="rate",
-    xlim=(0, 1),
-    ylim=(0, 1.02),
-)
+ax.set(xlabel=f"threshold on the probability of {EXAMPLE.lower()}", ylabel="rate", ylim=(0, 1.02))
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 util.sign_figure(fig, source)
 
@@ -491,16 +487,14 @@ public_tests.get_npv_test(get_npv)
 # %%
 def ppv_by_bayes(sensitivity, specificity, prevalence):
     """Positive predictive value of a test where the disease has a given prevalence."""
-    return sensitivity * prevalence / (sensitivity * prevalence + (1 - specificity) * (1 - prevalence))
+    ill, healthy = sensitivity * prevalence, (1 - specificity) * (1 - prevalence)  # who are told "yes"
+    return ill / (ill + healthy)
 
 
 def npv_by_bayes(sensitivity, specificity, prevalence):
     """Negative predictive value of a test where the disease has a given prevalence."""
-    return (
-        specificity
-        * (1 - prevalence)
-        / (specificity * (1 - prevalence) + (1 - sensitivity) * prevalence)
-    )
+    healthy, ill = specificity * (1 - prevalence), (1 - sensitivity) * prevalence  # who are told "no"
+    return healthy / (healthy + ill)
 
 
 sensitivity, specificity, prevalence = get_sensitivity(y, p), get_specificity(y, p), get_prevalence(y)
@@ -537,10 +531,9 @@ COLOURS = {
     "healthy, false alarm": "C1",
     "healthy, left in peace": "#d9d9d9",
 }
+PLACES = {"Screening": 0.01, "Ward": 0.10, "Specialised unit": 0.40}
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.3))
-for ax, place, share in zip(
-    axes, ["Screening", "Ward", "Specialised unit"], [0.01, 0.10, 0.40], strict=True
-):
+for ax, (place, share) in zip(axes, PLACES.items(), strict=True):
     ill = round(1000 * share)
     found, alarms = round(ill * sensitivity), round((1000 - ill) * (1 - specificity))
     people = np.repeat(list(COLOURS.values()), [found, ill - found, alarms, 1000 - ill - alarms])
@@ -589,13 +582,7 @@ for cut in by_hand:
     x, height = 1 - get_specificity(y, p, cut), get_sensitivity(y, p, cut)
     ax.plot(x, height, "o", color="C1", ms=5)
     ax.annotate(f"{cut:g}", (x, height), xytext=(6, -9), textcoords="offset points", fontsize=9)
-ax.set(
-    xlabel="1 − specificity",
-    ylabel="sensitivity",
-    aspect="equal",
-    xlim=(-0.02, 1.02),
-    ylim=(-0.02, 1.02),
-)
+ax.set(xlabel="1 − specificity", ylabel="sensitivity", aspect="equal")
 ax.set_title(f"{EXAMPLE}: AUROC {util.auroc(y, p):.3f}")
 util.sign_figure(fig, source)
 
@@ -616,7 +603,9 @@ util.sign_figure(fig, source)
 ill, healthy = p[y == 1], p[y == 0]
 difference = ill[:, None] - healthy[None, :]  # one row per ill, one column per healthy film
 right_order = (difference > 0).mean() + (difference == 0).mean() / 2
-print(f"{right_order:.6f}  of {ill.size} × {healthy.size} = {difference.size:,} pairs in the right order")
+print(
+    f"{right_order:.6f}  of {ill.size} × {healthy.size} = {difference.size:,} pairs in the right order"
+)
 print(f"{util.auroc(y, p):.6f}  area under the ROC curve, by scikit-learn")
 
 # %%
@@ -701,9 +690,8 @@ middle.set(title="validation: cost per 1,000 films", xlabel="threshold")
 middle.set_ylabel(f"{COST_OF_ALARM} × false alarms + {COST_OF_MISS} × misses")
 right.plot(false_alarms, hits, color="#555555")
 right.set(title="test: ROC curve", xlabel="1 − specificity", ylabel="sensitivity", aspect="equal")
-for rule, colour, style, size in zip(
-    RULES, ["C0", "C1", "C2"], ["-", "--", ":"], [11, 8, 5], strict=True
-):
+looks = [("C0", "-", 11), ("C1", "--", 8), ("C2", ":", 5)]
+for rule, (colour, style, size) in zip(RULES, looks, strict=True):
     cut = chosen[rule][k]
     left.axvline(cut, color=colour, lw=2, ls=style)
     middle.axvline(cut, color=colour, lw=2, ls=style)
@@ -729,16 +717,11 @@ for rule in RULES:
         for name, metric in [("sensitivity", get_sensitivity), ("specificity", get_specificity)]
         for split, table in [("validation", valid), ("test", test)]
     }
-util.show_table(
-    pd.DataFrame(rows).T,
-    "Table 9. Mean over the findings, with thresholds chosen on validation.",
-    source,
-)
+caption = "Table 9. Mean over the findings, with thresholds chosen on validation."
+util.show_table(pd.DataFrame(rows).T, caption, source)
 
 thresholds = chosen["Youden"]
-show_performance(
-    "Table 10. Performance on the test films, each finding at Youden's threshold from validation."
-)
+show_performance("Table 10. Performance on the test films at Youden's thresholds from validation.")
 
 # %% [markdown]
 # **Summary.** The purpose chooses the threshold, the validation set fixes it, the test set judges it. Every finding has its
@@ -868,7 +851,7 @@ util.sign_figure(fig, source)
 
 ratio = ((by_patient["high"] - by_patient["low"]) / (by_film["high"] - by_film["low"])).mean()
 films_each = len(test) / len(np.unique(test.patients))
-print(f"{films_each:.2f} films per patient. Intervals from patients are {ratio:.2f} times as wide, on average.")
+print(f"{films_each:.2f} films per patient. Intervals from patients are {ratio:.2f} times as wide on average.")
 if films_each == 1:
     print("Each film counts as a patient of its own here, so the two are the same but for chance.")
 
@@ -877,6 +860,22 @@ if films_each == 1:
 # about which finding the model "likes" better. Width goes with the number of patients who have the finding. The more films
 # a patient has, and the more these resemble each other, the more the film-wise interval flatters.*
 #
+# To see the mechanism at its plainest, cheat: put five copies of every film into the test set. We have learned nothing new
+# about anybody, so an honest interval must not change.
+
+# %%
+copies = np.repeat(np.arange(len(test)), 5)
+copied = test.take(copies)
+widths = {}
+for name, units in [("patients", copied.patients), ("films", np.arange(len(copied)))]:
+    rng = np.random.default_rng(0)
+    table = util.auroc_intervals(copied.y, copied.p, units, FINDINGS, rng, RESAMPLES)
+    widths[name] = ((table["high"] - table["low"]) / (by_patient["high"] - by_patient["low"])).mean()
+print("Five copies of every film change the width of the intervals, on average,")
+print(f"by a factor of {widths['patients']:.2f} when patients are drawn (right),")
+print(f"by a factor of {widths['films']:.2f} when films are drawn (wrong: nothing new was learned).")
+
+# %% [markdown]
 # The bootstrap does this for **any** number, not only for the AUROC. Your functions, at the chosen threshold:
 
 # %%
@@ -889,9 +888,8 @@ def all_measures(y, p):
     return [measure(y, p, cut) for measure in measures]
 
 
-drawn = util.bootstrap_metric(
-    all_measures, test.patients, np.random.default_rng(0), y, p, n_resamples=RESAMPLES
-)
+rng = np.random.default_rng(0)
+drawn = util.bootstrap_metric(all_measures, test.patients, rng, y, p, n_resamples=RESAMPLES)
 low, high = util.percentile_interval(drawn)
 names = ["Sensitivity", "Specificity", "PPV", "NPV", "Accuracy"]
 rows = pd.DataFrame({"value": all_measures(y, p), "low": low, "high": high}, index=names)
@@ -902,8 +900,7 @@ util.show_table(rows, f"Table 11. {EXAMPLE}, at its threshold, with 95 % interva
 # to the 97.5th percentile. An interval covers chance in *who was sampled*. It does not cover wrong labels, another hospital,
 # or a threshold chosen on the test set.
 #
-# *Further exercises.* (1) Suppose each patient had five *identical* films. By which factor would film-wise intervals be too
-# narrow? (Answer: $\sqrt 5$. Why?) (2) To compare two models, bootstrap the *difference* of their AUROCs on the same
+# *Further exercises.* (1) Why do five copies of each film shrink the film-wise intervals by about $\sqrt 5$? (2) To compare two models, bootstrap the *difference* of their AUROCs on the same
 # samples. Why is that better than looking whether two intervals overlap?
 
 # %% [markdown]
@@ -946,9 +943,7 @@ util.sign_figure(fig, source)
 
 # %%
 metrics |= {"F1": f1_at}
-show_performance(
-    "Table 12. The complete performance table: test films, thresholds chosen on validation."
-)
+show_performance("Table 12. The complete performance table; thresholds chosen on validation.")
 
 # %% [markdown]
 # **Summary.** ROC asks "how well are ill and healthy separated?", precision–recall asks "what will my list of alarms look
@@ -1083,11 +1078,7 @@ util.sign_figure(fig, source)
 
 closer = int((np.abs(after - true) < np.abs(before - true)).sum())
 print(f"Undoing the shift brings the mean prediction closer to the truth for {closer} of 14 findings.")
-print(
-    "So it looks as if this model",
-    "was" if closer > 7 else "was not",
-    "trained with the weighted loss.",
-)
+print("It seems that this model", "was" if closer > 7 else "was not", "trained with the weighted loss.")
 
 # %% [markdown]
 # *Figure 13. Calibration in the large, on validation films: each dot is a finding. On the diagonal the model says, on
@@ -1229,9 +1220,7 @@ for name, q, cut in [
 ]:
     costs[name] = per_finding(cost_per_thousand, test.y[:, usable], q[:, usable], cut[usable]).mean()
 frame = pd.DataFrame({"cost per 1,000 films": costs}).rename_axis("threshold")
-util.show_table(
-    frame, "Table 15. Cost of the errors on the test films, mean over the findings.", source, 1
-)
+util.show_table(frame, "Table 15. Cost of the errors on the test films, mean over findings.", source, 1)
 
 # %% [markdown]
 # **Summary.** Separation (AUROC) and calibration are two different virtues. A weighted loss buys the first at the price of
@@ -1335,7 +1324,7 @@ if differences:
 # What may a difference mean? At least five things, and the table cannot tell them apart:
 #
 # * **The model** is worse for the group, for instance because it met fewer such patients in training.
-# * **The films** are harder: AP films are taken lying down, of sicker people, with tubes and a magnified heart.
+# * **The films** are harder: AP films are taken at the bedside, of sicker people, with tubes in place and a magnified heart.
 # * **The spectrum** differs: one group has large effusions, the other small ones.
 # * **The labels** are worse in one group; or **chance**: many groups times many findings always yield some "difference".
 #
@@ -1356,9 +1345,8 @@ if test.mined is None:
     print("Ask how the labels were made.")
 else:
     manual, mined = test.y, test.mined
-    both = (np.ptp(manual, axis=0) > 0) & (
-        np.ptp(mined, axis=0) > 0
-    )  # kappa of a constant is undefined
+    # kappa of a constant is undefined
+    both = (np.ptp(manual, axis=0) > 0) & (np.ptp(mined, axis=0) > 0)
     labels = pd.DataFrame(
         {
             "manual positives": manual.sum(axis=0),
@@ -1373,21 +1361,17 @@ else:
         index=FINDINGS,
     )
     caption = (
-        "Table 18. Text-mined against manual labels of the same test films, and the model against both."
+        "Table 18. Text-mined against manual labels of the same films, and the model against both."
     )
     util.show_table(labels, caption, source)
     by_mined = intervals(mined, test.patients)
     fig, ax = plt.subplots(figsize=(8, 5))
-    util.plot_intervals(
-        ax, {"against manual labels": by_patient, "against text-mined labels": by_mined}
-    )
+    util.plot_intervals(ax, {"against manual labels": by_patient, "against mined labels": by_mined})
     util.sign_figure(fig, source)
     gap = labels["AUROC, manual"].mean() - labels["AUROC, mined"].mean()
-    print(f"Mean kappa {labels['kappa'].mean():.2f}. The predictions have a mean AUROC {abs(gap):.3f}")
-    print(
-        "higher" if gap > 0 else "lower",
-        "when judged by manual labels than when judged by text-mined ones.",
-    )
+    than = "higher" if gap > 0 else "lower"
+    print(f"Mean kappa {labels['kappa'].mean():.2f}.")
+    print(f"Judged by manual labels, the mean AUROC is {abs(gap):.3f} {than} than by text-mined ones.")
 
 # %% [markdown]
 # *Figure 16. The same predictions for the same films, judged by two kinds of labels, with 95 % intervals. (Drawn only when
@@ -1437,9 +1421,9 @@ def average_precision(y, p):
 
 
 mended = np.full(14, np.nan)
-mended[usable] = per_finding(
-    expected_calibration_error, test.y[:, usable], calibrated["Platt"][:, usable]
-)
+at_threshold = util.performance_table(test.y, test.p, FINDINGS, metrics, thresholds)
+by_platt = calibrated["Platt"][:, usable]
+mended[usable] = per_finding(expected_calibration_error, test.y[:, usable], by_platt)
 final = pd.DataFrame(
     {
         "positives": test.y.sum(axis=0),
@@ -1451,15 +1435,7 @@ final = pd.DataFrame(
         "AP": per_finding(average_precision, test.y, test.p),
         "threshold": thresholds,
     }
-    | {
-        name: per_finding(metric, test.y, test.p, thresholds)
-        for name, metric in [
-            ("sens.", get_sensitivity),
-            ("spec.", get_specificity),
-            ("PPV", get_ppv),
-            ("NPV", get_npv),
-        ]
-    }
+    | {name: at_threshold[name] for name in ["Sensitivity", "Specificity", "PPV", "NPV"]}
     | {"ECE": per_finding(expected_calibration_error, test.y, test.p), "ECE, Platt": mended},
     index=FINDINGS,
 )
@@ -1487,8 +1463,7 @@ util.show_table(final, caption, source)
 # * Collins and others: TRIPOD+AI. *BMJ* 2024. · Mongan and others: CLAIM. *Radiology: AI* 2020. · Bossuyt and others: STARD
 #   2015. *BMJ* 2015.
 #
-# Some of the measures and their order follow a long tradition of courses on the evaluation of diagnostic tests. Next:
-# notebook 3, where the answer is not one number per film but one per voxel.
+# Next: notebook 3, where the answer is not one number per film but one per voxel.
 
 # %%
 util.headline(

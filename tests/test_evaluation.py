@@ -5,13 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jupytext
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit, logit
 from sklearn.metrics import roc_auc_score
 
 import util
+from data.nih import FINDINGS
+from data.prediction_tables import PredictionTable, write_predictions
 
 COURSE = Path(util.__file__).parent
 
@@ -174,6 +178,12 @@ class TestPerformanceTable:
         table = util.performance_table(self.y, self.pred, ["A", "B"], {"FP": lambda y, pred, th: th * 10})
         assert table["FP"].tolist() == [5, 5] and (table["Threshold"] == "Not Defined").all()
 
+    def test_without_a_threshold_nothing_that_needs_one_is_claimed(self):
+        metrics = {"TP": lambda y, pred, th: (pred >= th).sum(), "Sensitivity": lambda y, pred, th: 0.0, "AUC": util.auroc}
+        table = util.performance_table(self.y, self.pred, ["A", "B"], metrics, thresholds=[0.5, np.nan])
+        assert table["TP"].tolist()[0] == 2 and np.isnan(table["TP"].tolist()[1])
+        assert table["Sensitivity"].isna().tolist() == [False, True] and table["AUC"].notna().all()
+
     def test_refuses_a_misspelt_metric(self):
         with pytest.raises(ValueError, match="Recall"):
             util.performance_table(self.y, self.pred, ["A", "B"], {"Recall": len})
@@ -204,3 +214,42 @@ def test_curve_grid_marks_the_threshold_where_it_lies(kind):
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == pytest.approx(expected)
     assert "one class only" in fig.axes[1].get_title()
     plt.close(fig)
+
+
+def run_lesson(folder, capsys) -> tuple[dict, str]:
+    """Run the code of notebook 02 on a folder, in this process and without its checks; what it defines and prints."""
+    cells = jupytext.read(COURSE / "lessons" / "02_diagnostic_model_evaluation.py").cells
+    scope = {}
+    for cell in cells:
+        if cell.cell_type == "code" and "setup" not in cell.metadata.get("tags", []) and "check" not in cell.metadata:
+            code = cell.source.replace("DATA_DIR = None", f"DATA_DIR = {str(folder)!r}").replace("QUICK = False", "QUICK = True")
+            exec(compile(code, f"cell: {cell.source[:60]}", "exec"), scope)
+            plt.close("all")
+    return scope, capsys.readouterr().out
+
+
+def test_lesson_runs_where_findings_lack_a_class(tmp_path, capsys):
+    rng, tables = np.random.default_rng(0), {}
+    for split, (rows, first) in {"valid": (400, 0), "test": (240, 1000)}.items():
+        y = (rng.random((rows, 14)) < np.linspace(0.3, 0.05, 14)).astype(int)
+        about = pd.DataFrame({"Patient ID": (first + np.arange(rows) // 2).astype(str), "Patient Gender": rng.choice(["F", "M"], rows)})
+        tables[split] = PredictionTable(about, y, expit(rng.normal(size=y.shape) + 2 * y - 1))
+    mass, edema, hernia = (FINDINGS.index(name) for name in ("Mass", "Edema", "Hernia"))
+    tables["valid"].y[:, mass], tables["valid"].y[:, edema], tables["test"].y[:, hernia] = 0, 1, 0
+    scope, printed = run_lesson(write_predictions(tmp_path / "odd", tables, simulated=False), capsys)
+
+    assert scope["source"] == "real patients: odd"
+    for note in ("no positive film of Mass", "no negative film of Edema", "test: no positive film of Hernia", "no column View Position"):
+        assert note in printed
+    final = scope["final"]
+    assert np.isnan(final.loc["Hernia", "AUROC"]) and np.isnan(final.loc["Hernia", "Sensitivity"])
+    assert np.isnan(final.loc["Mass", "threshold"]) and np.isnan(final.loc["Mass", "PPV"]) and final.loc["Mass", "AUROC"] > 0.8
+    assert final.drop(index=["Mass", "Edema", "Hernia"]).notna().all(axis=None)
+    assert list(scope["by_group"].index) == ["women", "men"]
+
+
+def test_lesson_runs_on_real_predictions(real_data, capsys):
+    scope, printed = run_lesson(real_data / "predictions", capsys)
+    assert "every film counts as a patient of its own" in printed and "nothing to compare" in printed
+    assert scope["by_patient"]["AUROC"].mean() > 0.8
+    assert scope["calibration"].loc["as it is", "ECE"] < scope["calibration"].loc["weights undone", "ECE"]  # trained without weights
