@@ -1,0 +1,124 @@
+"""The network of notebook 01, its batches, and the helpers around them."""
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+import util
+from data.errors import DataError
+from models import chest_network
+from models.chest_network import FilmBatches, augment_film, densenet121, predict_films, standardize_films
+
+
+@pytest.fixture(scope="module")
+def films():
+    return np.random.default_rng(0).integers(0, 256, (10, 32, 32)).astype(np.uint8)
+
+
+def test_densenet_has_the_layers_that_the_lessons_name():
+    model = densenet121(32, classes=3, weights=None)
+    assert model.input_shape == (None, 32, 32, 1) and model.output_shape == (None, 3)
+    logits = keras.Model(model.input, model.get_layer("logits").output)
+    x = np.random.default_rng(1).normal(size=(2, 32, 32, 1)).astype(np.float32)
+    np.testing.assert_allclose(model(x), 1 / (1 + np.exp(-np.asarray(logits(x)))), rtol=1e-5)
+    assert model.get_layer("conv4_block24_concat").output.shape[-1] == 1024
+
+
+def test_course_weights_serve_any_number_of_classes():
+    all_findings = densenet121(32, weights="course")
+    two = densenet121(32, classes=2, weights="course")
+    for layer in ("conv1_conv", "conv5_block16_2_conv", "bn"):
+        for ours, theirs in zip(two.get_layer(layer).get_weights(), all_findings.get_layer(layer).get_weights(), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert np.abs(all_findings.get_layer("conv1_conv").get_weights()[0]).max() > 0
+
+
+def test_imagenet_without_a_network_is_one_clear_sentence(monkeypatch):
+    def no_network(**options):
+        assert options["weights"] == "imagenet"
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr(keras.applications, "DenseNet121", no_network)
+    with pytest.raises(DataError, match="ImageNet weights could not be downloaded. .*weights='course'.*URL fetch"):
+        densenet121(32, weights="imagenet")
+
+
+def test_unknown_weights():
+    with pytest.raises(ValueError, match="'course', 'imagenet' or None"):
+        densenet121(32, weights="chexnet")
+
+
+def test_standardised_training_films_have_mean_0_and_sd_1(films):
+    z = standardize_films(films, films.mean(), films.std())
+    assert z.shape == (10, 32, 32, 1) and z.dtype == np.float32
+    assert abs(z.mean()) < 1e-5 and abs(z.std() - 1) < 1e-5
+
+
+def test_batches_without_augmentation_keep_order_and_pixels(films):
+    labels = np.arange(20).reshape(10, 2)
+    batches = FilmBatches(films, labels, 0.0, 1.0, batch_size=4)
+    x = np.concatenate([batches[k][0] for k in range(len(batches))])
+    y = np.concatenate([batches[k][1] for k in range(len(batches))])
+    assert len(batches) == 3
+    np.testing.assert_array_equal(x[..., 0], films)
+    np.testing.assert_array_equal(y, labels)
+
+
+def test_augmented_batches_repeat_by_seed_and_differ_by_epoch(films):
+    labels = np.arange(10)[:, np.newaxis]
+
+    def epoch(batches):
+        return [batches[k] for k in range(len(batches))]
+
+    first, second = (FilmBatches(films, labels, 0.0, 1.0, batch_size=4, augment=True, seed=3) for _ in range(2))
+    for (x, y), (x2, y2) in zip(epoch(first), epoch(second), strict=True):
+        np.testing.assert_array_equal(x, x2)
+        np.testing.assert_array_equal(y, y2)
+    order = np.concatenate([y for _, y in epoch(first)])[:, 0]
+    first.on_epoch_end()
+    next_order = np.concatenate([y for _, y in epoch(first)])[:, 0]
+    assert sorted(order) == sorted(next_order) == list(range(10))
+    assert (order != next_order).any()
+
+
+def test_augmentation_never_mirrors():
+    """A film that is bright on its right side stays so, whatever the draw."""
+    film = np.zeros((64, 64), np.uint8)
+    film[:, 40:] = 200
+    before = film.copy()
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        other = augment_film(film, rng)
+        assert other.dtype == np.uint8 and other.shape == film.shape
+        assert other[:, 48:].mean() > other[:, :16].mean()
+    np.testing.assert_array_equal(film, before)
+
+
+def test_prediction_covers_the_last_part_batch(films):
+    model = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.GlobalAveragePooling2D()])
+    pred = predict_films(model, films, 10.0, 2.0, batch_size=4)
+    np.testing.assert_allclose(pred[:, 0], (films.mean(axis=(1, 2)) - 10) / 2, rtol=1e-5)
+    assert predict_films(model, films[:0], 10.0, 2.0).shape == (0, 1)
+
+
+def test_pointing_game():
+    heat = np.zeros((10, 20))
+    heat[7, 3] = 1.0  # at x = 3.5/20, y = 7.5/10
+    inside = pd.DataFrame({"x": [0.8, 0.1], "y": [0.0, 0.7], "w": [0.1, 0.1], "h": [0.1, 0.1]})
+    outside = pd.DataFrame({"x": [0.7], "y": [0.1], "w": [0.1], "h": [0.1]})  # x and y exchanged
+    assert util.points_into_box(heat, inside) is True
+    assert util.points_into_box(heat, outside) is False
+    assert util.points_into_box(np.zeros((10, 20)), pd.DataFrame({"x": [0.0], "y": [0.0], "w": [1.0], "h": [1.0]})) is False
+
+
+def test_marker_is_in_the_corner_only(films):
+    before = films.copy()
+    stamped = util.stamp_marker(films)
+    np.testing.assert_array_equal(films, before)
+    changed = (stamped != films).any(axis=0)
+    assert changed.any() and not changed[:, 16:].any() and not changed[16:].any()
+
+
+def test_shipped_weights_fit_the_shipped_size():
+    assert densenet121(weights="course").input_shape[1] == chest_network.CHEST_SIZE
