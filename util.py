@@ -263,15 +263,14 @@ def show_films(films, titles, source: str, *, columns: int = 5, boxes=None, heat
     for ax in axes.flat:
         ax.axis("off")
     for number, (ax, film, title) in enumerate(zip(axes.flat, films, titles)):
-        height, width_px = film.shape
-        ax.imshow(film, cmap="gray", vmin=0, vmax=255)
+        whole = (0, 1, 1, 0)  # left, right, bottom, top: films and heat maps of any size lie on each other
+        ax.imshow(film, cmap="gray", vmin=0, vmax=255, extent=whole)
         if heat_maps is not None:
             heat = heat_maps[number]
-            ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * heat)
+            ax.imshow(heat, cmap="inferno", vmin=0, vmax=1, alpha=0.6 * heat, extent=whole)
         if boxes is not None:
             for box in boxes[number].itertuples():
-                corner = (box.x * width_px, box.y * height)
-                ax.add_patch(plt.Rectangle(corner, box.w * width_px, box.h * height, fill=False, color="#56B4E9", lw=1.6))
+                ax.add_patch(plt.Rectangle((box.x, box.y), box.w, box.h, fill=False, color="#56B4E9", lw=1.6))
         ax.set_title(title, fontsize=9)
     sign_figure(fig, source)
 

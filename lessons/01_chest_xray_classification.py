@@ -134,7 +134,14 @@ rng = np.random.default_rng(3)
 shown = rng.choice(len(films), 10, replace=False)
 titles = [table["Finding Labels"][row].replace("|", "\n").replace("_", " ") for row in shown]
 titles = ["\n".join(title.split("\n")[:2]) + (" …" if title.count("\n") > 1 else "") for title in titles]
-util.show_films(films[shown], titles, chest.source)
+
+
+def picture(row):
+    """A film at twice the network's resolution, to be looked at."""
+    return nih.read_film(chest.folder / "images" / table["Image Index"][row], 2 * CHEST_SIZE)
+
+
+util.show_films([picture(row) for row in shown], titles, chest.source)
 
 # %% [markdown]
 # *Figure 1. Ten films drawn at random, with their mined labels. The patient faces you: the heart is on the right of the
@@ -754,7 +761,7 @@ cases = [case for _, case in surest.iterrows()]
 heat_maps = [explain(model, case) for case in cases]
 if cases:
     util.show_films(
-        [films[case["row"]] for case in cases], [f"{case['Finding'].replace('_', ' ')}: {case['output']:.2f}" for case in cases],
+        [picture(case["row"]) for case in cases], [f"{case['Finding'].replace('_', ' ')}: {case['output']:.2f}" for case in cases],
         chest.source, columns=4, boxes=[boxes_of(case) for case in cases], heat_maps=heat_maps,
     )
 
@@ -799,7 +806,7 @@ util.show_table(pointing, "The pointing game", chest.source, precision=2)
 # %%
 def randomised(only_last_layer):
     """A copy of the network with random weights: in the last layer only, or everywhere."""
-    other = keras.models.clone_model(model)  # new random weights
+    other = densenet121(CHEST_SIZE, weights=None)  # new random weights
     if only_last_layer:
         for layer, original in zip(other.layers, model.layers):
             if layer.name != "logits":
@@ -829,7 +836,7 @@ util.show_table(sanity, "Rank correlation with the trained network's heat map (1
 
 # %%
 if compared:
-    film, heat = films[compared[0]["row"]], heat_maps[0]
+    film, heat = picture(compared[0]["row"]), heat_maps[0]
     util.show_films(
         [film] * 4, ["film", "trained network", *variants], chest.source, columns=4,
         heat_maps=[np.zeros_like(heat), heat, *(maps_of[0] for maps_of in random_maps.values())],
@@ -861,11 +868,11 @@ def mark(rows, with_finding, without_finding, y):
     return marked
 
 
-shortcut = keras.models.clone_model(model)
+shortcut = densenet121(CHEST_SIZE, weights=None)
 shortcut.set_weights(model.get_weights())
 for layer in shortcut.layers:
     layer.trainable = layer.name == "logits" or layer.name.startswith("conv5") and not isinstance(layer, keras.layers.BatchNormalization)
-rows = train.index.to_numpy()[: 64 if QUICK else 640]
+rows = train.index.to_numpy()[: 64 if QUICK else 480]
 marked_films = mark(rows, 0.95, 0.05, labels[rows])
 shortcut.compile(keras.optimizers.Adam(1e-4), weighted_loss, jit_compile=False)
 shortcut.fit(
