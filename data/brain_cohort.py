@@ -57,8 +57,10 @@ def brain_cohort(
     Raises
     ------
     DataError
-        When the disk is full, the folder cannot be written, or it holds something else.
+        When the disk is full, the folder cannot be written or holds something else, or `cases` is below 1.
     """
+    if cases < 1:
+        raise DataError(f"cases={cases}: a cohort has at least one case.")
     name = f"brain-{cases}-{seed}-v{VERSION}" + (f"-{spacing}mm" if spacing != 1 else "")
     final = Path(folder).resolve() if folder is not None else cache_dir() / name
     facts = {
