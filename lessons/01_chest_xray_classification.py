@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Chest X-ray classification
+# # 1 · Chest X-ray classification
 #
 # A radiologist reads a chest film in a minute or two and names what is there: fluid, a nodule, an enlarged heart. In this
 # notebook you build a network that names fourteen such findings, and you meet the mistakes that make such networks look
@@ -32,7 +32,7 @@
 # *Nothing here is a medical device. The embedded films are simulated, and every figure and table made from them says so.*
 
 # %% [markdown]
-# ## 1. Setup and data
+# ## 1.1 Setup and data
 #
 # The first cell finds the course's files. The second holds the two settings of this notebook.
 
@@ -125,7 +125,7 @@ util.show_table(
 # know whose.
 
 # %% [markdown]
-# ## 2. Look before you model
+# ## 1.2 Look before you model
 #
 # Most disasters with medical data can be seen in an afternoon of looking. Look at the films first, then at the tables.
 
@@ -224,7 +224,7 @@ util.sign_figure(fig, chest.source)
 # *Further exercises.* Which finding is most tied to the AP view? Do patients with many films carry more findings?
 
 # %% [markdown]
-# ## 3. Preventing data leakage
+# ## 1.3 Preventing data leakage
 #
 # A model must be judged on patients it has never seen, because that is how it will be used. If one film of a patient is in
 # the training set and another in the validation set, the network can recognise the *patient* (ribs, heart, pacemaker) in
@@ -285,7 +285,7 @@ print("leakage, every second film for validation:", check_for_leakage(careless_t
 #
 # Is it worth the trouble? We measure it: one and the same model, trained and scored twice, once with films split at random
 # and once with patients split at random. To be quick, the model is a linear one on top of 1,024 numbers that a network
-# computes from each film (its *features*; section 6 explains them). We repeat the split many times, because one split is
+# computes from each film (its *features*; section 1.6 explains them). We repeat the split many times, because one split is
 # luck.
 
 # %%
@@ -340,7 +340,7 @@ util.sign_figure(fig, chest.source)
 # happens to both numbers? And with a smaller `alpha`?
 
 # %% [markdown]
-# ## 4. An input pipeline
+# ## 1.4 An input pipeline
 #
 # **Standardise.** A network learns best from numbers around 0 with a spread around 1. So every pixel becomes
 #
@@ -379,7 +379,7 @@ print(f"{len(batches)} batches an epoch; one holds films {x.shape} {x.dtype} and
 # exposure might do, and nothing else.
 
 # %% [markdown]
-# ## 5. Class imbalance
+# ## 1.5 Class imbalance
 #
 # Of a hundred films only a few carry a given finding. The usual loss, binary cross-entropy, averages over films, so almost
 # all of it comes from negatives, and a network that says "no" to everybody has nearly reached the minimum.
@@ -520,7 +520,7 @@ util.show_table(toy, "Loss of two models that say the same to everybody", "worke
 # The plain loss prefers B, which is wrong on the one patient who matters. The weighted loss finds them equally useless.
 
 # %% [markdown]
-# ## 6. Transfer learning with DenseNet121
+# ## 1.6 Transfer learning with DenseNet121
 #
 # A network with seven million weights cannot be trained on a thousand films. But its early layers (edges, textures, shapes)
 # serve for many tasks, so we take a network trained on other images and teach it our films:
@@ -610,10 +610,10 @@ util.show_table(steps, "What each step brings, on the validation films (mined la
 # **Summary.** Reuse layers; train the last one first, then the last block with a small step; watch a validation set of
 # other patients. If a step brings nothing on validation, leave it out: more training is not more knowledge.
 #
-# *Further exercises.* Unfreeze everything. Try `weights="imagenet"` or `weights=None` in section 3 and compare the table.
+# *Further exercises.* Unfreeze everything. Try `weights="imagenet"` or `weights=None` in section 1.3 and compare the table.
 
 # %% [markdown]
-# ## 7. ROC curves and AUC, with their uncertainty
+# ## 1.7 ROC curves and AUC, with their uncertainty
 #
 # The network is finished; now the test films, once. We score against the **manual** reading where there is one.
 #
@@ -666,7 +666,7 @@ print(f"the same model on the same split against the mined labels: {mined_mean:.
 # headline, not a result: it hides the finding that fails.
 
 # %% [markdown]
-# ## 8. GradCAM: where did it look?
+# ## 1.8 GradCAM: where did it look?
 #
 # GradCAM (Selvaraju et al., ICCV 2017) asks of a convolutional layer: which of its maps speak for the class, and where are
 # these maps active?
@@ -916,7 +916,7 @@ util.show_films(
 # what is left of the surest films.
 
 # %% [markdown]
-# ## 9. Predictions for notebook 02
+# ## 1.9 Predictions for notebook 02
 #
 # The outputs of all three sets, with labels and patients, go into three tables. Set `DATA_DIR` in notebook 02 to this
 # folder to evaluate *your* model there (by default it has tables that the course ships).
@@ -939,7 +939,7 @@ write_predictions(folder, tables, simulated=chest.source == "simulated")
 print(f"{', '.join(f'{len(part):,} {name}' for name, part in tables.items())} rows in {folder.relative_to(COURSE)}/")
 
 # %% [markdown]
-# ## 10. What these numbers do not prove
+# ## 1.10 What these numbers do not prove
 #
 # * **Simulated films prove nothing about patients.** They let you learn the craft without a download; the numbers of a
 #   clinic come from its own patients.

@@ -24,7 +24,7 @@ COHORT_SEED = 2002  # neither the embedded cohort's nor that of the pre-training
 
 
 def weighted_loss(frequencies: np.ndarray):
-    """Binary cross-entropy in which positives and negatives of each class weigh the same (notebook 01, section 5)."""
+    """Binary cross-entropy in which positives and negatives of each class weigh the same (notebook 01, section 1.5)."""
     positive, negative = (keras.ops.convert_to_tensor(f, "float32") for f in (frequencies, 1 - frequencies))
 
     def loss(y, p):
