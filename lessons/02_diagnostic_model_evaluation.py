@@ -77,7 +77,7 @@ RESAMPLES = 200 if QUICK else 1000
 #
 # | table | the model … | use it for |
 # | --- | --- | --- |
-# | training | learned from it | nothing in this notebook |
+# | training | learned from it | no performance; only how frequent each finding was (2.10) |
 # | validation | did not learn from it | every *choice*: thresholds, calibration |
 # | test | did not learn from it, **nor was anything chosen on it** | the numbers that are reported, once |
 
@@ -233,7 +233,7 @@ public_tests.false_negatives_test(false_negatives)
 # %% [markdown]
 # Here are the test films of the example, each one a dot, with the four counts in the four corners:
 
-# %%
+# %% tags=["example"]
 rng = np.random.default_rng(0)
 shown = rng.permutation(y.size)[:1500]  # enough dots to see, few enough to tell apart
 height = y[shown] + rng.uniform(-0.3, 0.3, shown.size)
@@ -329,7 +329,7 @@ public_tests.get_prevalence_test(get_prevalence)
 #
 # $$\text{accuracy of “always no”} = 1 - \text{prevalence}$$
 
-# %%
+# %% tags=["example"]
 accuracy = pd.DataFrame(
     {
         "our model": per_finding(get_accuracy, test.y, test.p),
@@ -410,7 +410,7 @@ def get_specificity(y, pred, th=0.5):
 # %% check="get_specificity" points=8
 public_tests.get_specificity_test(get_specificity)
 
-# %%
+# %% tags=["example"]
 cuts = np.linspace(0, 1, 201)
 fig, ax = plt.subplots(figsize=(8, 3.4))
 ax.plot(cuts, [get_sensitivity(y, p, cut) for cut in cuts], label="sensitivity")
@@ -502,7 +502,7 @@ by_bayes = [rule(sensitivity, specificity, prevalence) for rule in (ppv_by_bayes
 print(f"counted: PPV {get_ppv(y, p):.3f}, NPV {get_npv(y, p):.3f}")
 print(f"Bayes:   PPV {by_bayes[0]:.3f}, NPV {by_bayes[1]:.3f}")
 
-# %%
+# %% tags=["example"]
 prevalences = np.geomspace(0.001, 0.9, 200)
 fig, ax = plt.subplots(figsize=(8, 3.6))
 ax.plot(prevalences, ppv_by_bayes(sensitivity, specificity, prevalences), label="PPV")
@@ -820,7 +820,7 @@ for sample in range(5):  # the same samples, the plain way
     by_loop.append(util.auroc(y[rows], p[rows]))
 print(f"largest difference from the loop: {np.abs(areas_all[:5, k] - by_loop).max():.0e}")
 
-# %%
+# %% tags=["example"]
 low, high = util.percentile_interval(areas_all[:, k])
 fig, ax = plt.subplots(figsize=(8, 3))
 ax.hist(areas_all[:, k], bins=40, color="#cccccc")
@@ -1067,13 +1067,13 @@ with np.errstate(divide="ignore"):
 
 unshifted = expit(logit(util.clip_probabilities(valid.p)) - shift)
 true, before, after = valid.y.mean(axis=0), valid.p.mean(axis=0), unshifted.mean(axis=0)
-fig, ax = plt.subplots(figsize=(5.2, 4.6))
+fig, ax = plt.subplots(figsize=(8, 4.4))
 ax.plot([1e-3, 1], [1e-3, 1], ":", color="#777777")
 ax.plot(true, before, "o", color="C1", label="as the model says it")
 ax.plot(true, after, "^", color="C0", label="shift of the weighted loss undone")
-ax.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(1e-3, 1), aspect="equal")
+ax.set(xscale="log", yscale="log", xlim=(1e-3, 1), ylim=(3e-4, 1), aspect="equal")
 ax.set(xlabel="share of films with the finding", ylabel="mean prediction")
-ax.legend(loc="lower right")
+ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 util.sign_figure(fig, source)
 
 closer = int((np.abs(after - true) < np.abs(before - true)).sum())
@@ -1176,7 +1176,7 @@ calibration = pd.DataFrame(rows).T
 caption = "Table 14. Calibration on the test films, fitted on validation films; mean over the findings."
 util.show_table(calibration, caption, source, 4)
 
-# %%
+# %% tags=["example"]
 k = FINDINGS.index(EXAMPLE)
 fig, axes = plt.subplots(2, 6, figsize=(11.2, 3.6), sharex=True, sharey="row", height_ratios=[3, 1])
 for column, (method, q) in enumerate(calibrated.items()):
