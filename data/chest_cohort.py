@@ -93,7 +93,7 @@ def _identity(folder: Path) -> dict | None:
 
 def _draw_all(partial: Path, films: int, seed: int, size: int, jobs: int, progress: bool) -> None:
     """Draw the films that are not there yet, in this process or in `jobs` others."""
-    done = sum(1 for _ in (partial / "images").glob("[0-9]*.png"))
+    done = len({p.name for p in (partial / "images").glob("[0-9]*.png")} & {p.stem for p in (partial / "boxes").glob("[0-9]*.json")})
     jobs = min(jobs, max(1, (films - done) // 8))
     with tqdm(total=films, initial=done, desc="simulating chest films", unit="film", disable=not progress) as bar:
         if jobs == 1:
@@ -114,14 +114,15 @@ def _draw_share(partial: Path, films: int, seed: int, size: int, first: int, ste
     try:
         for film in plan_cohort(films, seed):
             target = partial / "images" / film.name
-            if film.patient % step != first or target.exists():
+            notes = partial / "boxes" / f"{film.name}.json"
+            if film.patient % step != first or (target.exists() and notes.exists()):
                 continue
             body, setup, place = person_and_setup(film, seed)
             image, boxes = simulate_film(body, setup, film.severity, place, size)
             facts = {"boxes": boxes, "pixels": setup.pixels, "spacing": setup.spacing}
-            with atomic_file(partial / "boxes" / f"{film.name}.json") as path:
+            with atomic_file(notes) as path:
                 path.write_text(json.dumps(facts), encoding="utf-8")
-            with atomic_file(target) as path:  # last: a film that is there is complete
+            with atomic_file(target) as path:
                 path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
             report(1)
     finally:

@@ -1,0 +1,257 @@
+"""Files, tables and robustness of the simulated chest cohort."""
+
+import errno
+import hashlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from data import chest_cohort as cohort
+from data import chest_film, chest_patients
+from data.chest_findings import FINDINGS
+from data.errors import DataError
+
+SMALL = {"films": 24, "seed": 5, "size": 48, "progress": False}
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Path:
+    return cohort.chest_cohort(tmp_path_factory.mktemp("chest") / "small", **SMALL, jobs=1)
+
+
+@pytest.fixture(scope="module")
+def table() -> list[chest_patients.Film]:
+    return chest_patients.plan_cohort(1500, cohort.SEED)
+
+
+def test_folder_has_the_nih_format(small):
+    entry = small / "Data_Entry_2017_v2020.csv"
+    assert entry.read_text().splitlines()[0] == cohort.ENTRY_HEADER
+    frame = pd.read_csv(entry)
+    assert list(frame.columns[-4:]) == [
+        "OriginalImage[Width", "Height]", "OriginalImagePixelSpacing[x", "y]"]  # fmt: skip
+    assert len(frame) == SMALL["films"] and frame["Image Index"].is_unique
+    assert set(frame["Patient Gender"]) <= {"M", "F"} and set(frame["View Position"]) <= {"PA", "AP"}
+    known = {*FINDINGS, "No Finding"}
+    assert all(set(labels.split("|")) <= known for labels in frame["Finding Labels"])
+    for name in frame["Image Index"]:
+        image = cv2.imread(str(small / "images" / name), cv2.IMREAD_UNCHANGED)
+        assert image.shape == (48, 48) and image.dtype == np.uint8 and image.std() > 10
+    assert sorted(p.name for p in (small / "images").iterdir()) == sorted(frame["Image Index"])
+    assert sorted(p.name for p in small.iterdir()) == sorted([
+        "BBox_List_2017.csv", "Data_Entry_2017_v2020.csv", "SIMULATED.json", "images", "radiologist_labels.csv",
+        "test_list.txt", "train_val_list.txt", "truth.csv"])  # fmt: skip
+    assert json.loads((small / "SIMULATED.json").read_text())["simulated"] is True
+
+
+def test_lists_labels_and_boxes_fit_together(small):
+    truth = pd.read_csv(small / "truth.csv").set_index("Image Index")
+    assert list(truth.columns) == list(FINDINGS)
+    lists = [set((small / name).read_text().split()) for name in ("train_val_list.txt", "test_list.txt")]
+    assert not lists[0] & lists[1] and lists[0] | lists[1] == set(truth.index)
+    reading = pd.read_csv(small / "radiologist_labels.csv").set_index("Image ID")
+    assert set(reading.index) == lists[1]
+    assert list(reading.columns) == ["Patient ID", "Abnormal", *(n.replace("_", " ") for n in FINDINGS), "Other"]
+    for name in FINDINGS:
+        assert ((reading[name.replace("_", " ")] == "YES") == (truth.loc[reading.index, name] == 1)).all()
+    assert ((reading["Abnormal"] == "YES") == truth.loc[reading.index].any(axis=1)).all()
+    header, *rows = (small / "BBox_List_2017.csv").read_text().splitlines()
+    assert header == cohort.BOX_HEADER
+    for row in rows:
+        image, label, x, y, w, h = row.split(",")
+        assert truth.loc[image, "Infiltration" if label == "Infiltrate" else label] == 1
+        assert float(x) >= 0 and float(y) >= 0 and float(x) + float(w) <= 1024 and float(y) + float(h) <= 1024
+
+
+def test_same_bytes_whatever_the_number_of_processes(small, tmp_path):
+    again = cohort.chest_cohort(tmp_path / "again", **SMALL, jobs=2)
+    assert digest(again) == digest(small)
+
+
+def test_another_seed_gives_other_films(small, tmp_path):
+    other = cohort.chest_cohort(tmp_path / "other", **(SMALL | {"films": 8, "seed": 6}), jobs=1)
+    assert not {v for k, v in digest(other).items() if k.endswith("png")} & set(digest(small).values())
+
+
+def test_finds_what_is_there(small, monkeypatch):
+    monkeypatch.setattr(cohort, "_draw_all", lambda *_: pytest.fail("drawn again"))
+    assert cohort.chest_cohort(small, **SMALL) == small
+    with pytest.raises(DataError, match="is not the cohort"):
+        cohort.chest_cohort(small, **(SMALL | {"seed": 99}))
+
+
+def test_default_folder_is_named_after_what_it_holds(tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    made = cohort.chest_cohort(films=2, seed=1, size=32, progress=False)
+    assert made == tmp_path.resolve() / f"chest-2-32-1-v{cohort.VERSION}"
+
+
+def test_resumes_after_an_interruption(small, tmp_path, monkeypatch):
+    real, drawn = chest_film.simulate_film, []
+
+    def stop_at_ten(*arguments):
+        if len(drawn) == 10:
+            raise KeyboardInterrupt
+        drawn.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(chest_film, "simulate_film", stop_at_ten)
+    with pytest.raises(KeyboardInterrupt):
+        cohort.chest_cohort(tmp_path / "cut", **SMALL, jobs=1)
+    assert not (tmp_path / "cut").exists()
+    kept = sorted((tmp_path / "cut.partial" / "images").glob("*.png"))
+    assert len(kept) == 10
+    times = [p.stat().st_mtime_ns for p in kept]
+    again = []
+    monkeypatch.setattr(chest_film, "simulate_film", lambda *a: again.append(1) or real(*a))
+    made = cohort.chest_cohort(tmp_path / "cut", **SMALL, jobs=1)
+    assert len(again) == SMALL["films"] - 10
+    assert [(made / "images" / p.name).stat().st_mtime_ns for p in kept] == times
+    assert digest(made) == digest(small)
+
+
+def test_resumes_when_killed_while_tidying_up(small, tmp_path, monkeypatch):
+    """The notes beside the films are deleted last; a kill in the middle of that must not spoil the next run."""
+    real = cohort.remove_folder
+
+    def killed(folder):
+        next(iter(sorted(folder.iterdir()))).unlink()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cohort, "remove_folder", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cohort.chest_cohort(tmp_path / "tidy", **SMALL, jobs=1)
+    assert not (tmp_path / "tidy").exists()
+    monkeypatch.setattr(cohort, "remove_folder", real)
+    assert digest(cohort.chest_cohort(tmp_path / "tidy", **SMALL, jobs=1)) == digest(small)
+
+
+def test_leftovers_of_another_cohort_are_not_mixed_in(small, tmp_path):
+    partial = tmp_path / "mixed.partial"
+    (partial / "images").mkdir(parents=True)
+    (partial / "SIMULATED.json").write_text('{"seed": 123}')
+    (partial / "images" / "00000001_000.png").write_bytes(b"not a film")
+    assert digest(cohort.chest_cohort(tmp_path / "mixed", **SMALL, jobs=1)) == digest(small)
+
+
+def test_full_disk_says_what_to_do_and_leaves_no_cohort(tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, data):
+        if path.suffix == ".png" and "00000003" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DataError, match="disk is full.*COURSE_CACHE"):
+        cohort.chest_cohort(tmp_path / "full", **SMALL, jobs=1)
+    assert not (tmp_path / "full").exists()
+
+
+def test_error_of_a_worker_reaches_the_caller(tmp_path, monkeypatch):
+    """A worker that cannot write ends the run with its message."""
+    monkeypatch.setattr(cohort, "_COURSE", ROOT)
+    partial = tmp_path / "broken.partial"
+    partial.mkdir()
+    (partial / "images").write_text("a file where a folder should be")
+    with pytest.raises((DataError, OSError)):
+        cohort._draw_in_workers(partial, 24, 5, 48, 2, lambda _: None)
+
+
+@pytest.mark.parametrize("wrong", [{"films": 0}, {"size": 8}, {"jobs": 0}])
+def test_impossible_arguments(wrong, tmp_path):
+    with pytest.raises(DataError, match="cannot be made"):
+        cohort.chest_cohort(tmp_path / "x", **(SMALL | wrong))
+
+
+def test_works_from_a_script_without_main_guard(tmp_path):
+    """As a notebook cell would: workers must not run the caller's code again."""
+    script = tmp_path / "cell.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nprint('started')\nfrom data.chest_cohort import chest_cohort\n"
+        f"print(chest_cohort({str(tmp_path / 'made')!r}, films=16, seed=5, size=32, progress=False).name)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.stdout.split() == ["started", "made"], done.stderr
+
+
+def test_importing_is_light():
+    code = "import sys; import data.chest_cohort; print([m for m in ('tensorflow', 'keras', 'cv2', 'scipy') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+# The table behind the films ------------------------------------------------------------------------------------------
+
+
+def test_splits_share_no_patient(table):
+    test, rest = ({film.patient for film in table if film.test == which} for which in (True, False))
+    assert test and rest and not test & rest
+    assert sum(film.test for film in table) == 420 and len(table) == 1500
+
+
+def test_every_finding_has_its_positives(table):
+    for name in FINDINGS:
+        assert sum(name in film.severity for film in table if film.test) >= 12, name
+        rest = [name in film.severity for film in table if not film.test]
+        assert np.mean(rest) >= 0.02, name
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_positives_hold_for_any_seed(seed):
+    films = chest_patients.plan_cohort(1500, seed)
+    counts = [sum(name in film.severity for film in films if film.test) for name in FINDINGS]
+    assert min(counts) >= 12
+
+
+def test_prevalence_co_occurrence_and_follow_up_follow_nih():
+    films = [film for film in chest_patients.plan_cohort(12_000, 0) if not film.test]
+    truth = np.array([[name in film.severity for name in FINDINGS] for film in films])
+    for k, name in enumerate(FINDINGS):
+        published = chest_patients.NIH_COUNTS[name] / chest_patients.NIH_FILMS
+        if published > 0.03:
+            assert truth[:, k].mean() == pytest.approx(published, rel=0.3), name
+    def lift(a, b):
+        i, j = FINDINGS.index(a), FINDINGS.index(b)
+        return (truth[:, i] & truth[:, j]).mean() / truth[:, i].mean() / truth[:, j].mean()
+
+    assert lift("Effusion", "Atelectasis") > 1.5 and lift("Effusion", "Cardiomegaly") > 1.5
+    assert lift("Edema", "Infiltration") > 1.5 and lift("Emphysema", "Pneumothorax") > 1.5
+    portable = np.array([film.view == "AP" for film in films])
+    assert portable.mean() == pytest.approx(0.40, abs=0.06)
+    assert truth[portable].any(1).mean() > truth[~portable].any(1).mean()
+    counts = pd.Series([film.patient for film in films]).value_counts()
+    assert (counts == 1).mean() > 0.4 and counts.max() > 15
+    ages = [film.age for film in films if film.follow_up == 0]
+    assert 42 < np.mean(ages) < 52
+    assert np.mean([film.sex == "M" for film in films if film.follow_up == 0]) == pytest.approx(0.565, abs=0.04)
+
+
+def test_findings_persist_in_a_patient(table):
+    films = chest_patients.plan_cohort(8000, 2)
+    before = {(film.patient, film.follow_up): set(film.severity) for film in films}
+    pairs = [(set(film.severity), before[film.patient, film.follow_up - 1]) for film in films if film.follow_up]
+    for name in ("Emphysema", "Fibrosis", "Cardiomegaly"):
+        again = np.mean([name in now for now, earlier in pairs if name in earlier])
+        assert again > 0.5, name
+
+
+def test_text_mined_labels_err_as_stated():
+    films = chest_patients.plan_cohort(20_000, 1)
+    for name in ("Effusion", "Infiltration", "Atelectasis"):
+        truth = np.array([name in film.severity for film in films])
+        label = np.array([name in film.labels for film in films])
+        sensitivity, precision = chest_patients.LABEL_QUALITY[name]
+        assert label[truth].mean() == pytest.approx(sensitivity, abs=0.04)
+        assert truth[label].mean() == pytest.approx(precision, abs=0.07)
