@@ -157,11 +157,11 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
     if mirrored:
         offset[0] = -offset[0]
     offset = [o * np.float32(f / s) for o, f, s in zip(offset, TEMPLATE_SCALE, size, strict=True)]
-    # ventricles widen with age: pull the sampling points of the middle of the brain towards its centre
     turn = _rotation(pitch, yaw, roll)
     points = np.stack(
         [sum(np.float32(turn[i, j]) * offset[j] for j in range(3)) + np.float32(TEMPLATE_CENTRE[i]) for i in range(3)]
     )
+    # Ventricles widen with age: the middle of the brain is sampled nearer to its centre.
     wide = 1 - 0.22 * atrophy * np.exp(
         -((points[0] - 98) ** 2 / 18**2 + (points[1] - 118) ** 2 / 50**2 + (points[2] - 84) ** 2 / 26**2)
     )
