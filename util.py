@@ -359,8 +359,7 @@ def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.Da
                 value = metric(*arguments) if len(arguments) < 3 or np.isfinite(cuts[column]) else np.nan
             except NotImplementedError:
                 continue
-            whole = name in ("TP", "TN", "FP", "FN") and np.isfinite(value)
-            table.loc[finding, name] = int(value) if whole else float(value)
+            table.loc[finding, name] = int(value) if name in ("TP", "TN", "FP", "FN") and np.isfinite(value) else float(value)
         if thresholds is not None:
             table.loc[finding, "Threshold"] = float(cuts[column])
     return table
@@ -506,8 +505,7 @@ def bootstrap_metric(metric, patient_ids, rng, *arrays, n_resamples: int = 1000)
     The plain loop. It serves every metric; `bootstrap_auroc` is the fast way for the one that is slow.
     """
     patient, counts = resample_patients(patient_ids, n_resamples, rng)
-    counts = counts.astype(np.intp)
-    rows = [np.repeat(np.arange(patient.size), counts[patient, k]) for k in range(n_resamples)]
+    rows = [np.repeat(np.arange(patient.size), counts[patient, k].astype(int)) for k in range(n_resamples)]
     return np.array([metric(*(array[drawn] for array in arrays)) for drawn in rows], dtype=float)
 
 
@@ -578,9 +576,8 @@ def plot_reliability(axes, y, pred, label: str = "", colour: str = "C0", n_bins:
     axes : pair of Axes
         For the curve and for the counts, sharing their x axis.
     y, pred : arrays of shape (n,)
-    label, colour : str
-    n_bins : int
-        Equal-width bins of [0, 1].
+    label, colour, n_bins : str, str, int
+        The bins of [0, 1] have equal width.
     """
     curve, bars = axes
     observed, predicted = calibration_curve(y, pred, n_bins=n_bins)
@@ -613,7 +610,6 @@ def plot_intervals(ax, tables: dict[str, pd.DataFrame], value: str = "AUROC") ->
     ax.set_yticks(range(len(index)), [str(name).replace("_", " ") for name in index])
     ax.set(ylim=(len(index) - 0.5, -0.5), xlabel=value)
     ax.grid(axis="x", color="#eeeeee")
-    ax.set_axisbelow(True)
     if len(tables) > 1:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=len(tables))
 
