@@ -220,8 +220,11 @@ def test_prevalence_co_occurrence_and_follow_up_follow_nih():
     truth = np.array([[name in film.severity for name in FINDINGS] for film in films])
     for k, name in enumerate(FINDINGS):
         published = chest_patients.NIH_COUNTS[name] / chest_patients.NIH_FILMS
-        if published > 0.03:
+        if published > 0.04:
             assert truth[:, k].mean() == pytest.approx(published, rel=0.3), name
+        else:  # raised over the floor, as the data card says
+            assert chest_patients.FLOOR <= truth[:, k].mean() < 0.05, name
+
     def lift(a, b):
         i, j = FINDINGS.index(a), FINDINGS.index(b)
         return (truth[:, i] & truth[:, j]).mean() / truth[:, i].mean() / truth[:, j].mean()
