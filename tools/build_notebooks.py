@@ -118,3 +118,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except LessonError as problem:
         sys.exit(f"notebooks: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("\nnotebooks: stopped.")

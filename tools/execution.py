@@ -108,6 +108,10 @@ def execute(
             f"{psutil.virtual_memory().available / 2**20:.0f} MiB are free now)\n{_tail(log)}"
         )
         run.failure = _describe(nb, progress.index, title, reason)
+    except AssertionError:  # nbclient's way of saying that Ctrl-C came: its kernel manager is gone
+        if client.km is not None:
+            raise
+        raise KeyboardInterrupt from None
     finally:
         run.seconds = time.perf_counter() - start
         watch.stop()

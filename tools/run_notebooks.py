@@ -121,3 +121,5 @@ if __name__ == "__main__":
         sys.exit(main())
     except LessonError as problem:
         sys.exit(f"run: {problem}")
+    except KeyboardInterrupt:
+        sys.exit("\nrun: stopped.")
