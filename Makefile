@@ -26,8 +26,9 @@ test: .venv/.installed-dev  ## run every test, the notebooks included (REAL_DATA
 lab: .venv/.installed  ## open JupyterLab on the student notebooks
 	@$(PYTHON) -m jupyterlab student
 
-notebooks: .venv/.installed-dev  ## rebuild the committed notebooks from the lessons
+notebooks: .venv/.installed-dev  ## rebuild the committed notebooks from the lessons, and the results table
 	@$(PYTHON) -m tools.build_notebooks $(NOTEBOOKS)
+	@$(PYTHON) -m tools.results
 
 results: .venv/.installed-dev  ## write the measured results into the README
 	@$(PYTHON) -m tools.results
