@@ -8,6 +8,7 @@ PYTHON := .venv/bin/python
 DATA ?=
 NOTEBOOKS ?=
 SUBMISSIONS ?=
+COLD ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -15,6 +16,7 @@ help:  ## show this list
 	@echo "make <target>:"
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-12s %s\n", $$1, $$2 }'
 	@echo "  for one notebook:    make run NOTEBOOKS=02"
+	@echo "  cold times:          make notebooks COLD=1    (cohorts generated anew, as for a first use)"
 	@echo "  with real patients:  make run DATA=folder    (it holds nih/, brats/ and predictions/, or some of them)"
 
 run: .venv/.installed-dev  ## run all notebooks top to bottom; executed copies go to build/
@@ -27,7 +29,7 @@ lab: .venv/.installed  ## open JupyterLab on the student notebooks
 	@$(PYTHON) -m jupyterlab student
 
 notebooks: .venv/.installed-dev  ## rebuild the committed notebooks from the lessons, and the results table
-	@$(PYTHON) -m tools.build_notebooks $(NOTEBOOKS)
+	@$(PYTHON) -m tools.build_notebooks $(NOTEBOOKS) $(if $(COLD),--cold)
 	@$(PYTHON) -m tools.results
 
 results: .venv/.installed-dev  ## write the measured results into the README
