@@ -183,3 +183,15 @@ def test_command_line_makes_a_cohort_and_reports_errors(tmp_path, capsys):
     assert (out / "SIMULATED.json").exists()
     assert module.main(["--cases", "3", "--seed", "5", "--spacing", "4", "--out", str(out)]) == 1
     assert "DataError" in capsys.readouterr().err
+
+
+def test_two_cohorts_can_be_compared(cohort, tmp_path, capsys):
+    from data import brain_compare
+
+    assert brain_compare.main([str(cohort), str(cohort), "--sheet", str(tmp_path / "sheet.png"), "--rows", "1"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("4 cases") == 2 and "white matter" in told
+    assert "[0. 0. 0. 0.]" in told, "a cohort has no distance to itself"
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert brain_compare.main([str(tmp_path / "nothing")]) == 1
+    assert "DataError" in capsys.readouterr().err
