@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -47,3 +48,116 @@ def test_wrong_answer_is_rejected(exercise, answer):
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_bank_is_large_enough(exercise):
     assert len(WRONG[exercise]) >= 5 and len(RIGHT[exercise]) >= 3
+
+
+def test_exercises_are_those_of_the_design():
+    """The design's table, in its order."""
+    expected = {
+        1: "check_for_leakage compute_class_freqs get_weighted_loss grad_cam",
+        2: "true_positives true_negatives false_positives false_negatives get_accuracy get_prevalence get_sensitivity "
+        "get_specificity get_ppv get_npv bootstrap_patients expected_calibration_error",
+        3: "get_sub_volume standardize single_class_dice_coefficient dice_coefficient soft_dice_loss "
+        "compute_class_sens_spec get_regions",
+    }
+    assert list(EXERCISES.items()) == [(name, number) for number, names in expected.items() for name in names.split()]
+    checks = {name.removesuffix("_test") for name in vars(public_tests) if name.endswith("_test") and name[0] != "_"}
+    assert checks == set(EXERCISES)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_docstring_says_what_is_not_checked(exercise):
+    check = check_of(exercise)
+    assert check.__name__ == f"{exercise}_test" and f"`{exercise}(" in check.__doc__ and "Not checked:" in check.__doc__
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_unwritten_function_stays_not_implemented(exercise):
+    def not_written(*args, **options):
+        raise NotImplementedError("write me")
+
+    with pytest.raises(NotImplementedError, match="write me"):
+        check_of(exercise)(not_written)
+
+
+def test_unwritten_inner_function_stays_not_implemented():
+    def get_weighted_loss(pos_weights, neg_weights, epsilon=1e-7):
+        def weighted_loss(y_true, y_pred):
+            raise NotImplementedError
+
+        return weighted_loss
+
+    with pytest.raises(NotImplementedError):
+        public_tests.get_weighted_loss_test(get_weighted_loss)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+@pytest.mark.parametrize("error", [KeyError("lungs"), SystemExit(3), RecursionError("too deep")], ids=lambda error: type(error).__name__)
+def test_error_in_the_function_is_reported_with_its_input(exercise, error):
+    def broken(*args, **options):
+        raise error
+
+    with pytest.raises(AssertionError) as caught:
+        check_of(exercise)(broken)
+    assert f"got:      {type(error).__name__}: {error}" in str(caught.value) and f"input:    {exercise}(" in str(caught.value)
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+@pytest.mark.parametrize("value", [None, "text", [], {}, {1}, object(), lambda: 1, [[1], [2, 3]], 1j, float("nan"), True, print],
+                         ids=repr)  # fmt: skip
+def test_odd_results_are_rejected_in_words(exercise, value):
+    with pytest.raises(AssertionError) as caught:
+        check_of(exercise)(lambda *args, **options: value)
+    assert "hint:" in str(caught.value) and len(str(caught.value)) < 2500
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+@pytest.mark.parametrize("target", [None, 3, "get_accuracy", [1, 2]], ids=repr)
+def test_something_else_than_a_function(exercise, target):
+    with pytest.raises(AssertionError, match="the function"):
+        check_of(exercise)(target)
+
+
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_object_that_claims_to_equal_everything_is_rejected(exercise):
+    class Yes:
+        def __eq__(self, other):
+            return True
+
+        def __getattr__(self, name):
+            if name.startswith("__"):
+                raise AttributeError(name)
+            return self
+
+        def __call__(self, *args, **options):
+            return self
+
+    with pytest.raises(AssertionError):
+        check_of(exercise)(lambda *args, **options: Yes())
+
+
+def test_message_names_the_mistake():
+    def above_the_threshold(y, pred, th=0.5):
+        return float(((pred > th) == y).mean())
+
+    with pytest.raises(AssertionError, match=r"(?s)input: +get_accuracy\(y=\[.*expected: 0\.5\n.*got: +0\.25\n.*`>` in place of `>=`"):
+        public_tests.get_accuracy_test(above_the_threshold)
+
+
+def test_notebook_02_needs_no_tensorflow():
+    """Its checks start fast: neither importing them nor running them imports TensorFlow or Keras."""
+    code = (
+        "import sys, numpy as np, public_tests\n"
+        "public_tests.get_prevalence_test(lambda y: np.mean(y))\n"
+        "assert not {'tensorflow', 'keras', 'jax', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=public_tests.__file__.rpartition("/")[0])
+
+
+def test_all_checks_together_are_fast(measured):
+    start = time.process_time()
+    for exercise in EXERCISES:
+        check_of(exercise)(getattr(reference, exercise))
+    seconds = time.process_time() - start
+    measured.append(f"The checks of all {len(EXERCISES)} exercises take {seconds:.1f} s of one core.")
+    assert seconds < 10
