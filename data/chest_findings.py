@@ -206,7 +206,7 @@ def _nodule(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.
         turned = dict(plan, a=np.roll(plan["a"], k), g=np.roll(plan["g"], k))
         if k:
             turned["side"] = plan["side"] if plan["a"][k] < 0.5 else -plan["side"]
-        total += _ball(scene, turned, rng, (16 + 13.5 * severity) / 2 * (1 if k == 0 else 0.8), 0.05, 1.45)
+        total += _ball(scene, turned, rng, (18 + 12 * severity) / 2 * (1 if k == 0 else 0.8), 0.05, 1.6)
     return total
 
 
