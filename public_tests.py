@@ -204,7 +204,7 @@ def _gradient(function: Callable, at: np.ndarray) -> Any:
     """Gradient of a scalar function of one tensor; None where there is none, NotImplemented on other backends."""
     import keras
 
-    if keras.backend.backend() == "tensorflow":
+    if keras.config.backend() == "tensorflow":
         import tensorflow as tf
 
         point = tf.constant(at)
@@ -213,7 +213,7 @@ def _gradient(function: Callable, at: np.ndarray) -> Any:
             value = function(point)
         gradient = tape.gradient(value, point) if tf.is_tensor(value) else None
         return None if gradient is None else _plain(gradient)
-    if keras.backend.backend() == "jax":
+    if keras.config.backend() == "jax":
         import jax
 
         return _plain(jax.grad(function)(at))

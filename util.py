@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import PIL.ImageDraw
-from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patches import Patch
@@ -39,8 +38,6 @@ from tqdm import tqdm
 import data
 from data.errors import DataError
 from data.storage import atomic_file
-
-COURSE = Path(__file__).parent
 
 # ---------------------------------------------------------------------------------------------------------------------
 # FIGURES AND TABLES
@@ -378,23 +375,6 @@ def show_performance_table(table: pd.DataFrame, caption: str, source: str) -> No
         .map(lambda value: "color: #aaaaaa" if isinstance(value, str) else "")
         .set_table_styles([{"selector": "caption", "props": "caption-side: top; text-align: left; font-style: italic"}, *small])
     )
-
-
-def keep_figures_small(colours: int = 64) -> None:
-    """Store the charts of this notebook with a palette, which makes them about three times smaller and looks the same."""
-    shell = get_ipython()
-    if shell is None:
-        return
-    plt.close(plt.figure())  # the inline backend sets its own way of storing when it starts: let it start first
-
-    def palette_png(fig: plt.Figure) -> bytes:
-        full, small = io.BytesIO(), io.BytesIO()
-        fig.savefig(full, format="png", bbox_inches="tight")
-        picture = PIL.Image.open(full).convert("RGB").quantize(colours, dither=PIL.Image.Dither.NONE)
-        picture.save(small, format="png", optimize=True)
-        return small.getvalue()
-
-    shell.display_formatter.formatters["image/png"].for_type(plt.Figure, palette_png)
 
 
 def auroc(y, pred) -> float:

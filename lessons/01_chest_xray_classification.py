@@ -77,7 +77,7 @@ from data import nih
 from data.prediction_tables import PredictionTable, write_predictions
 from models.chest_network import CHEST_SIZE, FilmBatches, augment_film, densenet121, predict_films, standardize_films
 
-assert keras.backend.backend() == "tensorflow", "This notebook uses the TensorFlow backend: unset KERAS_BACKEND."
+assert keras.config.backend() == "tensorflow", "This notebook uses the TensorFlow backend: unset KERAS_BACKEND."
 keras.utils.set_random_seed(1)  # the same numbers in every run on the same machine
 util.use_course_style()
 
@@ -422,7 +422,7 @@ public_tests.compute_class_freqs_test(compute_class_freqs)
 # $$ w^+_c = \text{freq}^-_c \qquad w^-_c = \text{freq}^+_c \qquad\Rightarrow\qquad
 #    w^+_c\,\text{freq}^+_c = w^-_c\,\text{freq}^-_c $$
 
-# %%
+# %% tags=["example"]
 freq_pos, freq_neg = compute_class_freqs(labels[train.index])
 pos_weights, neg_weights = freq_neg, freq_pos
 
@@ -735,7 +735,7 @@ public_tests.grad_cam_test(grad_cam)
 # Now for films whose finding is known *with its place*: the boxes. We take, for several findings, the film with a box on
 # which the network is surest.
 
-# %%
+# %% tags=["example"]
 LAYER = "relu"  # the last convolutional activation: a coarse grid, but the one that the classifier sees
 position = pd.Series(table.index, index=table["Image Index"])
 boxed = chest.boxes.assign(row=position.loc[chest.boxes["Image Index"]].to_numpy())
@@ -937,6 +937,10 @@ tables = {
 folder = COURSE / "build" / "predictions"
 write_predictions(folder, tables, simulated=chest.source == "simulated")
 print(f"{', '.join(f'{len(part):,} {name}' for name, part in tables.items())} rows in {folder.relative_to(COURSE)}/")
+
+# %% [markdown]
+# **Summary.** What leaves this notebook is small: for each film its labels, its patient and fourteen numbers. Everything that
+# an evaluation needs is in there, and the evaluation can be repeated without the films.
 
 # %% [markdown]
 # ## 1.10 What these numbers do not prove

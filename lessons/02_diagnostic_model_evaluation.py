@@ -66,7 +66,6 @@ from data.nih import FINDINGS
 from data.prediction_tables import read_predictions
 
 util.use_course_style()
-util.keep_figures_small()
 RESAMPLES = 200 if QUICK else 1000
 
 # %% [markdown]

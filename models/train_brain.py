@@ -219,7 +219,7 @@ def _start(config: Config) -> Path:
     out = Path(config.out)
     with actionable_disk_errors(out):
         (out / "packed").mkdir(parents=True, exist_ok=True)
-    text = json.dumps(asdict(config) | {"backend": keras.backend.backend(), "keras": keras.__version__}, indent=1)
+    text = json.dumps(asdict(config) | {"backend": keras.config.backend(), "keras": keras.__version__}, indent=1)
     print(text)
     file = out / "config.json"
     if file.exists():

@@ -85,7 +85,9 @@ def train(config: argparse.Namespace) -> keras.Model:
     rate = keras.optimizers.schedules.CosineDecay(
         config.learning_rate / 50, steps, warmup_target=config.learning_rate, warmup_steps=steps // 20, alpha=0.01
     )
-    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), keras.losses.BinaryCrossentropy())
+    # With TensorFlow on a CPU, XLA takes minutes to compile this network and gains too little to pay for them.
+    compiled = "auto" if keras.config.backend() == "jax" else False
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4), keras.losses.BinaryCrossentropy(), jit_compile=compiled)
     model.fit(
         batches,
         epochs=config.epochs,
