@@ -1175,7 +1175,7 @@ calibration = pd.DataFrame(rows).T
 caption = "Table 14. Calibration on the test films, fitted on validation films; mean over the findings."
 util.show_table(calibration, caption, source, 4)
 
-# %% tags=["example"]
+# %% tags=["example", "picture"]
 k = FINDINGS.index(EXAMPLE)
 fig, axes = plt.subplots(2, 6, figsize=(11.2, 3.6), sharex=True, sharey="row", height_ratios=[3, 1])
 for column, (method, q) in enumerate(calibrated.items()):

@@ -12,7 +12,7 @@ from nbformat import NotebookNode
 from PIL import Image
 
 from tools import results
-from tools.build_notebooks import build
+from tools.build_notebooks import build, write_picture
 from tools.execution import Run, execute, inject_parameters
 from tools.lesson import (
     LessonError,
@@ -312,3 +312,15 @@ def test_failed_runs_are_not_recorded(tmp_path):
     with pytest.raises(ValueError, match="headline"):
         results.record("x", Run(NotebookNode()), cold=True, path=path)
     assert not path.exists()
+
+
+def test_picture_of_the_readme_is_the_figure_of_the_tagged_cell(tmp_path):
+    def cell(tags, pixels):
+        output = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(pixels).decode()})
+        return nbformat.v4.new_code_cell("draw()", outputs=[output], metadata={"tags": tags})
+
+    nb = nbformat.v4.new_notebook(cells=[cell(["example"], b"first"), cell(["example", "picture"], b"second")])
+    assert write_picture(nb, tmp_path / "pictures" / "01.png")
+    assert (tmp_path / "pictures" / "01.png").read_bytes() == b"second"
+    nb.cells[1].metadata.tags = []
+    assert not write_picture(nb, tmp_path / "none.png") and not (tmp_path / "none.png").exists()

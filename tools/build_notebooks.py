@@ -4,6 +4,7 @@
 """
 
 import argparse
+import base64
 import contextlib
 import sys
 import tempfile
@@ -49,6 +50,7 @@ def build(lesson: Path, root: Path = ROOT, *, env: dict[str, str] | None = None,
     if run.failure:
         write_notebook(solved, root / "build" / "failed" / f"{lesson.stem}.ipynb")
         return run
+    write_picture(solved, root / ".github" / "pictures" / f"{lesson.stem[:2]}.png")
     student = make_notebook(lesson, student=True, figures=figures_of(solved))
     for nb, path in [(solved, root / f"{lesson.stem}.ipynb"), (student, root / "student" / f"{lesson.stem}.ipynb")]:
         size = write_notebook(nb, path)
@@ -56,6 +58,17 @@ def build(lesson: Path, root: Path = ROOT, *, env: dict[str, str] | None = None,
         if size > LIMIT:
             print(f"  TOO LARGE: more than {LIMIT / 1e3:.0f} kB. The largest cells:\n{_largest(nb)}", file=sys.stderr)
     return run
+
+
+def write_picture(nb: NotebookNode, path: Path) -> bool:
+    """Write the figure of the cell tagged `picture`, which stands for the notebook in the README; say whether there is one."""
+    figures = figures_of(nb)
+    for cell in nb.cells:
+        if "picture" in cell.metadata.get("tags", []) and cell.id in figures:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(base64.b64decode(figures[cell.id]))
+            return True
+    return False
 
 
 def _largest(nb: NotebookNode, count: int = 5) -> str:

@@ -6,6 +6,7 @@ What a lesson may say in a cell's header, beyond jupytext's own format:
 ``# %% tags=["setup"]``                the cell that finds the course
 ``# %% tags=["parameters"]``           the cell that papermill (and ``make run``) may override
 ``# %% tags=["example"]``              its figure stays in the student version: what a right answer draws
+``# %% tags=["picture"]``              its figure stands for the notebook in the README
 ``# %% exercise="name"``               a function to write; its answer between the solution marks
 ``# %% check="name" points=5``         the check of that function, right after it
 =====================================  =================================================================
