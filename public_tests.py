@@ -583,7 +583,7 @@ def _metric_check(name: str, undefined: str = "") -> Callable[[Callable], None]:
         for n, th in [(60, 0.5), (200, 0.2), (97, 0.8), (150, 0.65)]:
             truth = (rng.random(n) < 0.3).astype(int)
             score = np.round(np.clip(rng.normal(0.4 + 0.2 * truth, 0.25), 0, 1), 2)
-            score[:4], truth[:4] = th, [0, 1, 0, 1]  # several exactly at the threshold
+            score[:4], score[4:7], truth[:7] = th, th - 1e-4, [0, 1, 0, 1, 0, 1, 0]  # some at the threshold, some just below
             cases.append((truth, score, {"th": th}))
         for truth, score, options in cases:
             expected = formula(*_counts(truth, score >= options.get("th", 0.5)))
@@ -1005,6 +1005,7 @@ def single_class_dice_coefficient_test(target: Callable) -> None:
         (t, p, {"axis": (0, 1)}, "a two-dimensional image with axis=(0, 1)"),
         (none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
         (none, none + 1, {"epsilon": 0.5}, "nothing to find and 6 voxels found: ε / (6 + ε)"),
+        (none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
         (*a, {"epsilon": 0.1}, ""), (*b, {"axis": (0, 1, 2)}, ""),
         (*c, {"axis": (0, 1, 2, 3), "epsilon": 0.3}, "axis has four entries here"),
         ((soft[0] < 0.4) * 1.0, soft[1], {}, "predictions may be probabilities"), (*soft, {"epsilon": 0.2}, "labels may be soft"),
@@ -1025,6 +1026,7 @@ def _several_classes(seed: int) -> list[tuple]:
         (t, p, {"epsilon": 1.0}, "two classes, class first: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean"),
         (t, p, {}, "two classes, class first: 4/6 and 0/1, then the mean"),
         (none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
+        (none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
         (mask(4, 3, 2, 3), mask(4, 3, 2, 3), {"axis": (0, 1, 2), "epsilon": 0.1}, "channels last, axis=(0, 1, 2)"),
         (mask(2, 3, 5, 2, 3), mask(2, 3, 5, 2, 3), {}, "a batch of 2 with 3 classes: the mean of the six"),
         (mask(3, 2, 4, 5, 2), mask(3, 2, 4, 5, 2), {"axis": (0, 1, 2, 3), "epsilon": 0.5}, "the batch is summed, too"),
