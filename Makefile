@@ -23,7 +23,8 @@ run: .venv/.installed-dev  ## run all notebooks top to bottom; executed copies g
 	@$(PYTHON) -m tools.run_notebooks $(NOTEBOOKS) $(if $(DATA),--data "$(DATA)")
 
 test: .venv/.installed-dev  ## run every test, the notebooks included (REAL_DATA=folder: on real patients too)
-	@$(PYTHON) -m pytest
+	@$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	@$(PYTHON) -m pytest -m slow
 
 lab: .venv/.installed  ## open JupyterLab on the student notebooks
 	@$(PYTHON) -m jupyterlab student
