@@ -869,7 +869,8 @@ def paint_slice(
     positive = volume[volume > 0] if volume.min() >= 0 else volume[volume != 0]
     dark, white = (0, np.percentile(positive, 99.7)) if volume.min() >= 0 else np.percentile(positive, [1, 99.7])
     shown = np.take(volume, at, number).T
-    axis.imshow(shown, origin="lower", vmin=dark, vmax=white, interpolation="bilinear")
+    greys = plt.get_cmap("gray", 48)  # as many as the eye can tell apart; more would only make the notebook larger
+    axis.imshow(shown, origin="lower", vmin=dark, vmax=white, cmap=greys, interpolation="bilinear")
     if label is not None:
         painted = np.ma.masked_equal(np.take(label, at, number).T, 0)
         colour_map = ListedColormap(colours)
@@ -948,7 +949,7 @@ def show_planes(
 
 
 def animate_slices(
-    volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 24, scale: float = 1.6, greys: int = 40
+    volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 22, scale: float = 1.6, greys: int = 36
 ) -> Image:
     """A film through the axial slices from bottom to top, without the label on the left and with it on the right.
 
