@@ -107,13 +107,13 @@ class _Check:
     def call(self, *args: Any, function: Callable | None = None, hint: str = "", **options: Any) -> Any:
         """What the function returns; its errors and its changes to the arguments are reported."""
         names = self.arguments if function is None else ["y_true", "y_pred"]
-        before = [copy.deepcopy(a) if isinstance(a, (np.ndarray, pd.DataFrame)) else a for a in args]
+        handed = [copy.deepcopy(a) if isinstance(a, (np.ndarray, pd.DataFrame)) else a for a in args]
         called = self.name if function is None else f"the function that {self.name} returned"
-        self.given = lambda: f"{called}({', '.join(f'{k}={_show(v)}' for k, v in [*zip(names, before), *options.items()])})"
+        self.given = lambda: f"{called}({', '.join(f'{k}={_show(v)}' for k, v in [*zip(names, args), *options.items()])})"
         try:
             with warnings.catch_warnings():  # 0/0 in NumPy warns; the value is judged, the warning is not
                 warnings.simplefilter("ignore")
-                got = (function or self.target)(*args, **options)
+                got = (function or self.target)(*handed, **options)
         except NotImplementedError:  # not written yet
             raise
         except (Exception, SystemExit) as error:
@@ -122,7 +122,7 @@ class _Check:
             text = self.message("a value, not an error", f"{type(error).__name__}: {error}"[:600],
                                 hint or "the lines above name the line of your code that failed")
             raise AssertionError(text) from error
-        for name, was, now in zip(names, before, args):
+        for name, was, now in zip(names, args, handed):
             if was is not now and not _same(was, now):
                 self.fail(f"`{name}` as it was before the call", f"{name}={_show(now)}",
                           f"your function changed its argument `{name}`: work on a copy of it")

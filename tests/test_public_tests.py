@@ -144,6 +144,20 @@ def test_message_names_the_mistake():
         public_tests.get_accuracy_test(above_the_threshold)
 
 
+@pytest.mark.parametrize("exercise", EXERCISES)
+def test_answers_that_change_their_arguments_do_not_harm_the_next_run(exercise):
+    def spoils(*args, **options):
+        for value in args:
+            if hasattr(value, "fill"):
+                value.fill(1)
+            elif hasattr(value, "columns"):
+                value.drop(value.index, inplace=True)
+
+    with pytest.raises(AssertionError):
+        check_of(exercise)(spoils)
+    check_of(exercise)(getattr(reference, exercise))
+
+
 def test_notebook_02_needs_no_tensorflow():
     """Its checks start fast: neither importing them nor running them imports TensorFlow or Keras."""
     code = (
