@@ -93,8 +93,9 @@ class _Check:
 
     def message(self, expected: Any, got: Any, hint: str) -> str:
         expected, got = (part if isinstance(part, str) else _show(part) for part in (expected, got))
+        given = self.given if isinstance(self.given, str) else self.given()
         return (f"{self.name}: something is not right yet ({self.passed} checks passed before this one)\n"
-                f"  input:    {self.given if isinstance(self.given, str) else self.given()}\n  expected: {expected}\n  got:      {got}\n  hint:     {hint}")
+                f"  input:    {given}\n  expected: {expected}\n  got:      {got}\n  hint:     {hint}")
 
     def fail(self, expected: Any, got: Any, hint: str) -> None:
         raise AssertionError(self.message(expected, got, hint))
@@ -163,7 +164,8 @@ class _Check:
             self.fail(expected, got, hint)
         self.passed += 1
 
-    def number(self, args: tuple, expected: float, hint: str, mistakes: Mistakes, error: str = "", **options: Any) -> None:
+    def number(self, args: tuple, expected: float, hint: str, mistakes: Mistakes, error: str = "",
+               **options: Any) -> None:
         """Call, read a single number, compare."""
         got = float(self.array(self.call(*args, hint=error, **options), ()))
         self.match(got, float(expected), hint, _evaluate(mistakes, *args, **options))
@@ -236,10 +238,12 @@ def check_for_leakage_test(target: Callable) -> None:
         images = [f"{i:03d}.png" for i in range(len(ids))]  # the same names in each table: only patients count
         return pd.DataFrame({"Image": images, column: ids}, index=index)
 
-    column, row_numbers = "use the column that `patient_col` names", "compare the column, not the row numbers (`x in series` looks at the index)"
+    column = "use the column that `patient_col` names"
+    row_numbers = "compare the column, not the row numbers (`x in series` looks at the index)"
     cases = [
         (frame([0, 1, 2]), frame([2, 3, 4]), "PatientId", True, "patient 2 is in both tables"),
-        (frame([0, 1, 2]), frame([3, 4, 5]), "PatientId", False, "no patient is in both tables (image names do not count)"),
+        (frame([0, 1, 2]), frame([3, 4, 5]), "PatientId", False,
+         "no patient is in both tables (image names do not count)"),
         (frame([1, 2, 3, 4]), frame([9, 8, 7, 1]), "PatientId", True, "the shared patient stands in other rows"),
         (frame([5, 5, 6]), frame([7, 7, 8]), "PatientId", False, "several films of a patient in one table are no leak"),
         (frame([5, 5, 6, 6]), frame([5, 5, 6]), "PatientId", True, "both patients are in both tables"),
@@ -258,7 +262,8 @@ def check_for_leakage_test(target: Callable) -> None:
     rng = np.random.default_rng(1)
     for limit in (30, 90, 3000):
         left, right = rng.integers(0, limit, 12).tolist(), rng.integers(0, limit, 9).tolist()
-        cases.append((frame(left), frame(right), "PatientId", bool(set(left) & set(right)), "compare the sets of patients"))
+        cases.append((frame(left), frame(right), "PatientId", bool(set(left) & set(right)),
+                      "compare the sets of patients"))
     for df1, df2, name, expected, hint in cases:
         for tables in ((df1, df2), (df2, df1)):
             got = check.call(*tables, name)
@@ -364,11 +369,13 @@ def get_weighted_loss_test(target: Callable) -> None:
                     "value than the first: start the sum at 0 inside of weighted_loss")
 
     hint = "sum over the classes of the mean over the batch of −(w⁺ y log(p+ε) + w⁻ (1−y) log(1−p+ε))"
-    judge([[1, 0], [1, 1], [0, 0], [1, 0]], [[0.7, 0.2], [0.5, 0.9], [0.3, 0.1], [0.8, 0.6]], [0.25, 0.75], [0.6, 0.1], hint)
+    judge([[1, 0], [1, 1], [0, 0], [1, 0]], [[0.7, 0.2], [0.5, 0.9], [0.3, 0.1], [0.8, 0.6]], [0.25, 0.75], [0.6, 0.1],
+          hint)
     judge([[1, 0, 0]], [[0.6, 0.6, 0.2]], [1, 2, 3], [4, 5, 6], hint, epsilon=1.0)
     judge([[1, 1], [0, 1]], [[0.0, 0.5], [0.3, 0.9]], [0.5, 0.3], [0.5, 0.7], "p = 0: epsilon, 1e-7 unless told "
           "otherwise, keeps the logarithm finite")
-    judge([[0, 0], [1, 0]], [[0.4, 1.0], [0.4, 0.2]], [0.5, 0.3], [0.5, 0.7], "p = 1: epsilon stands in both logarithms", epsilon=0.01)
+    judge([[0, 0], [1, 0]], [[0.4, 1.0], [0.4, 0.2]], [0.5, 0.3], [0.5, 0.7], "p = 1: epsilon stands in both logarithms",
+          epsilon=0.01)
     rng = np.random.default_rng(3)
     for n, classes, options in [(5, 3, {}), (16, 14, {"epsilon": 0.1}), (3, 5, {"epsilon": 1e-3}), (7, 1, {})]:
         y, p = (rng.random((n, classes)) < 0.4).astype(float), rng.uniform(0.02, 0.98, (n, classes))
@@ -381,7 +388,8 @@ def get_weighted_loss_test(target: Callable) -> None:
         got = check.call(y.astype(int), keras.ops.convert_to_tensor(p), function=loss)
     except AssertionError:
         got = expected
-    check.match(float(check.array(got, ())), expected, "the labels are integers here: do not cast the weights to their type")
+    check.match(float(check.array(got, ())), expected,
+                "the labels are integers here: do not cast the weights to their type")
 
     # The loss must have a gradient, otherwise no network can learn from it.
     advice = "the loss has no (or a wrong) gradient: compute it with keras.ops, not with NumPy or Python floats"
@@ -447,10 +455,12 @@ def grad_cam_test(target: Callable) -> None:
         check.given = f"grad_cam(model, image of shape {image.shape}, class_index={index}, layer_name={layer!r})"
         shape = check.array(got, None, f"a heat map of shape {size}").shape
         if len(shape) == 2 and shape != size:
-            check.fail(f"a heat map of shape {size}", f"shape {shape}", "height and width are swapped (cv2.resize wants (width, "
-                       "height))" if shape == size[::-1] else "enlarge the map from the layer's size to the image's size")
+            swapped = "height and width are swapped (cv2.resize wants (width, height))"
+            check.fail(f"a heat map of shape {size}", f"shape {shape}",
+                       swapped if shape == size[::-1] else "enlarge the map from the layer's size to the image's size")
         heat = check.array(got, size, "a heat map").astype(float)
-        check.require(np.isfinite(heat).all(), "finite values", "nan or inf", "divide by the maximum only where it is above "
+        check.require(np.isfinite(heat).all(), "finite values", "nan or inf",
+                      "divide by the maximum only where it is above "
                       "0 (and take the logit: a saturated sigmoid has gradient 0)")
         check.require(heat.min() >= -1e-4 and heat.max() <= 1 + 1e-4, "values between 0 and 1", f"values between "
                       f"{heat.min():.3g} and {heat.max():.3g}", "ReLU first, then divide by the maximum")
@@ -475,19 +485,21 @@ def grad_cam_test(target: Callable) -> None:
                   for i in range(model.output_shape[-1]) if i != index}
         check.match(heat, scaled(raw), hint, wrong)
 
-    hint = ("ReLU of the sum over channels of activation × weight; the weight of a channel is the gradient of the logit with "
-            "respect to the activations of `layer_name`, averaged over height and width")
+    hint = ("ReLU of the sum over channels of activation × weight; the weight of a channel is the gradient of the logit "
+            "with respect to the activations of `layer_name`, averaged over height and width")
     rng = np.random.default_rng(4)
     image, narrow = (rng.normal(size=shape).astype("float32") for shape in ((8, 12, 2), (9, 6, 1)))
     built = _cam_model(image.shape, seed=10)
     for index, layer in ((0, "early"), (2, "late"), (1, "early"), (1, "late")):
         judge(built, image, index, layer, hint)
     judge(_cam_model(narrow.shape, seed=11, classes=14), narrow, 9, "early", hint)
-    judge(_cam_model(image.shape, seed=12, flat=True), image, 1, "early", "the weight of a channel is the gradient averaged "
-          "over all positions, not the gradient at each position")
+    judge(_cam_model(image.shape, seed=12, flat=True), image, 1, "early",
+          "the weight of a channel is the gradient averaged over all positions, not the gradient at each position")
     for bias, layer in ((60.0, "early"), (-60.0, "late")):
-        judge(_cam_model(image.shape, seed=13, bias=bias), image, 1, layer, "the gradient of the logit, not of the sigmoid")
-    judge(_cam_model(image.shape, seed=14, sign=1.0), np.ones(image.shape, "float32"), 0, "early", "an even map is 1 everywhere")
+        judge(_cam_model(image.shape, seed=13, bias=bias), image, 1, layer,
+              "the gradient of the logit, not of the sigmoid")
+    judge(_cam_model(image.shape, seed=14, sign=1.0), np.ones(image.shape, "float32"), 0, "early",
+          "an even map is 1 everywhere")
     for bias in (0.0, 20.0):
         model, _ = _cam_model(image.shape, seed=14, sign=-1.0, bias=bias)
         heat = heat_map(model, np.abs(image) + 0.1, 1, "early")
@@ -512,7 +524,8 @@ def grad_cam_test(target: Callable) -> None:
             check.require(np.hypot(peak[0] - centre[0], peak[1] - centre[1]) < 7, f"the peak near (row, column) {centre}",
                           f"the peak at {peak}", "the size is right, the place is not: are height and width swapped?")
             alike = np.corrcoef(coarse.ravel(), expected.ravel())[0, 1]
-            check.require(alike > 0.9, "the map of the layer, enlarged (correlation above 0.9)", f"correlation {alike:.2f}",
+            check.require(alike > 0.9, "the map of the layer, enlarged (correlation above 0.9)",
+                          f"correlation {alike:.2f}",
                           "enlarge by interpolation, not by padding or repeating")
     check.done()
 
@@ -542,11 +555,13 @@ _METRICS: dict[str, tuple[str, Callable[[int, int, int, int], float]]] = {
     "get_specificity": ("the specificity, TN/(TN+FP)", lambda tp, tn, fp, fn: _ratio(tn, tn + fp)),
     "get_ppv": ("the PPV, TP/(TP+FP)", lambda tp, tn, fp, fn: _ratio(tp, tp + fp)),
     "get_npv": ("the NPV, TN/(TN+FN)", lambda tp, tn, fp, fn: _ratio(tn, tn + fn)),
-    "": ("the false positive rate", lambda tp, tn, fp, fn: _ratio(fp, fp + tn)),  # from here on: only to recognise them
-    " ": ("the false negative rate", lambda tp, tn, fp, fn: _ratio(fn, fn + tp)),
-    "  ": ("the false discovery rate", lambda tp, tn, fp, fn: _ratio(fp, fp + tp)),
-    "   ": ("the share of wrong answers", lambda tp, tn, fp, fn: _ratio(fp + fn, tp + tn + fp + fn)),
-    "    ": ("the prevalence", lambda tp, tn, fp, fn: _ratio(tp + fn, tp + tn + fp + fn)),
+}
+_OTHER_RATES: dict[str, Callable[[int, int, int, int], float]] = {  # no exercises, but easily taken for them
+    "the false positive rate": lambda tp, tn, fp, fn: _ratio(fp, fp + tn),
+    "the false negative rate": lambda tp, tn, fp, fn: _ratio(fn, fn + tp),
+    "the false discovery rate": lambda tp, tn, fp, fn: _ratio(fp, fp + tp),
+    "the share of wrong answers": lambda tp, tn, fp, fn: _ratio(fp + fn, tp + tn + fp + fn),
+    "the prevalence": lambda tp, tn, fp, fn: _ratio(tp + fn, tp + tn + fp + fn),
 }
 
 
@@ -564,10 +579,9 @@ def _metric_check(name: str, undefined: str = "") -> Callable[[Callable], None]:
         "positive is `pred >= th`; here it is `pred <= th`": slip(formula, np.less_equal),
         "positive is `pred >= th`; here it is `pred < th`": slip(formula, np.less),
     }
-    for other, (text, function) in _METRICS.items():
-        if other != name:
-            mistakes[f"this is {text}, not {title}"] = slip(function)
-            mistakes[f"this is {text}, not {title}, and `>` is in place of `>=`"] = slip(function, np.greater)
+    for text, function in [*(_METRICS[other] for other in _METRICS if other != name), *_OTHER_RATES.items()]:
+        mistakes[f"this is {text}, not {title}"] = slip(function)
+        mistakes[f"this is {text}, not {title}, and `>` is in place of `>=`"] = slip(function, np.greater)
     mistakes["this is a percentage: return the fraction"] = slip(formula, finish=lambda value: 100 * value)
     mistakes["this is rounded: return the value itself"] = slip(formula, finish=lambda value: round(value, 2))
     mistakes["this is a share: return the number"] = lambda y, pred, th=0.5: slip(formula)(y, pred, th) / len(y)
@@ -583,7 +597,7 @@ def _metric_check(name: str, undefined: str = "") -> Callable[[Callable], None]:
         for n, th in [(60, 0.5), (200, 0.2), (97, 0.8), (150, 0.65)]:
             truth = (rng.random(n) < 0.3).astype(int)
             score = np.round(np.clip(rng.normal(0.4 + 0.2 * truth, 0.25), 0, 1), 2)
-            score[:4], score[4:7], truth[:7] = th, th - 1e-4, [0, 1, 0, 1, 0, 1, 0]  # some at the threshold, some just below
+            score[:4], score[4:7], truth[:7] = th, th - 1e-4, [0, 1, 0, 1, 0, 1, 0]  # at the threshold, and below
             cases.append((truth, score, {"th": th}))
         for truth, score, options in cases:
             expected = formula(*_counts(truth, score >= options.get("th", 0.5)))
@@ -659,7 +673,8 @@ def bootstrap_patients_test(target: Callable) -> None:
                       f"{_show(rows)}, type {rows.dtype}", "return the positions of the rows, for example the "
                       "np.flatnonzero(patient_ids == patient) of each draw, joined by np.concatenate")
         inside = rows.size == 0 or (rows.min() >= 0 and rows.max() < len(ids))
-        check.require(inside, f"row indices from 0 to {len(ids) - 1}", rows, "return positions of rows, not patient numbers")
+        check.require(inside, f"row indices from 0 to {len(ids) - 1}", rows,
+                      "return positions of rows, not patient numbers")
         times = np.bincount(rows.astype(int), minlength=len(ids))
         patients, whose = np.unique(ids, return_inverse=True)
         drawn = np.array([times[whose == k].max() for k in range(len(patients))])
@@ -692,7 +707,8 @@ def bootstrap_patients_test(target: Callable) -> None:
         hint = "is every patient in the draw?"
         if np.corrcoef(mean, films)[0, 1] > 0.9:
             hint = "patients with many rows come too often: draw from the unique patients, not from the column"
-        check.require(np.abs(mean - 1).max() < 5.5 * np.sqrt(even / samples), "each patient drawn once on average", "patients "
+        check.require(np.abs(mean - 1).max() < 5.5 * np.sqrt(even / samples), "each patient drawn once on average",
+                      "patients "
                       f"with {films.tolist()} rows drawn {mean.round(2).tolist()} times on average", hint)
         got = f"variance {np.round(spread, 2).tolist()}"
         check.require(spread.min() > 0.5 * even, f"counts with variance {even:.2f} (with replacement)", got,
@@ -723,7 +739,10 @@ def expected_calibration_error_test(target: Callable) -> None:
         return lambda y, pred, n_bins=10: finish(_calibration_error(y, pred, n_bins, **options))
 
     def without(value: float) -> Callable:
-        return lambda y, pred, n_bins=10: np.mean(pred != value) * _calibration_error(y[pred != value], pred[pred != value], n_bins)
+        def formula(y: np.ndarray, pred: np.ndarray, n_bins: int = 10) -> float:
+            kept = pred != value
+            return np.mean(kept) * _calibration_error(y[kept], pred[kept], n_bins)
+        return formula
 
     def quantile_bins(y: np.ndarray, pred: np.ndarray, n_bins: int = 10) -> float:
         parts = [part for part in np.array_split(np.argsort(pred, kind="stable"), n_bins) if len(part)]
@@ -732,7 +751,8 @@ def expected_calibration_error_test(target: Callable) -> None:
     weight = "weight each bin by its count"
     mistakes: Mistakes = {
         f"this is the mean over the bins: {weight}": variant(mean=lambda gaps, share, n_bins: gaps.mean()),
-        f"this is the mean over all bins, empty ones too: {weight}": variant(mean=lambda gaps, share, n_bins: gaps.sum() / n_bins),
+        f"this is the mean over all bins, empty ones too: {weight}":
+            variant(mean=lambda gaps, share, n_bins: gaps.sum() / n_bins),
         f"this is the largest gap: take the mean, and {weight}": variant(mean=lambda gaps, share, n_bins: gaps.max()),
         f"this is the sum of the gaps: {weight}": variant(mean=lambda gaps, share, n_bins: gaps.sum()),
         "the gaps cancel: take the absolute value in each bin": variant(gap=np.positive),
@@ -742,12 +762,13 @@ def expected_calibration_error_test(target: Callable) -> None:
         "compare with the mean prediction in the bin, not with its middle": variant(middle=True),
         "the number of bins is fixed at 10 here: use n_bins": lambda y, pred, n_bins=10: _calibration_error(y, pred, 10),
         "these are bins of equal count; they should be of equal width": quantile_bins,
-        "this is the error of the confidence max(p, 1 − p); compare p with the share of positives": lambda y, pred, n_bins=10:
-            _calibration_error(((pred >= 0.5) == y).astype(float), np.maximum(pred, 1 - pred), n_bins),
+        "this is the error of the confidence max(p, 1 − p); compare p with the share of positives":
+            lambda y, pred, n_bins=10: _calibration_error(((pred >= 0.5) == y).astype(float), np.maximum(pred, 1 - pred), n_bins),
         "predictions of exactly 1 are left out: the last bin includes 1": without(1.0),
         "predictions of exactly 0 are left out: the first bin includes 0": without(0.0),
         "this is the Brier score": lambda y, pred, n_bins=10: np.mean((y - pred) ** 2),
-        "this is |y − p| of single patients: compare the means in each bin": lambda y, pred, n_bins=10: np.abs(y - pred).mean(),
+        "this is |y − p| of single patients: compare the means in each bin":
+            lambda y, pred, n_bins=10: np.abs(y - pred).mean(),
     }
     cases: list[tuple] = [
         ([0, 0, 1, 1, 1], [0.12, 0.18, 0.14, 0.91, 0.93], {}, "two bins: 3/5 · |1/3 − 0.147| + 2/5 · |1 − 0.92|"),
@@ -790,26 +811,28 @@ def get_sub_volume_test(target: Callable) -> None:
     def cut(image: np.ndarray, label: np.ndarray, size: tuple[int, ...], *, bare: bool = False, **options: Any) -> Any:
         """One call: where the patch was cut, None for None. Shape, contents and one-hot code are judged here."""
         sizes = {} if bare else dict(zip(("output_x", "output_y", "output_z"), size))
-        hint = ("is the range of the start empty? `rng.integers(0, n)` never draws n: a scan as large as the output has one "
-                "start, 0, so n is size − output + 1") if label.shape == size else ""
+        hint = ("is the range of the start empty? `rng.integers(0, n)` never draws n: a scan as large as the output has "
+                "one start, 0, so n is size − output + 1") if label.shape == size else ""
         got = check.call(image, label, hint=hint, **sizes, **options)
         if got is None:
             return None
         x, y = check.pair(got, "X", "y")
         classes = options.get("num_classes", 4)
         if np.shape(y) == (*size, classes):
-            check.fail(f"y of shape {(*size, classes - 1)}", f"shape {np.shape(y)}", "leave out the background: y[..., 1:]")
+            check.fail(f"y of shape {(*size, classes - 1)}", f"shape {np.shape(y)}",
+                       "leave out the background: y[..., 1:]")
         x = check.array(x, (*size, image.shape[-1]), "X").astype(float)
         y = check.array(y, (*size, classes - 1), "y").astype(float)
         start = np.unravel_index(int(abs(np.nan_to_num(x[0, 0, 0, 0]))) % label.size, label.shape)
         window = tuple(slice(a, a + b) for a, b in zip(start, size))
         check.require(np.array_equal(x, image[window]), "X: one block of the image, all channels, values unchanged", x,
                       "X = image[start_x : start_x + output_x, …] with the three starts of this draw")
-        expected, hint = np.stack([label[window] == k for k in range(1, classes)], axis=-1), "is y cut at the same place as X?"
+        expected = np.stack([label[window] == k for k in range(1, classes)], axis=-1)
+        hint = "is y cut at the same place as X?"
         if np.array_equal(y, np.stack([label[window] == k for k in range(classes - 1)], axis=-1)):
             hint = "the last class is missing and the background is there: y[..., 1:], not y[..., :-1]"
-        check.require(np.array_equal(y, expected), "y: one channel for each class 1, 2, …: 1 where the label is this class, "
-                      "0 elsewhere", y, hint)
+        check.require(np.array_equal(y, expected),
+                      "y: one channel for each class 1, 2, …: 1 where the label is this class, 0 elsewhere", y, hint)
         return tuple(int(a) for a in start)
 
     none = "return None when no draw has a background share below background_threshold"
@@ -825,10 +848,13 @@ def get_sub_volume_test(target: Callable) -> None:
     half[0], quarter[0], quarter[1, :2] = [[1, 2], [3, 1], [2, 2], [1, 3]], 2, 3
     for labels, share in [(half, 0.5), (quarter, 0.25)]:
         for threshold in (share - 0.1, share, share + 0.1):
-            got = cut(*scan(labels, 2), half.shape, background_threshold=threshold, max_tries=3, rng=np.random.default_rng(1))
-            check.require((got is not None) == (share < threshold), "a patch" if share < threshold else "None", "None" if got
-                          is None else "a patch", f"the share of background is {share}; it must be strictly below the threshold")
-    check.require(cut(*scan(np.zeros((4, 4, 4))), (2, 2, 2), max_tries=20) is None, "None: there is no tumour", "a patch", none)
+            got = cut(*scan(labels, 2), half.shape, background_threshold=threshold, max_tries=3,
+                      rng=np.random.default_rng(1))
+            check.require((got is not None) == (share < threshold), "a patch" if share < threshold else "None",
+                          "None" if got is None else "a patch",
+                          f"the share of background is {share}; it must be strictly below the threshold")
+    check.require(cut(*scan(np.zeros((4, 4, 4))), (2, 2, 2), max_tries=20) is None, "None: there is no tumour", "a patch",
+                  none)
 
     for shape, size in [((5, 3, 6), (3, 1, 5)), ((3, 6, 4), (3, 2, 4)), ((2, 2, 7), (1, 2, 3))]:
         image, label = scan(rng.integers(1, 4, shape), 2)
@@ -838,21 +864,24 @@ def get_sub_volume_test(target: Callable) -> None:
         check.require(None not in starts, "a patch at every call", None, "there is tumour everywhere")
         for axis, name in enumerate("xyz"):
             seen, every = sorted({start[axis] for start in starts}), list(range(steps[axis]))
-            check.require(seen == every, f"starts along {name}: {every}", f"starts along {name}: {seen}", "every position that "
-                          "fits can be drawn; is the last one excluded? (rng.integers(0, n) never gives n)")
-        check.require(len(starts) == np.prod(steps), f"{np.prod(steps)} positions", len(starts), "draw the three starts independently")
+            check.require(seen == every, f"starts along {name}: {every}", f"starts along {name}: {seen}",
+                          "every position that fits can be drawn; is the last one excluded? (rng.integers(0, n) never gives n)")
+        check.require(len(starts) == np.prod(steps), f"{np.prod(steps)} positions", len(starts),
+                      "draw the three starts independently")
 
-    lonely, row = np.zeros((6, 5, 4)), np.zeros((5, 1, 2))  # (never 1 voxel along z: to_categorical drops a last axis of 1)
+    # (Never a patch of 1 voxel along z: keras.utils.to_categorical drops a last axis of 1.)
+    lonely, row = np.zeros((6, 5, 4)), np.zeros((5, 1, 2))
     lonely[5, 4, 3], row[2], generator = 2, 1, np.random.default_rng(11)
     for _ in range(20):
         got = cut(*scan(lonely), (1, 1, 2), background_threshold=0.9, max_tries=2000, rng=generator)
-        check.require(got == (5, 4, 2), "the patch with the tumour in it: (5, 4, 2)", got, "draw again until the share of "
-                      "background is below the threshold, up to max_tries times")
+        check.require(got == (5, 4, 2), "the patch with the tumour in it: (5, 4, 2)", got,
+                      "draw again until the share of background is below the threshold, up to max_tries times")
     image, label = scan(row)
     for tries, calls in [(1, 500), (3, 600)]:
         patches = [cut(image, label, (1, 1, 2), max_tries=tries, rng=generator) for _ in range(calls)]
         found, expected = np.mean([patch is not None for patch in patches]), 1 - 0.8**tries
-        check.require(abs(found - expected) < 0.095, f"a patch in about {expected:.0%} of {calls} calls (tumour at 1 of 5 "
+        check.require(abs(found - expected) < 0.095,
+                      f"a patch in about {expected:.0%} of {calls} calls (tumour at 1 of 5 "
                       "positions)", f"in {found:.0%}", "draw at most max_tries times, each time a new position")
     _reproduces(check, lambda generator: cut(*scan(np.ones((6, 6, 6))), (2, 2, 2), rng=generator))
 
@@ -860,8 +889,9 @@ def get_sub_volume_test(target: Callable) -> None:
         label = (np.arange(160 * 160 * 16) >= share * 160 * 160 * 16).reshape(160, 160, 16)
         image = np.arange(label.size, dtype=float).reshape(*label.shape, 1)
         got = cut(image, 3 * label.astype("uint8"), label.shape, bare=True, max_tries=1)
-        check.require((got is not None) == (share < 0.95), "a patch" if share < 0.95 else "None", "None" if got is None else
-                      "a patch", f"the share of background is {share}; the threshold is 0.95 unless told otherwise")
+        check.require((got is not None) == (share < 0.95), "a patch" if share < 0.95 else "None",
+                      "None" if got is None else "a patch",
+                      f"the share of background is {share}; the threshold is 0.95 unless told otherwise")
     check.done()
 
 
@@ -886,10 +916,12 @@ def standardize_test(target: Callable) -> None:
 
     rule = "a voxel belongs to the brain when any channel is not 0"
     mistakes: Mistakes = {
-        "these are statistics of the whole volume: take those of the brain": lambda i: _standardized(i, np.ones(i.shape[:3], bool)),
+        "these are statistics of the whole volume: take those of the brain":
+            lambda i: _standardized(i, np.ones(i.shape[:3], bool)),
         "these are statistics of the whole volume, with 0 outside: take those of the brain":
             lambda i: _standardized(i, np.ones(i.shape[:3], bool)) * brain(i)[..., None],
-        "this is standardised slice by slice (z): one mean and sd per channel": lambda i: _standardized(i, brain(i), (0, 1)),
+        "this is standardised slice by slice (z): one mean and sd per channel":
+            lambda i: _standardized(i, brain(i), (0, 1)),
         "one mean and sd for all channels: each channel has its own": lambda i: _standardized(i, brain(i), (0, 1, 2, 3)),
         f"{rule}: this channel may be 0 there": lambda i: _standardized(i, i != 0),
         f"{rule}, not only when all are": lambda i: _standardized(i, (i != 0).all(-1)),
@@ -902,8 +934,8 @@ def standardize_test(target: Callable) -> None:
 
     def judge(image: np.ndarray, hint: str) -> None:
         inside, got = brain(image), check.array(check.call(image), image.shape, "an image").astype(float)
-        check.require(np.isfinite(got).all(), "finite values", f"{np.sum(~np.isfinite(got))} values are nan or inf", "a channel "
-                      "that is constant in the brain, or no brain at all: do not divide by 0, return 0")
+        check.require(np.isfinite(got).all(), "finite values", f"{np.sum(~np.isfinite(got))} values are nan or inf",
+                      "a channel that is constant in the brain, or no brain at all: do not divide by 0, return 0")
         check.require(not got[~inside].any(), "0 outside of the brain", f"values like {_show(got[~inside][:3])} there",
                       "the voxels where all channels are 0 stay 0, and they do not count for mean and sd")
         expected, n = _standardized(image, inside), max(int(inside.sum()), 2)
@@ -914,7 +946,8 @@ def standardize_test(target: Callable) -> None:
         """An ellipsoid with structure from slice to slice, another level in each channel, 0 outside."""
         x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
         values = 100 + 60 * z[..., None] + rng.normal(0, 15, (*shape, channels)) * (1 + np.arange(channels))
-        return np.where((x**2 + y**2 + 0.7 * z**2 < 0.9)[..., None], np.maximum(values, 1) * (1 + 2 * np.arange(channels)), 0)
+        return np.where((x**2 + y**2 + 0.7 * z**2 < 0.9)[..., None],
+                        np.maximum(values, 1) * (1 + 2 * np.arange(channels)), 0)
 
     hint = "in each channel: (value − mean) / sd over the voxels where any channel is not 0; 0 elsewhere"
     tiny, pair = np.zeros((1, 2, 3, 1)), np.zeros((2, 2, 2, 2))
@@ -923,11 +956,13 @@ def standardize_test(target: Callable) -> None:
     judge(pair, "four voxels are brain; in the second channel two of them are 0, and count")
     judge(head((14, 10, 7), 4), hint)
     for kind, channels in [("int16", 2), ("float32", 1), ("uint16", 3)]:
-        judge(head((8, 11, 13), channels).astype(kind), f"the image is of type {kind}: compute in floats and return floats")
+        judge(head((8, 11, 13), channels).astype(kind),
+              f"the image is of type {kind}: compute in floats and return floats")
     part, signed, flat = head((12, 9, 8), 3), head((10, 9, 8), 2) / 100, head((8, 7, 9), 4)
     part[3:6, 3:6, 3:5, 1], part[5:8, 2:4, 2:6, 0] = 0, 0
     judge(part, "a channel may be 0 inside the brain: these voxels still count")
-    for values, why in [([-1.5, -0.5], "values may be negative"), ([-1.5, 1.5], "the channels may cancel: do not ask for their sum")]:
+    for values, why in [([-1.5, -0.5], "values may be negative"),
+                        ([-1.5, 1.5], "the channels may cancel: do not ask for their sum")]:
         signed[4:6, 3:6, 2:6] = values
         judge(signed, why)
     judge(head((9, 7, 8), 2)[2:-2, 2:-2, 2:-2], "a patch without background")
@@ -977,17 +1012,20 @@ def _dice_test(target: Callable, name: str, axis: tuple[int, ...], power: int, f
     }
     for y_true, y_pred, options, hint in cases:
         tensors = [keras.ops.convert_to_tensor(np.asarray(a, "float32")) for a in (y_true, y_pred)]
-        check.number(tuple(tensors), formula()(y_true, y_pred, **options), hint or f"(2Σtp + ε) / ({squares} + ε), sums over "
+        check.number(tuple(tensors), formula()(y_true, y_pred, **options),
+                     hint or f"(2Σtp + ε) / ({squares} + ε), sums over "
                      "`axis`", {slip: lambda t, p, wrong=wrong, **o: wrong(_plain(t), _plain(p), **o)
                                 for slip, wrong in mistakes.items()}, **options)
     if name.endswith("loss"):
         truth, at = tensors[0], np.asarray(y_pred, "float32")
-        gradient, advice = _gradient(lambda p: check.call(truth, p), at), "a loss needs its gradient: use keras.ops throughout"
+        gradient = _gradient(lambda p: check.call(truth, p), at)
+        advice = "a loss needs its gradient: use keras.ops throughout"
         if gradient is not NotImplemented:
             check.require(gradient is not None, "a gradient of the loss with respect to y_pred", gradient, advice)
             step = 1e-4 * np.sign(gradient).astype(float)
             slope = (formula()(y_true, at + step) - formula()(y_true, at - step)) / 2
-            check.require(abs((gradient * step).sum() - slope) <= 0.02 * abs(slope), "the gradient of the formula", gradient, advice)
+            check.require(abs((gradient * step).sum() - slope) <= 0.02 * abs(slope), "the gradient of the formula",
+                          gradient, advice)
     check.done()
 
 
@@ -1008,7 +1046,8 @@ def single_class_dice_coefficient_test(target: Callable) -> None:
         (none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
         (*a, {"epsilon": 0.1}, ""), (*b, {"axis": (0, 1, 2)}, ""),
         (*c, {"axis": (0, 1, 2, 3), "epsilon": 0.3}, "axis has four entries here"),
-        ((soft[0] < 0.4) * 1.0, soft[1], {}, "predictions may be probabilities"), (*soft, {"epsilon": 0.2}, "labels may be soft"),
+        ((soft[0] < 0.4) * 1.0, soft[1], {}, "predictions may be probabilities"),
+        (*soft, {"epsilon": 0.2}, "labels may be soft"),
     ]
     _dice_test(target, "single_class_dice_coefficient", (0, 1, 2), 1, lambda dice: dice, cases,
                {"this is 1 − Dice: the coefficient is wanted, not the loss": lambda dice: 1 - dice})
@@ -1023,7 +1062,8 @@ def _several_classes(seed: int) -> list[tuple]:
         return (rng.random(shape) < 0.4).astype(float)
 
     return [
-        (t, p, {"epsilon": 1.0}, "two classes, class first: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean"),
+        (t, p, {"epsilon": 1.0},
+         "two classes, class first: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean"),
         (t, p, {}, "two classes, class first: 4/6 and 0/1, then the mean"),
         (none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
         (none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
@@ -1063,9 +1103,10 @@ def compute_class_sens_spec_test(target: Callable) -> None:
     Not checked: probabilities (threshold them first), classes that are not in the array.
     """
     check, rng = _Check("compute_class_sens_spec", target, ["pred", "label", "class_num"]), np.random.default_rng(16)
-    sensitivity, specificity, ppv, npv = (_METRICS[name][1] for name in ("get_sensitivity", "get_specificity", "get_ppv", "get_npv"))
+    sensitivity, specificity, ppv, npv = (_METRICS[f"get_{name}"][1] for name in ("sensitivity", "specificity", "ppv", "npv"))
 
-    def rates(first: Callable, second: Callable, part: Callable = lambda a, k: a[..., k], undefined: float = np.nan) -> Callable:
+    def rates(first: Callable, second: Callable, part: Callable = lambda a, k: a[..., k],
+              undefined: float = np.nan) -> Callable:
         def formula(pred: np.ndarray, label: np.ndarray, k: int) -> tuple[float, ...]:
             counts = _counts(part(label, k), part(pred, k) == 1)
             return tuple(float(np.nan_to_num(rate(*counts), nan=undefined)) for rate in (first, second))
@@ -1087,13 +1128,17 @@ def compute_class_sens_spec_test(target: Callable) -> None:
     label = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 1], [0, 0], [0, 0]])
     pred = np.array([[1, 0], [1, 1], [0, 1], [1, 1], [0, 0], [0, 0], [0, 0], [0, 0]])
     usual = "TP/(TP+FN) and TN/(TN+FP), counted over the voxels of the class"
-    cases = [(*(a.reshape(shape) for a in (pred, label)), k, usual) for shape, k in [((2, 2, 2, 2), 0), ((2, 4, 1, 2), 1), ((8, 2), 1)]]
-    for shape, kind in [((3, 4, 5, 3), int), ((6, 5, 4), int), ((4, 4, 4, 4), int), ((2, 3, 4, 5, 4), float), ((30, 3), "float32")]:
+    cases = [(pred.reshape(shape), label.reshape(shape), k, usual)
+             for shape, k in [((2, 2, 2, 2), 0), ((2, 4, 1, 2), 1), ((8, 2), 1)]]
+    for shape, kind in [((3, 4, 5, 3), int), ((6, 5, 4), int), ((4, 4, 4, 4), int), ((2, 3, 4, 5, 4), float),
+                        ((30, 3), "float32")]:
         truth = rng.random(shape) < 0.3
         answer = np.where(rng.random(shape) < 0.25, ~truth, truth)
-        cases += [(answer.astype(kind), truth.astype(kind), k, f"{usual} (type {np.dtype(kind)})") for k in range(shape[-1])]
+        hint = f"{usual} (type {np.dtype(kind)})"
+        cases += [(answer.astype(kind), truth.astype(kind), k, hint) for k in range(shape[-1])]
     some = rng.integers(0, 2, (3, 2, 4))
-    for value, what in enumerate(["no voxel is of this class: the sensitivity", "all voxels are of this class: the specificity"]):
+    for value, what in enumerate(["no voxel is of this class: the sensitivity",
+                                  "all voxels are of this class: the specificity"]):
         for answer in (some, np.zeros_like(some), np.ones_like(some)):
             stack = [np.stack([some, part, some], axis=-1) for part in (answer, np.full_like(some, value))]
             cases.append((*stack, 1, f"in the label {what} is undefined, np.nan"))
@@ -1126,17 +1171,20 @@ def get_regions_test(target: Callable) -> None:
         "BraTS codes the enhancing tumour as 4; here it is 3": ([1, 2, 3], [2, 3], [4]),
         "this is the code of BraTS (1, 2, 4); here it is 1, 2, 3, with 1 the edema": ([1, 2, 4], [1, 4], [4]),
     }
-    cases = [np.array([0, 1, 2, 3]), np.array([[3, 0, 1], [2, 1, 1]], dtype="uint8"), np.array([[[0, 3], [2, 2]]], dtype="int16"),
+    cases = [np.array([0, 1, 2, 3]), np.array([[3, 0, 1], [2, 1, 1]], dtype="uint8"),
+             np.array([[[0, 3], [2, 2]]], dtype="int16"),
              np.zeros((2, 3, 4), "uint8"), np.full((3, 2), 1), np.full((2, 2), 3)]
     cases += [rng.integers(0, 4, shape).astype(kind) for shape, kind in
               [((5, 4, 3), "uint8"), ((3, 6, 2, 4), "int32"), ((1, 2, 3, 2, 3), "int64"), ((3, 3, 3), "int8")]]
     for label in cases:
         raw, shape = check.call(label), (*label.shape, 3)
         if check.array(raw, None, f"an array of shape {shape}").shape == (3, *label.shape) != shape:
-            check.fail(f"an array of shape {shape}", f"shape {(3, *label.shape)}", "the regions are the last axis: np.stack(…, axis=-1)")
+            check.fail(f"an array of shape {shape}", f"shape {(3, *label.shape)}",
+                       "the regions are the last axis: np.stack(…, axis=-1)")
         got = check.array(raw, shape)
         wrong = {slip: np.stack([np.isin(label, group) for group in groups], axis=-1) for slip, groups in slips.items()}
-        check.match(got, np.stack([label > 0, label > 1, label > 2], axis=-1), "whole tumour 1∪2∪3, tumour core 2∪3, enhancing "
-                    "tumour 3, on the last axis", wrong)
-        check.require(got.dtype == bool, "type bool", f"type {got.dtype}", "compare (==, >=, np.isin) or convert with astype(bool)")
+        check.match(got, np.stack([label > 0, label > 1, label > 2], axis=-1),
+                    "whole tumour 1∪2∪3, tumour core 2∪3, enhancing tumour 3, on the last axis", wrong)
+        check.require(got.dtype == bool, "type bool", f"type {got.dtype}",
+                      "compare (==, >=, np.isin) or convert with astype(bool)")
     check.done()
