@@ -45,6 +45,11 @@ def by_merge(df1, df2, patient_col):
 
 
 @right("check_for_leakage")
+def by_plain_merge(df1, df2, patient_col):
+    return len(df1.merge(df2, on=patient_col)) > 0
+
+
+@right("check_for_leakage")
 def by_disjoint(df1, df2, patient_col):
     return not set(df1[patient_col].tolist()).isdisjoint(df2[patient_col].tolist())
 
@@ -373,6 +378,20 @@ def loss_by_where(pos_weights, neg_weights, epsilon=1e-7):
 
 
 @right("get_weighted_loss")
+def loss_with_numpy_weights(pos_weights, neg_weights, epsilon=1e-7):
+    def weighted_loss(y_true, y_pred):
+        positive = pos_weights * y_true * ops.log(y_pred + epsilon)
+        return -ops.mean(ops.sum(positive + neg_weights * (1 - y_true) * ops.log(1 + epsilon - y_pred), axis=-1))
+
+    return weighted_loss
+
+
+@right("get_weighted_loss")
+def loss_as_a_tf_function(pos_weights, neg_weights, epsilon=1e-7):
+    return tf.function(loss_by_a_loop_over_classes(pos_weights, neg_weights, epsilon))
+
+
+@right("get_weighted_loss")
 def loss_as_a_class(pos_weights, neg_weights, epsilon=1e-7):
     class WeightedLoss:
         def __call__(self, y_true, y_pred):
@@ -503,6 +522,11 @@ def loss_loops_over_the_batch(pos_weights, neg_weights, epsilon=1e-7):
 
 
 @wrong("get_weighted_loss")
+def loss_other_default(pos_weights, neg_weights, epsilon=1e-8):
+    return loss_with_numpy_weights(pos_weights, neg_weights, epsilon)
+
+
+@wrong("get_weighted_loss")
 def loss_in_numpy(pos_weights, neg_weights, epsilon=1e-7):
     def weighted_loss(y_true, y_pred):
         y, p = np.asarray(y_true), np.asarray(y_pred)
@@ -610,6 +634,13 @@ def cam_with_scipy_zoom(model, image, class_index, layer_name):
 
 
 @right("grad_cam")
+def cam_with_corners_aligned(model, image, class_index, layer_name):
+    heat = _by_maximum(_cam(model, image, class_index, layer_name))
+    places = (np.linspace(0, small - 1, large) for small, large in zip(heat.shape, image.shape))
+    return ndimage.map_coordinates(heat, np.meshgrid(*places, indexing="ij"), order=1)
+
+
+@right("grad_cam")
 def cam_as_a_tensor_with_a_small_constant(model, image, class_index, layer_name):
     both = keras.Model(model.input, [model.get_layer(layer_name).output, model.layers[-2].output])
     with tf.GradientTape() as tape:
@@ -651,6 +682,11 @@ for name, answer in {
     "cam_not_enlarged": lambda m, i, c, n: _by_maximum(_cam(m, i, c, n)),
     "cam_width_by_height": lambda m, i, c, n: _by_maximum(cv2.resize(_cam(m, i, c, n), i.shape[:2])),
     "cam_transposed": lambda m, i, c, n: _by_maximum(_enlarge(_cam(m, i, c, n).T, i)),
+    "cam_tiled": lambda m, i, c, n: (lambda h: np.tile(h, (i.shape[0] // h.shape[0], i.shape[1] // h.shape[1])))(
+        _by_maximum(_cam(m, i, c, n))),
+    "cam_by_the_largest_absolute_value": lambda m, i, c, n: (lambda h: np.maximum(h / max(np.abs(h).max(), 1e-12), 0))(
+        _enlarge(_cam(m, i, c, n), i)),
+    "cam_of_the_likeliest_class": lambda m, i, c, n: _by_maximum(_enlarge(_cam(m, i, int(np.argmax(m(i[None])[0])), n), i)),
     "cam_upside_down": lambda m, i, c, n: _by_maximum(_enlarge(-_cam(m, i, c, n), i)),
     "cam_relu_on_the_weights": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(
         a @ np.maximum(g.mean((0, 1)), 0), i)))(*_tape(m, i, c, n)),

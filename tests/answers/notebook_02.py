@@ -123,11 +123,16 @@ for name, formula in FORMULAS.items():
     right(name, "tensorflow_scalar")(_by_tensorflow(formula))
     right(name, "fraction")(_by_fractions(formula))
     right(name, "zero_dimensional_array")(lambda y, pred, th=0.5, f=formula: np.array(f(*_counts(y, pred >= th))))
+    right(name, "bits_of_integers")(
+        lambda y, pred, th=0.5, f=formula: f(*(np.sum(a & b) for s in [(pred >= th).astype(int)]
+                                               for a, b in [(y, s), (1 - y, 1 - s), (1 - y, s), (y, 1 - s)]))
+    )  # fmt: skip
     right(name, "float32")(lambda y, pred, th=0.5, f=formula: np.float32(f(*_counts(y, pred >= th))))
 
     wrong(name, "greater_than")(_by_numpy(formula, lambda pred, th: pred > th))
     wrong(name, "threshold_ignored")(_by_numpy(formula, lambda pred, th: pred >= 0.5))
     wrong(name, "threshold_ignored_and_greater")(_by_numpy(formula, lambda pred, th: pred > 0.5))
+    wrong(name, "almost_at_the_threshold")(_by_numpy(formula, lambda pred, th: pred >= th - 1e-3))
     wrong(name, "rounds")(_by_numpy(formula, lambda pred, th: np.round(pred) == 1))
     wrong(name, "below_the_threshold")(_by_numpy(formula, lambda pred, th: pred < th))
     wrong(name, "below_or_at_the_threshold")(_by_numpy(formula, lambda pred, th: pred <= th))
@@ -321,6 +326,11 @@ def by_uniform_numbers(patient_ids, rng):
 
 
 @right("bootstrap_patients")
+def by_pandas_sample(patient_ids, rng):
+    return _rows_of(patient_ids, pd.Series(np.unique(patient_ids)).sample(frac=1, replace=True, random_state=rng))
+
+
+@right("bootstrap_patients")
 def as_a_tensor(patient_ids, rng):
     return tf.constant(reference.bootstrap_patients(patient_ids, rng))
 
@@ -358,6 +368,19 @@ def as_many_draws_as_rows(patient_ids, rng):
 def without_replacement(patient_ids, rng):
     patients = np.unique(patient_ids)
     return _rows_of(patient_ids, rng.choice(patients, len(patients), replace=False))
+
+
+@wrong("bootstrap_patients")
+def rounded_positions(patient_ids, rng):
+    patients = np.unique(patient_ids)  # the first and the last come half as often
+    return _rows_of(patient_ids, patients[np.round(rng.random(len(patients)) * (len(patients) - 1)).astype(int)])
+
+
+@wrong("bootstrap_patients")
+def rows_resampled_within_patients(patient_ids, rng):
+    patients = np.unique(patient_ids)
+    rows = [np.flatnonzero(patient_ids == p) for p in rng.choice(patients, len(patients))]
+    return np.concatenate([rng.choice(part, len(part)) for part in rows])
 
 
 @wrong("bootstrap_patients")
@@ -612,6 +635,8 @@ for name, answer in {
     "one_is_lost": _ece(select=lambda p, low, high: (p >= low) & (p < high)),
     "zero_is_lost": _ece(select=lambda p, low, high: (p > low) & (p <= high)),
     "one_bin_too_few": _ece(edges=lambda p, n_bins: np.linspace(0, 1, max(n_bins, 2))),
+    "one_has_its_own_bin": lambda y, p, n_bins=10: (lambda b: sum(
+        np.mean(b == k) * abs(y[b == k].mean() - p[b == k].mean()) for k in np.unique(b)))(np.floor(p * n_bins)),
     "overlapping_bins": _ece(select=lambda p, low, high: (p >= low - 0.02) & (p <= high)),
     "confidence": lambda y, p, n_bins=10: _ece()(((p >= 0.5) == y).astype(float), np.maximum(p, 1 - p), n_bins),
     "brier": lambda y, p, n_bins=10: np.mean((p - y) ** 2),

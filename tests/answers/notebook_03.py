@@ -522,6 +522,7 @@ for exercise, default, power, finish in [
         "minus": {"finish": lambda value, finish=finish: -finish(value)},
         "one_minus": {"finish": lambda value, finish=finish: 1 - finish(value)},
         "truth_twice": {"prepare": lambda t, p: (t, t)},
+        "one_default_epsilon": {"above": lambda e: 1e-7 if e == 1e-5 else e, "below": lambda e: 1e-7 if e == 1e-5 else e},
         "constant": {"finish": lambda value: 0.5},
         "none": {"finish": lambda value: None},
         "one_element": {"finish": lambda value, finish=finish: ops.reshape(finish(value), (1,))},
