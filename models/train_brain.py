@@ -2,6 +2,7 @@
 
     python -m models.train_brain --data FOLDER --out RUN            # start, or go on where the last run of RUN stopped
     python -m models.train_brain --data FOLDER --data MORE --out RUN --steps 20000 --patch 96
+    python -m models.train_brain --data FOLDER --out RUN --start models/unet3d_brain.weights.h5 --rate 5e-4   # fine-tune
 
 RUN holds ``config.json``, ``log.csv`` (one line per report), ``checkpoint.weights.h5`` (weights and optimizer, replaced
 only when complete), ``packed/`` (the scans, cropped and standardised) and in the end ``unet3d_brain.weights.h5`` and
@@ -48,6 +49,7 @@ class Config:
     report: int = 100
     seed: int = 7
     workers: int = 1
+    start: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def pack(case: BrainCase, folder: Path, least: int) -> Packed:
     """
     image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.label.npy"
     if not (image_file.exists() and label_file.exists()):
+        with actionable_disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
         image, label = case.image(), case.label()
         box = util.brain_box(image)
         image, label = util.standardize_scan(image[box]), label[box]
@@ -98,7 +102,7 @@ def pack(case: BrainCase, folder: Path, least: int) -> Packed:
         voxels = np.argwhere(label == number)
         if len(voxels):
             places.append(voxels[:: max(1, len(voxels) // 2000)])
-    return Packed(case.name, image, label, places)
+    return Packed(f"{folder.name}/{case.name}", image, label, places)
 
 
 def cut_patch(scan: Packed, side: int, foreground: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -186,12 +190,14 @@ def batches(scans: list[Packed], config: Config, start: int) -> Iterator[tuple[n
 
 
 def build(config: Config) -> keras.Model:
-    """The network with its loss and optimizer; the same initial weights for the same seed."""
+    """The network with its loss and optimizer; starts from weights if told so, else the seed decides."""
     keras.utils.set_random_seed(config.seed)
     model = util.unet3d(filters=config.filters)
     rate = keras.optimizers.schedules.CosineDecay(
         config.rate / 20, config.steps, alpha=0.01, warmup_target=config.rate, warmup_steps=max(1, config.steps // 30)
     )
+    if config.start:
+        util.load_weights(model, Path(config.start).resolve())
     model.compile(keras.optimizers.AdamW(rate, weight_decay=1e-4, clipnorm=1.0), loss=util.dice_cross_entropy)
     model.optimizer.build(model.trainable_variables)
     return model
@@ -218,7 +224,7 @@ def _start(config: Config) -> Path:
     """Make the run's folder, print and save its configuration; refuse to go on with another one."""
     out = Path(config.out)
     with actionable_disk_errors(out):
-        (out / "packed").mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(asdict(config) | {"backend": keras.config.backend(), "keras": keras.__version__}, indent=1)
     print(text)
     file = out / "config.json"
@@ -266,10 +272,10 @@ def train(config: Config) -> Path:
         loss is no number any more. The last complete checkpoint stays.
     """
     out = _start(config)
-    cases = [case for folder in config.data for case in read_brain(folder, strict=True)]
+    cases = [(number, case) for number, folder in enumerate(config.data) for case in read_brain(folder, strict=True)]
     if len(cases) <= config.validation:
         raise DataError(f"{config.data}: {len(cases)} cases, but {config.validation} are kept out for validation. Add some.")
-    scans = [pack(case, out / "packed", config.patch) for case in tqdm(cases, desc="packing scans")]
+    scans = [pack(case, out / "packed" / str(number), config.patch) for number, case in tqdm(cases, desc="packing scans")]
     order = np.random.default_rng(config.seed).permutation(len(scans))
     kept_out = [scans[number] for number in order[: config.validation]]
     scans = [scans[number] for number in order[config.validation :]]

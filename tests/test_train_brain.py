@@ -85,6 +85,25 @@ def test_a_killed_run_goes_on_exactly(whole, folder, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3)
 
 
+def test_fine_tuning_starts_from_given_weights(whole, folder, tmp_path):
+    tuned = train_brain.build(Config((), "", **SMALL | {"start": str(whole[1])}))
+    for ours, theirs in zip(tuned.get_weights(), weights_of(whole[1])):
+        np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(DataError, match="another architecture"):
+        train_brain.build(Config((), "", **SMALL | {"start": str(whole[1]), "filters": (4, 8, 16)}))
+
+
+def test_cases_of_the_same_name_in_two_folders_stay_apart(folder, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    label = nib.load(folder / "labelsTr/C0.nii.gz")
+    nib.save(nib.Nifti1Image(np.asanyarray(label.dataobj)[::-1] // 2, label.affine), other / "labelsTr/C0.nii.gz")
+    config = Config((str(folder), str(other)), str(tmp_path / "run"), **SMALL | {"steps": 1})
+    train(config)
+    labels = [np.load(tmp_path / f"run/packed/{number}/C0.label.npy") for number in (0, 1)]
+    assert (labels[0] != labels[1]).any()
+
+
 def test_another_configuration_does_not_go_on_with_a_run(whole, folder):
     other = Config((str(folder),), whole[0].out, **SMALL | {"batch": 2})
     with pytest.raises(DataError, match="config.json: .*another batch.*--out"):
