@@ -869,7 +869,7 @@ def paint_slice(
     positive = volume[volume > 0] if volume.min() >= 0 else volume[volume != 0]
     dark, white = (0, np.percentile(positive, 99.7)) if volume.min() >= 0 else np.percentile(positive, [1, 99.7])
     shown = np.take(volume, at, number).T
-    greys = plt.get_cmap("gray", 48)  # as many as the eye can tell apart; more would only make the notebook larger
+    greys = plt.get_cmap("gray", 36)  # as many as the eye can tell apart; more would only make the notebook larger
     axis.imshow(shown, origin="lower", vmin=dark, vmax=white, cmap=greys, interpolation="bilinear")
     if label is not None:
         painted = np.ma.masked_equal(np.take(label, at, number).T, 0)
