@@ -73,7 +73,7 @@ def predict(films: int, epochs: int, seed: int = 0) -> dict[str, PredictionTable
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m models.predict_chest", description=__doc__.split("\n")[0])
-    parser.add_argument("--films", type=int, default=4420, help="films to simulate, 420 of them for the test set")
+    parser.add_argument("--films", type=int, default=3220, help="films to simulate, 420 of them for the test set")
     parser.add_argument("--epochs", type=int, default=20, help="of training the last layer")
     parser.add_argument("--out", type=Path, default=Path("data/predictions"))
     options = parser.parse_args()
