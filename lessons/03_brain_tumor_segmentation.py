@@ -368,20 +368,23 @@ for k in range(flair.shape[2]):
     if flair[:, :, k].any():
         by_slice[:, :, k] = standardize(flair[:, :, k : k + 1])[:, :, 0]
 sagittal = util.largest_slice(tumour)[0]
-shown = [k for k in range(flair.shape[2]) if tumour[:, :, k].sum() > 50]
+healthy = (flair[..., 0] > 0) & ~tumour
+shown = [k for k in range(flair.shape[2]) if healthy[:, :, k].sum() > 2000]
 fig, axes = plt.subplots(1, 3, figsize=(10, 3.1), width_ratios=[1, 1, 0.9])
 for axis, volume, name in zip(axes, (whole, by_slice), ("whole scan", "slice by slice")):
     util.paint_slice(axis, np.where(flair == 0, -3, volume)[..., 0], plane="sagittal", at=sagittal)
     axis.set_title(f"FLAIR, {name}")
-    axes[2].plot(shown, [volume[:, :, k, 0][tumour[:, :, k]].mean() for k in shown], label=name)
-axes[2].set(title="mean FLAIR in the tumour", xlabel="axial slice", ylabel="standard deviations")
-axes[2].legend()
+    axes[2].plot(shown, [volume[:, :, k, 0][healthy[:, :, k]].mean() for k in shown], label=name)
+ends = np.flatnonzero(tumour.any(axis=(0, 1)))[[0, -1]]
+axes[2].axvspan(*ends, color="#F0E442", alpha=0.4, linewidth=0, label="slices with tumour")
+axes[2].set(title="mean FLAIR of healthy brain", xlabel="axial slice", ylabel="standard deviations")
+axes[2].legend(fontsize=8)
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 6. Left and middle: the same sagittal cut. Slice by slice, every axial slice gets a mean and a spread of its own, so the
-# same tissue changes its grey from slice to slice, most of all near the bottom and the top. Right: the tumour raises the mean and the spread
-# of its own slices, and so partly removes itself from them.*
+# *Figure 6. Left and middle: the same sagittal cut. Right: the mean of the healthy brain in each axial slice. Slice by slice, every
+# slice gets a mean and a spread of its own, and the tumour has a say in them: the same healthy tissue is called darker where there is a
+# tumour beside it, and the difference between slices at the top and the bottom of the brain, which is anatomy, is wiped out.*
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3))
@@ -610,7 +613,8 @@ axes[0].legend()
 util.sign_figure(fig, "worked example")
 
 # %% [markdown]
-# *Figure 9. Left: the network gets surer of the 27 voxels of the small class. Right: it gets surer of 64 voxels that are wrong.*
+# *Figure 9. Left: the network gets surer of the 27 voxels of the small class; soft Dice rewards it, cross-entropy hardly notices. Right: it
+# gets surer of 64 voxels that are wrong; both losses grow, and cross-entropy ever more steeply, without a limit.*
 
 # %%
 def dice_and_cross_entropy(y_true, y_pred):
@@ -1009,7 +1013,7 @@ missed, false_alarm = (expert > 0) & (found == 0), (expert == 0) & (found > 0)
 errors = np.select([missed, false_alarm, expert != found], [1, 2, 3], 0)
 cut = int((errors > 0).sum(axis=(0, 1)).argmax())
 frame = util.brain_box(image, margin=2)
-kinds, colours = ("missed", "false alarm", "wrong class"), ("#56B4E9", "#CC79A7", "#FFFFFF")
+kinds, colours = ("missed", "false alarm", "wrong class"), ("#56B4E9", "#CC79A7", "#009E73")
 fig, axes = plt.subplots(1, 5, figsize=(10.5, 3.1))
 masks = {"FLAIR": None, "T1gd": None, "expert": expert, "network": found, "errors": errors}
 for axis, (name, mask) in zip(axes, masks.items()):
