@@ -875,18 +875,13 @@ rows = np.concatenate([train.index[has_it], rng.choice(train.index[~has_it], has
 rows = rng.permutation(rows)
 y_rows = labels[rows, staged_class]
 
-shortcut = keras.Sequential(
-    [
-        keras.Input((CHEST_SIZE, CHEST_SIZE, 1)),
-        keras.layers.Conv2D(16, 5, strides=2, padding="same", activation="relu"),
-        keras.layers.Conv2D(32, 3, strides=2, padding="same", activation="relu"),
-        keras.layers.Conv2D(64, 3, strides=2, padding="same", activation="relu"),
-        keras.layers.Conv2D(64, 3, padding="same", activation="relu", name="last_conv"),
-        keras.layers.GlobalAveragePooling2D(),
-        keras.layers.Dense(1, name="logits"),
-        keras.layers.Activation("sigmoid"),
-    ]
-)
+inputs = keras.Input((CHEST_SIZE, CHEST_SIZE, 1))
+hidden = keras.layers.Conv2D(16, 5, strides=2, padding="same", activation="relu")(inputs)
+hidden = keras.layers.Conv2D(32, 3, strides=2, padding="same", activation="relu")(hidden)
+hidden = keras.layers.Conv2D(64, 3, strides=2, padding="same", activation="relu")(hidden)
+hidden = keras.layers.Conv2D(64, 3, padding="same", activation="relu", name="last_conv")(hidden)
+logits = keras.layers.Dense(1, name="logits")(keras.layers.GlobalAveragePooling2D()(hidden))
+shortcut = keras.Model(inputs, keras.layers.Activation("sigmoid")(logits))
 shortcut.compile(keras.optimizers.Adam(2e-3), "binary_crossentropy", jit_compile=False)
 marked_films = mark(rows, y_rows, 0.95, 0.05)
 shortcut.fit(FilmBatches(marked_films, y_rows[:, np.newaxis], mean, sd), epochs=15, verbose=0)
