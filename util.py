@@ -869,8 +869,8 @@ def paint_slice(
     positive = volume[volume > 0] if volume.min() >= 0 else volume[volume != 0]
     dark, white = (0, np.percentile(positive, 99.7)) if volume.min() >= 0 else np.percentile(positive, [1, 99.7])
     shown = np.take(volume, at, number).T
-    greys = plt.get_cmap("gray", 36)  # as many as the eye can tell apart; more would only make the notebook larger
-    axis.imshow(shown, origin="lower", vmin=dark, vmax=white, cmap=greys, interpolation="bilinear")
+    greys = plt.get_cmap("gray", 40)  # more than the eye needs would only make the notebook larger
+    axis.imshow(shown, origin="lower", vmin=dark, vmax=white, cmap=greys, interpolation="bilinear", interpolation_stage="data")
     if label is not None:
         painted = np.ma.masked_equal(np.take(label, at, number).T, 0)
         colour_map = ListedColormap(colours)
@@ -949,7 +949,7 @@ def show_planes(
 
 
 def animate_slices(
-    volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 22, scale: float = 1.6, greys: int = 36
+    volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 20, scale: float = 1.6, greys: int = 28
 ) -> Image:
     """A film through the axial slices from bottom to top, without the label on the left and with it on the right.
 
@@ -975,7 +975,7 @@ def animate_slices(
     box = brain_box(volume[..., None], margin=2)
     volume, label = volume[box].astype(np.float32), label[box]
     white = np.percentile(volume[volume > 0], 99.5)
-    shade = (np.clip(ndimage.gaussian_filter(volume, (0.6, 0.6, 0)) / white, 0, 1) * (greys - 1)).astype(np.uint8)
+    shade = (np.clip(ndimage.gaussian_filter(volume, (0.7, 0.7, 0)) / white, 0, 1) * (greys - 1)).astype(np.uint8)
     ramp = np.linspace(0, 255, greys)[:, None] * np.ones(3)
     tints = [ramp, *(0.45 * ramp + 0.55 * 255 * np.array(to_rgb(colour)) for colour in CLASS_COLOURS)]
     palette = np.concatenate(tints).round().astype(np.uint8)  # every grey plain, then tinted by each class
