@@ -295,7 +295,7 @@ def get_sub_volume(image, label, output_x=160, output_y=160, output_z=16, num_cl
 # %% check="get_sub_volume" points=20
 public_tests.get_sub_volume_test(get_sub_volume)
 
-# %%
+# %% tags=["example"]
 pair = get_sub_volume(image, label, 96, 96, 32, background_threshold=0.97, rng=rng)
 assert pair is not None, f"{case.name} has too little tumour for such a patch: show another case"
 patch, patch_label = pair
@@ -791,7 +791,7 @@ table = pd.DataFrame(rows, columns=["class", "network", "sensitivity", "specific
 caption = f"All voxels of {len(X)} patches of the test patients"
 util.show_table(table.set_index(["class", "network"]), caption, brain.source)
 
-# %%
+# %% tags=["picture"]
 most = int(np.argmax([patch[..., 2].sum() for patch in y]))
 middle = int(y[most].any(axis=-1).sum(axis=(0, 1)).argmax())
 shown = {

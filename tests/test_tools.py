@@ -22,7 +22,7 @@ from tools.lesson import (
     section_of,
     solution_lines,
 )
-from tools.outputs import MACHINE_PATH, clean_outputs, render_terminal, scrub, shrink_png
+from tools.outputs import MACHINE_PATH, clean_outputs, render_terminal, scrub, shrink_figure, shrink_png
 
 LESSON = '''\
 # %% [markdown]
@@ -129,7 +129,7 @@ def test_student_notebook_has_stub_figure_and_no_solution(built, lesson):
     assert all(not cell.outputs and cell.execution_count is None for cell in student.cells if cell.cell_type == "code")
     picture = student.cells[6]
     assert picture.metadata.tags == ["example-figure"]
-    png = base64.b64decode(picture.attachments["right_answer.png"]["image/png"])
+    png = base64.b64decode(picture.attachments["right_answer"]["image/png"])
     assert png.startswith(b"\x89PNG")
     assert "student%2F01_counting.ipynb" in student.cells[0].source
     assert "student" not in solved.cells[0].source
@@ -315,12 +315,32 @@ def test_failed_runs_are_not_recorded(tmp_path):
 
 
 def test_picture_of_the_readme_is_the_figure_of_the_tagged_cell(tmp_path):
-    def cell(tags, pixels):
-        output = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(pixels).decode()})
+    def cell(tags, grey):
+        file = io.BytesIO()
+        Image.new("L", (1280, 400), grey).save(file, "PNG")
+        output = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(file.getvalue()).decode()})
         return nbformat.v4.new_code_cell("draw()", outputs=[output], metadata={"tags": tags})
 
-    nb = nbformat.v4.new_notebook(cells=[cell(["example"], b"first"), cell(["example", "picture"], b"second")])
-    assert write_picture(nb, tmp_path / "pictures" / "01.png")
-    assert (tmp_path / "pictures" / "01.png").read_bytes() == b"second"
+    nb = nbformat.v4.new_notebook(cells=[cell(["example"], 10), cell(["example", "picture"], 200)])
+    write_picture(nb, tmp_path / "pictures" / "01.png")
+    picture = Image.open(tmp_path / "pictures" / "01.png")
+    assert picture.size == (640, 200) and picture.getpixel((5, 5)) == 200
     nb.cells[1].metadata.tags = []
-    assert not write_picture(nb, tmp_path / "none.png") and not (tmp_path / "none.png").exists()
+    write_picture(nb, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_photographs_become_jpeg_and_charts_stay_png():
+    def encoded(pixels):
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "PNG")
+        return base64.b64encode(file.getvalue()).decode()
+
+    noise = np.random.default_rng(0).normal(128, 10, (400, 600, 3)).clip(0, 255).astype(np.uint8)
+    mime, data = shrink_figure(encoded(noise))
+    assert mime == "image/jpeg" and len(data) < len(encoded(noise)) / 2
+    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")).astype(int)
+    assert np.abs(back - noise).mean() < 4
+    chart = np.full((400, 600, 3), 255, np.uint8)
+    chart[200] = (0, 114, 178)
+    assert shrink_figure(encoded(chart))[0] == "image/png"

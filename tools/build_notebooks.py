@@ -6,12 +6,14 @@
 import argparse
 import base64
 import contextlib
+import io
 import sys
 import tempfile
 from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
+from PIL import Image
 
 from tools import results
 from tools.execution import Run, execute, kernel_environment
@@ -21,13 +23,14 @@ from tools.outputs import clean_outputs
 LIMIT = 1_000_000  # bytes; GitHub does not render much more
 
 
-def figures_of(nb: NotebookNode) -> dict[str, str]:
-    """The last PNG that each cell drew (base64), by cell id."""
+def figures_of(nb: NotebookNode) -> dict[str, tuple[str, str]]:
+    """The last figure that each cell drew (mime type, base64), by cell id."""
     return {
-        cell.id: output.data["image/png"].replace("\n", "")
+        cell.id: (mime, output.data[mime].replace("\n", ""))
         for cell in nb.cells
         for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
+        for mime in ("image/png", "image/jpeg")
+        if mime in output.get("data", {})
     }
 
 
@@ -60,15 +63,15 @@ def build(lesson: Path, root: Path = ROOT, *, env: dict[str, str] | None = None,
     return run
 
 
-def write_picture(nb: NotebookNode, path: Path) -> bool:
-    """Write the figure of the cell tagged `picture`, which stands for the notebook in the README; say whether there is one."""
+def write_picture(nb: NotebookNode, path: Path) -> None:
+    """Write the figure of the cell tagged `picture` (it stands for the notebook in the README), if there is one."""
     figures = figures_of(nb)
     for cell in nb.cells:
         if "picture" in cell.metadata.get("tags", []) and cell.id in figures:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(base64.b64decode(figures[cell.id]))
-            return True
-    return False
+            picture = Image.open(io.BytesIO(base64.b64decode(figures[cell.id][1])))
+            picture.thumbnail((640, 640))
+            picture.save(path, optimize=True)
 
 
 def _largest(nb: NotebookNode, count: int = 5) -> str:

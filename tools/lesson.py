@@ -147,7 +147,7 @@ def cell_id(lesson: str, position: int, kind: str = "cell") -> str:
     return hashlib.sha256(f"{lesson}/{position}/{kind}".encode()).hexdigest()[:12]
 
 
-def make_notebook(path: Path, *, student: bool = False, figures: dict[str, str] | None = None) -> NotebookNode:
+def make_notebook(path: Path, *, student: bool = False, figures: dict[str, tuple[str, str]] | None = None) -> NotebookNode:
     """Make the solved or the student notebook of a lesson, not executed.
 
     Parameters
@@ -156,7 +156,7 @@ def make_notebook(path: Path, *, student: bool = False, figures: dict[str, str] 
         The lesson.
     student : bool
         Take the solutions out (by nbgrader's ClearSolutions).
-    figures : dict of str to str, optional
+    figures : dict of str to (mime type, base64), optional
         Figures (PNG, base64) by the id of the cell that draws them. Those of cells tagged ``example`` are shown after
         the cell in the student version.
 
@@ -208,15 +208,16 @@ def make_notebook(path: Path, *, student: bool = False, figures: dict[str, str] 
     return nb
 
 
-def _with_examples(nb: NotebookNode, lesson: str, figures: dict[str, str]):
+def _with_examples(nb: NotebookNode, lesson: str, figures: dict[str, tuple[str, str]]):
     """The cells, and after each one tagged ``example`` its figure as an attachment."""
     for position, cell in enumerate(nb.cells):
         yield cell
         if "example" in cell.metadata.get("tags", []) and cell.id in figures:
+            mime, data = figures[cell.id]
             yield NotebookNode(
                 cell_type="markdown",
                 id=cell_id(lesson, position, "example"),
                 metadata=NotebookNode(tags=["example-figure"]),
-                attachments=NotebookNode({"right_answer.png": {"image/png": figures[cell.id]}}),
-                source=f"{EXAMPLE_TEXT}\n\n![What a right answer draws](attachment:right_answer.png)",
+                attachments=NotebookNode({"right_answer": {mime: data}}),
+                source=f"{EXAMPLE_TEXT}\n\n![What a right answer draws](attachment:right_answer)",
             )

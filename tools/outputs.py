@@ -21,6 +21,7 @@ NOISE = re.compile(
     r"|To enable the following instructions: "
     r"|.*Skipping registering GPU devices)"
 )
+PHOTOGRAPH = 90_000  # characters of base64; the noise of films and scans is what makes a PNG of them so long
 ADDRESS = re.compile(r"\b0x[0-9a-f]{7,16}\b")
 STYLER_ID = re.compile(r"\bT_([0-9a-f]{5})(?=[_\s\"#,{])")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home|Users|tmp|mnt|var)/[\w.\-]+|[A-Z]:\\\\?Users\\")
@@ -46,9 +47,11 @@ def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:
                 output.traceback = [scrub(line, root) for line in output.traceback]
             else:
                 output.metadata = NotebookNode()
-                for mime, value in output.data.items():
+                for mime, value in list(output.data.items()):
                     if mime == "image/png":
-                        output.data[mime] = shrink_png(value)
+                        shrunk, data = shrink_figure(value)
+                        del output.data[mime]
+                        output.data[shrunk] = data
                     elif isinstance(value, str) and (mime.startswith("text/") or mime == "image/svg+xml"):
                         output.data[mime] = scrub(value, root)
         cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
@@ -64,6 +67,17 @@ def scrub(text: str, root: Path = ROOT) -> str:
         if len(place) > 4:  # never "/" or "/usr" of a system Python
             text = re.sub(re.escape(place) + r"(?![\w.\-])", short, text)
     return ADDRESS.sub("0x…", text)
+
+
+def shrink_figure(encoded: str) -> tuple[str, str]:
+    """A figure as small as it may be: (mime type, base64). Charts stay PNG; photographs over `PHOTOGRAPH` become JPEG."""
+    png = shrink_png(encoded)
+    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    if len(png) < PHOTOGRAPH or getattr(picture, "is_animated", False):
+        return "image/png", png
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
+    return min(("image/png", png), ("image/jpeg", base64.b64encode(buffer.getvalue()).decode()), key=lambda pair: len(pair[1]))
 
 
 def shrink_png(encoded: str, tolerance: int = 8) -> str:
