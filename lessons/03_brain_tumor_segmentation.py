@@ -166,7 +166,7 @@ for patient in brain[:4]:
     voxels = patient.image()[..., [0, 2]]
     for axis, values in zip(axes, voxels[voxels.any(-1)].T):
         limits = (0, np.percentile(values, 99.8))
-        axis.hist(values[values > 0], 100, limits, histtype="step", density=True, label=patient.name)
+        axis.hist(values[values > 0], bins=100, range=limits, histtype="step", density=True, label=patient.name)
 for axis, name in zip(axes, ("FLAIR", "T1gd")):
     axis.set(title=f"{name}, voxels of the brain", xlabel="intensity (no unit)", yticks=[])
     axis.set_ylabel("share of voxels")
@@ -391,7 +391,7 @@ fig, axes = plt.subplots(1, 2, figsize=(9, 3))
 for patient in brain[:4]:
     voxels = standardize(patient.image())[..., [0, 2]]
     for axis, values in zip(axes, voxels[voxels.any(-1)].T):
-        axis.hist(values, 80, (-3, 5), histtype="step", density=True, label=patient.name)
+        axis.hist(values, bins=80, range=(-3, 5), histtype="step", density=True, label=patient.name)
 for axis, name in zip(axes, ("FLAIR", "T1gd")):
     axis.set(title=f"{name}, standardised", xlabel="standard deviations from the brain's mean", yticks=[])
     axis.set_ylabel("share of voxels")
