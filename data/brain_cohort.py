@@ -15,6 +15,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from data.errors import DataError
 from data.storage import atomic_file, cache_dir, partial_folder, remove_folder
@@ -121,8 +122,6 @@ def _fill(partial: Path, facts: dict, progress: bool, jobs: int | None) -> None:
         },
     )
     missing = [n for n in range(1, facts["cases"] + 1) if not (partial / "labelsTr" / names[n - 1]).exists()]
-    from tqdm.auto import tqdm
-
     bar = tqdm(
         total=facts["cases"],
         initial=facts["cases"] - len(missing),

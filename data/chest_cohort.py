@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from data.errors import DataError
 from data.storage import atomic_file, cache_dir, partial_folder, remove_folder

@@ -120,8 +120,11 @@ def test_imports_go_one_way():
 
 
 def test_no_legacy_api():
+    """The bank of answers is left out: some wrong answers in it draw from the global generator on purpose."""
     wrong = []
     for file, tree in sources().items():
+        if file.parent == ROOT / "tests" / "answers":
+            continue
         names = imported(file, tree) | {dotted(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
         wrong += [f"{file.relative_to(ROOT)}: {name}" for name in names if LEGACY.search(name)]
     assert not wrong

@@ -22,6 +22,7 @@ NOISE = re.compile(
     r"|.*Skipping registering GPU devices)"
 )
 PHOTOGRAPH = 90_000  # characters of base64; the noise of films and scans is what makes a PNG of them so long
+WIDGET = "application/vnd.jupyter.widget-view+json"
 ADDRESS = re.compile(r"\b0x[0-9a-f]{7,16}\b")
 STYLER_ID = re.compile(r"\bT_([0-9a-f]{5})(?=[_\s\"#,{])")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home|Users|tmp|mnt|var)/[\w.\-]+|[A-Z]:\\\\?Users\\")
@@ -55,6 +56,7 @@ def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:
                     elif isinstance(value, str) and (mime.startswith("text/") or mime == "image/svg+xml"):
                         output.data[mime] = scrub(value, root)
         cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]
+        cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]  # dead without its kernel
         _stable_table_ids(cell)
     return nb
 
