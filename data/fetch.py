@@ -215,10 +215,9 @@ def resume(
     if _length(partial) and state.get("url") != url:
         partial.unlink()
     host = urlsplit(url).netloc
-    failures = 0
+    failures, most = 0, _length(partial)
     with tqdm(total=length or size, desc=label, unit="B", unit_scale=True, disable=not progress) as bar, requests.Session() as web:
         while True:
-            before = _length(partial)
             try:
                 with clear_disk_errors(partial):
                     _append(web, url, partial, first, length, size, validator, bar, patience)
@@ -227,7 +226,8 @@ def resume(
                 problem = Interrupted(_plainly(error))
             except Interrupted as error:
                 problem = error
-            gained = _length(partial) - before
+            gained = _length(partial) - most  # beyond all earlier tries, so that starting anew for ever is no progress
+            most = max(most, _length(partial))
             failures = 0 if gained >= _BLOCK else failures + 1
             if str(problem) == _NO_NETWORK and not _length(partial):
                 failures = patience.tries  # nothing to wait for

@@ -1,13 +1,19 @@
-"""A web server on this machine that has files, supports ranges, and misbehaves in the way a test asks for."""
+"""A web server on this machine that misbehaves in the way a test asks for, and simulated archives in the published formats."""
 
 import hashlib
+import io
+import json
 import re
 import socket
 import struct
+import tarfile
+import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -125,3 +131,51 @@ def start(site: Site) -> ThreadingHTTPServer:
     site.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     return server
+
+
+def tar_of(members: dict[str, bytes], form=tarfile.USTAR_FORMAT) -> bytes:
+    """A tar with folders and macOS' doubles, as the Decathlon's was made on a Mac."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
+        folder = tarfile.TarInfo("Task01_BrainTumour")
+        folder.type = tarfile.DIRTYPE
+        tar.addfile(folder)
+        for name, content in members.items():
+            place, _, last = name.rpartition("/")
+            double = tarfile.TarInfo(f"{place}/._{last}")
+            double.size = 163
+            double.pax_headers = {"SCHILY.xattr.com.apple": "x" * 300} if form == tarfile.PAX_FORMAT else {}
+            tar.addfile(double, io.BytesIO(b"m" * 163))
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@cache
+def task01_members() -> dict[str, bytes]:
+    """Members of a tar like Task01: 12 cases (three simulated patients, each under four numbers) and one without a mask."""
+    from data.brain_cohort import brain_cohort
+
+    with tempfile.TemporaryDirectory() as folder:
+        cohort = brain_cohort(Path(folder) / "c", cases=3, spacing=8, progress=False, jobs=1)
+        index = json.loads((cohort / "dataset.json").read_text())
+        members, training = {}, []
+        for number in range(1, 13):
+            name, source = f"BRATS_{number:03d}.nii.gz", f"BRATS_{(number - 1) % 3 + 1:03d}.nii.gz"
+            for part in ("imagesTr", "labelsTr"):
+                members[f"Task01_BrainTumour/{part}/{name}"] = (cohort / part / source).read_bytes()
+            training.append({"image": f"./imagesTr/{name}", "label": f"./labelsTr/{name}"})
+    members["Task01_BrainTumour/imagesTs/BRATS_485.nii.gz"] = members["Task01_BrainTumour/imagesTr/BRATS_001.nii.gz"]
+    index |= {"training": training, "numTraining": 12, "test": ["./imagesTs/BRATS_485.nii.gz"], "numTest": 1}
+    return {"Task01_BrainTumour/dataset.json": json.dumps(index).encode()} | dict(sorted(members.items()))
+
+
+@cache
+def chest_files() -> dict[str, bytes]:
+    """All files of a small simulated folder in the NIH format."""
+    from data.chest_cohort import chest_cohort
+
+    with tempfile.TemporaryDirectory() as folder:
+        cohort = chest_cohort(Path(folder) / "c", films=16, size=32, progress=False, jobs=1)
+        return {path.relative_to(cohort).as_posix(): path.read_bytes() for path in cohort.rglob("*") if path.is_file()}

@@ -174,7 +174,7 @@ def test_wrong_length_is_noticed_before_the_download(site, tmp_path):
 
 
 def test_fewer_bytes_than_announced(site, tmp_path):
-    site.faults[PATH] = [("length", len(CONTENT) + 50), None] * 3
+    site.faults[PATH] = [("length", len(CONTENT) + 50), None] * 10  # it lies, is found out, and lies again
     with pytest.raises(DataError, match="fewer bytes|starts anew|ended after"):
         get(site, tmp_path, size=None, md5=None)
     assert not (tmp_path / "films.npz").exists()
