@@ -22,7 +22,7 @@ from pathlib import Path
 from data import brats, decathlon_archive, medmnist, nih_archive
 from data.archives import ARCHIVES, CHESTMNIST_FILMS, CHESTMNIST_SIZES, Archive, RemoteFile
 from data.errors import DataError
-from data.fetch import Patience, clear_disk_errors, fetch, human, mirrored, missing_bytes, require_space
+from data.fetch import Patience, disk_problem, fetch, human, mirrored, missing_bytes, require_space
 from data.nih import read_chest_folder
 from data.storage import partial_folder
 
@@ -108,9 +108,8 @@ class Job:
                 yield partial
                 self._write_receipt(partial)
         except DataError as error:
-            if isinstance(error.__cause__, OSError):
-                with clear_disk_errors(self.final):  # generated cohorts are moved by COURSE_CACHE, these by --out
-                    raise error.__cause__
+            if problem := disk_problem(self.final, error.__cause__):  # generated cohorts are moved by COURSE_CACHE, these by --out
+                raise problem from error
             raise
 
     def _write_receipt(self, folder: Path) -> None:
@@ -155,6 +154,8 @@ def nih(job: Job, parts: list[int], delete_archives: bool) -> None:
                     path.unlink()
         films = nih_archive.write_tables(job.downloads, folder)
         read_chest_folder(folder)
+        for mark in folder.glob(".unpacked-*"):  # not before: they say which archives an interrupted call has done with
+            mark.unlink()
     say(f"{films:,} films." + ("" if delete_archives else f" The archives in {job.downloads} are not needed any more."))
 
 

@@ -79,19 +79,27 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         )
 
 
+def disk_problem(path: Path, error: BaseException | None) -> DataError | None:
+    """What to tell a person when the disk is full or may not be written; None for any other error."""
+    number = error.errno if isinstance(error, OSError) else None
+    if number in (errno.ENOSPC, errno.EDQUOT):
+        return DataError(
+            f"{path}: the disk is full. What has arrived is kept and nothing half-written will be used. Free some space "
+            "and run the same command again; it goes on where it stopped."
+        )
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DataError(f"{path}: cannot be written ({error.strerror}). Name another folder with --out.")
+    return None
+
+
 @contextmanager
 def clear_disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or write-protected disk into a `DataError` that says what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DataError(
-                f"{path}: the disk is full. What has arrived is kept and nothing half-written will be used. Free some space "
-                "and run the same command again; it goes on where it stopped."
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise DataError(f"{path}: cannot be written ({error.strerror}). Name another folder with --out.") from error
+        if problem := disk_problem(path, error):
+            raise problem from error
         raise
 
 

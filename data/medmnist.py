@@ -66,40 +66,42 @@ def convert(npz: Path, folder: Path, *, progress: bool = True) -> int:
         When the file is damaged (the zip's checksums are compared) or is not a ChestMNIST file.
     """
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    names: dict[str, list[str]] = {}
-    rows = []
+    number = 0
     try:
-        with zipfile.ZipFile(npz) as archive:
+        with zipfile.ZipFile(npz) as archive, atomic_file(folder / TABLE_FILE) as path, path.open("w", newline="", encoding="utf-8") as text:
+            text.write(HEADER + "\n")
+            table = csv.writer(text, lineterminator="\n")
             labels = {split: _labels(archive, npz, split) for split in SPLITS}
             with tqdm(total=sum(map(len, labels.values())), desc=npz.name, unit="film", disable=not progress) as bar:
                 for split in SPLITS:
-                    names[split] = []
-                    count = 0
-                    for count, film in enumerate(_films(archive, npz, split, len(labels[split])), 1):
-                        name = f"chestmnist_{split}_{count - 1:05d}.png"
+                    for place, film in enumerate(_films(archive, npz, split, len(labels[split]))):
+                        number += 1
+                        name = _name(split, place)
                         _write_film(folder / "images" / name, film)
-                        names[split].append(name)
-                        found = [finding for finding, present in zip(FINDINGS, labels[split][count - 1]) if present]
-                        pixels = film.shape[0]
-                        rows.append([name, "|".join(found) or "No Finding", 0, len(rows) + 1, "", "unknown", "unknown", pixels, pixels, "", ""])
+                        found = [finding for finding, present in zip(FINDINGS, labels[split][place]) if present]
+                        side = film.shape[0]
+                        table.writerow([name, "|".join(found) or "No Finding", 0, number, "", "unknown", "unknown", side, side, "", ""])
                         bar.update()
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
         remove_folder(folder / "images")  # a zip's checksum comes after its content: no film of this file can be trusted
         raise DataError(f"{npz}: damaged or cut off ({error}). Move it away and run again to download it anew.") from error
-    with atomic_file(folder / TABLE_FILE) as path, path.open("w", newline="", encoding="utf-8") as table:
-        table.write(HEADER + "\n")
-        csv.writer(table, lineterminator="\n").writerows(rows)
-    for split_name, splits in (("train_val", ("train", "val")), ("test", ("test",))):
-        with atomic_file(folder / SPLIT_FILES[split_name]) as path:
-            path.write_text("".join(f"{name}\n" for split in splits for name in names[split]), encoding="utf-8")
-    return len(rows)
+    for name, splits in (("train_val", ("train", "val")), ("test", ("test",))):
+        with atomic_file(folder / SPLIT_FILES[name]) as path, path.open("w", encoding="utf-8", newline="\n") as text:
+            for split in splits:
+                text.writelines(f"{_name(split, place)}\n" for place in range(len(labels[split])))
+    return number
 
 
 def bytes_needed(films: int, size: int) -> int:
     """Disk that the films take: a film's PNG holds about as many bytes as pixels, in blocks of 4 KiB."""
     return films * -(-(size * size) // 4096) * 4096
+
+
+def _name(split: str, place: int) -> str:
+    """Name of a film: its split and its place in it, from 0."""
+    return f"chestmnist_{split}_{place:05d}.png"
 
 
 def _write_film(path: Path, film: np.ndarray) -> None:

@@ -98,9 +98,7 @@ def write_tables(source: Path, folder: Path) -> int:
     if (source / BOX_FILE).exists():
         first, *boxes = (source / BOX_FILE).read_text(encoding="utf-8-sig").splitlines()
         with atomic_file(folder / BOX_FILE) as path:
-            path.write_text("".join(f"{line}\n" for line in [first, *boxes] if line == first or line.split(",")[0] in films))
-    for mark in folder.glob(".unpacked-*"):
-        mark.unlink()
+            path.write_text("".join(f"{line}\n" for line in [first, *boxes] if line == first or line.split(",")[0] in films), "utf-8")
     return len(rows)
 
 
