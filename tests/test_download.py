@@ -228,7 +228,7 @@ def test_nih_interrupted(site, monkeypatch, tmp_path, capsys):
     contents, films = nih_contents()
     serve(site, monkeypatch, "nih", contents)
     out, second = tmp_path / "nih", "/nih/images_002.tar.gz"
-    site.faults[second] = [("cut", 1000), *[("status", 500)] * 3]
+    site.faults[second] = [("cut", 1000), *[("status", 500)] * 2]
     assert run(site, "nih", "--parts", 1, 2, "--out", out) == 1
     assert "1 kB have arrived and are kept" in capsys.readouterr().err
     assert not out.exists() and (tmp_path / "nih.partial").exists()
