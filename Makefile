@@ -2,13 +2,14 @@
 # Every target makes the environment (.venv) that it needs; a second call costs nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab notebooks results grade clean distclean
+.PHONY: help run test lab notebooks results data grade clean distclean
 
 PYTHON := .venv/bin/python
 DATA ?=
 NOTEBOOKS ?=
 SUBMISSIONS ?=
 COLD ?=
+ARCHIVE ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -17,6 +18,7 @@ help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-12s %s\n", $$1, $$2 }'
 	@echo "  for one notebook:    make run NOTEBOOKS=02"
 	@echo "  cold times:          make notebooks COLD=1    (cohorts generated anew, as for a first use)"
+	@echo "  real archives:       make data                (the list)    make data ARCHIVE=\"chestmnist --size 64\""
 	@echo "  with real patients:  make run DATA=folder    (it holds nih/, brats/ and predictions/, or some of them)"
 
 run: .venv/.installed-dev  ## run all notebooks top to bottom; executed copies go to build/
@@ -35,6 +37,9 @@ notebooks: .venv/.installed-dev  ## rebuild the committed notebooks from the les
 
 results: .venv/.installed-dev  ## write the measured results into the README
 	@$(PYTHON) -m tools.results
+
+data: .venv/.installed  ## download a real archive: make data ARCHIVE="decathlon --cases 20"; without ARCHIVE, the list
+	@$(PYTHON) -m data.download $(ARCHIVE)
 
 grade: $(if $(wildcard grading/__main__.py),.venv/.installed-dev)  ## mark submitted notebooks: make grade SUBMISSIONS=folder
 	@if [ -f grading/__main__.py ]; then $(PYTHON) -m grading $(if $(SUBMISSIONS),"$(SUBMISSIONS)"); else \

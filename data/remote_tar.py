@@ -1,0 +1,175 @@
+"""Reads the table of contents of a tar on a web server, and single members of it, without downloading the rest.
+
+A tar has no table of contents: before each member stands a header of 512 bytes that says how long the member is, so one walks
+from header to header with HTTP range requests. Small neighbours (macOS' ``._`` doubles, long names, masks) come
+along in one request; a member that is larger than the window costs one. That is the least that a tar allows when nothing about
+its lengths is known beforehand.
+"""
+
+import tarfile
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import requests
+
+from data.errors import DataError
+from data.fetch import _HEADERS, _LOST, OFFLINE, Interrupted, Patience, _accepted, _plainly, response_validator
+
+_SMALL_WINDOW = 2**13  # a ._ double, a long name and a header
+_LARGE_WINDOW = 2**22  # dozens of masks
+_SMALL_MEMBER = 2**18
+
+
+@dataclass(frozen=True)
+class Member:
+    """A regular file in a tar: its name, where its bytes begin, how many they are."""
+
+    name: str
+    offset: int
+    size: int
+
+
+class RemoteTar:
+    """An uncompressed tar on a server that supports ranges.
+
+    Attributes
+    ----------
+    requests, received : int
+        Requests made and bytes received so far.
+    total : int or None
+        Size of the tar, known after the first request.
+    validator : str or None
+        ETag or date of the tar; the walk stops with an error when it changes.
+    position : int
+        Where the next header stands: a later walk can begin there.
+    """
+
+    def __init__(self, url: str, *, position: int = 0, patience: Patience = Patience()):
+        self.url = url
+        self.position = position
+        self.requests = 0
+        self.received = 0
+        self.total: int | None = None
+        self.validator: str | None = None
+        self._web = requests.Session()
+        self._patience = patience
+        self._start, self._buffer = 0, b""
+        self._recent: deque[int] = deque(maxlen=3)  # sizes of the last members, to guess how far to read ahead
+
+    def members(self) -> Iterator[Member]:
+        """Walk over the regular files, in the order of the tar; a caller that has what it needs just stops.
+
+        Raises
+        ------
+        DataError
+            When a header is damaged, the tar is cut off, or the server refuses or changes the file.
+        """
+        long_name, pax = None, {}
+        while True:
+            header = self._read(self.position, tarfile.BLOCKSIZE)
+            if header.count(0) == tarfile.BLOCKSIZE:
+                return
+            try:
+                info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
+            except tarfile.HeaderError as error:
+                raise DataError(
+                    f"{self.url}: no tar header at byte {self.position:,} ({error}). The file on the server is damaged or not an "
+                    "uncompressed tar."
+                ) from error
+            data = self.position + tarfile.BLOCKSIZE
+            if info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE):
+                content = self._read(data, info.size)
+                if info.type == tarfile.XHDTYPE:
+                    pax = _pax_records(content)
+                else:
+                    long_name = content.rstrip(b"\0").decode("utf-8", "surrogateescape")
+            elif info.type == tarfile.GNUTYPE_SPARSE:
+                raise DataError(f"{self.url}: {info.name} is stored sparse, which is not supported. Download the whole archive.")
+            elif info.type not in (tarfile.GNUTYPE_LONGLINK, tarfile.XGLTYPE):
+                if "size" in pax:
+                    info.size = int(pax["size"])
+                name = pax.get("path") or long_name or info.name
+                long_name, pax = None, {}
+                self._recent.append(info.size)
+                if info.isreg():
+                    self.position = data + _blocks(info.size)
+                    yield Member(name, data, info.size)
+                    continue
+                info.size = 0 if info.type in tarfile.SUPPORTED_TYPES else info.size  # links and folders have no bytes
+            self.position = data + _blocks(info.size)
+
+    def bytes_of(self, member: Member) -> bytes:
+        """All bytes of a small member."""
+        return self._read(member.offset, member.size)
+
+    def _read(self, start: int, count: int) -> bytes:
+        """Bytes of the tar, from what was received last if they are in it."""
+        inside = start - self._start
+        if not (0 <= inside and inside + count <= len(self._buffer)):
+            if self.total is not None and start + count > self.total:
+                raise DataError(f"{self.url}: the tar on the server is cut off: it ends at byte {self.total:,} inside a member.")
+            all_small = len(self._recent) == self._recent.maxlen and max(self._recent) <= _SMALL_MEMBER
+            window = max(count, _LARGE_WINDOW if all_small else _SMALL_WINDOW)
+            self._start, self._buffer = start, self._request(start, window)
+            inside = 0
+        part = self._buffer[inside : inside + count]
+        if len(part) < count:
+            raise DataError(f"{self.url}: the tar on the server is cut off: it ends at byte {self.total:,} inside a member.")
+        return part
+
+    def _request(self, start: int, count: int) -> bytes:
+        failures = 0
+        while True:
+            try:
+                return self._once(start, count)
+            except _LOST as error:
+                problem = Interrupted(_plainly(error))
+            except Interrupted as error:
+                problem = error
+            failures += 1
+            if failures >= self._patience.tries:
+                raise DataError(
+                    f"{urlsplit(self.url).netloc}: {problem}, while the archive's index was read. Run again, it goes on where it "
+                    f"stopped. {OFFLINE}"
+                )
+            time.sleep(max(self._patience.pause * 2 ** (failures - 1), problem.wait))
+
+    def _once(self, start: int, count: int) -> bytes:
+        self.requests += 1
+        headers = _HEADERS | {"Range": f"bytes={start}-{start + count - 1}"}
+        with self._web.get(self.url, headers=headers, stream=True, timeout=self._patience.timeout) as response:
+            if response.status_code == 416:
+                raise DataError(f"{self.url}: the tar on the server is cut off: it has no byte {start:,}.")
+            first, total = _accepted(response, self.url, True)
+            tag = response_validator(response)
+            if self.total is not None and (total, tag) != (self.total, self.validator):
+                raise DataError(f"{self.url}: the file on the server has changed since its index was begun. Run again.")
+            if first != start:
+                raise Interrupted("the server sent other bytes than those asked for")
+            content = response.content
+            wanted = count if total is None else min(count, total - start)
+            if len(content) != wanted:
+                raise Interrupted(f"{len(content):,} of {wanted:,} bytes arrived")
+            self.total, self.validator = total, tag
+            self.received += len(content)
+            return content
+
+
+def _blocks(size: int) -> int:
+    """Bytes that a member occupies: whole blocks of 512."""
+    return -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _pax_records(content: bytes) -> dict[str, str]:
+    """``path`` and ``size`` of an extended header: records "length key=value" with a newline at the end."""
+    records = {}
+    while content and content[0]:
+        length, _, rest = content.partition(b" ")
+        record = rest[: int(length) - len(length) - 2]
+        key, _, value = record.partition(b"=")
+        records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+        content = content[int(length) :]
+    return records
