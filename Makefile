@@ -2,19 +2,20 @@
 # Every target makes the environment (.venv) that it needs; a second call costs nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab notebooks results grade clean distclean
+.PHONY: help run test lab notebooks results grade nbgrader-course clean distclean
 
 PYTHON := .venv/bin/python
 DATA ?=
 NOTEBOOKS ?=
 SUBMISSIONS ?=
+OPTIONS ?=
 COLD ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:  ## show this list
 	@echo "make <target>:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-16s %s\n", $$1, $$2 }'
 	@echo "  for one notebook:    make run NOTEBOOKS=02"
 	@echo "  cold times:          make notebooks COLD=1    (cohorts generated anew, as for a first use)"
 	@echo "  with real patients:  make run DATA=folder    (it holds nih/, brats/ and predictions/, or some of them)"
@@ -35,9 +36,11 @@ notebooks: .venv/.installed-dev  ## rebuild the committed notebooks from the les
 results: .venv/.installed-dev  ## write the measured results into the README
 	@$(PYTHON) -m tools.results
 
-grade: $(if $(wildcard grading/__main__.py),.venv/.installed-dev)  ## mark submitted notebooks: make grade SUBMISSIONS=folder
-	@if [ -f grading/__main__.py ]; then $(PYTHON) -m grading $(if $(SUBMISSIONS),"$(SUBMISSIONS)"); else \
-	  echo "The autograder is not part of the course yet. Until it is, the check under each exercise gives the verdict."; exit 1; fi
+grade: .venv/.installed-dev  ## mark submitted notebooks: make grade SUBMISSIONS=folder-or-zip
+	@if [ -z "$(SUBMISSIONS)" ]; then $(PYTHON) -m grading --help; else $(PYTHON) -m grading "$(SUBMISSIONS)" $(OPTIONS); fi
+
+nbgrader-course: .venv/.installed-dev  ## lay out an nbgrader course in build/nbgrader-course
+	@$(PYTHON) -m grading.nbgrader_course
 
 clean:  ## remove what runs have made: build/, generated cohorts, caches
 	rm -rf build data/cache .pytest_cache
