@@ -174,7 +174,10 @@ class Session:
                 if self.waited < self.limits.wall * min(STRETCH, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))):
                     continue
                 raise TooLate("too late")
-            part = os.readv(fd, [view[at : at + (1 << 20)]])
+            try:
+                part = os.readv(fd, [view[at : at + (1 << 20)]])
+            except OSError as error:  # the other side ended before it had read everything
+                raise wire.Ended(str(error)) from None
             if not part:
                 raise wire.Ended("the pipe was closed")
             at += part
@@ -212,16 +215,16 @@ class Sandbox:
 
     def _start(self) -> None:
         self.stop()
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps messages apart
         with theirs:
             self.process = subprocess.Popen(
                 bubblewrap_command(["template", str(theirs.fileno())]), pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
         self.control = ours
-        self.control.sendall(json.dumps({"tensorflow": self.tensorflow}).encode())
+        self.control.send(json.dumps({"tensorflow": self.tensorflow}).encode())
         try:
             self.import_seconds = self._control_message(START_SECONDS)["ready"]
-        except wire.Ended as error:
+        except (wire.Ended, OSError, ValueError) as error:
             self.process.kill()
             text = self.process.stderr.read().decode(errors="replace")[-500:]
             raise SandboxBroken(f"the sandbox does not start ({error}): {text}") from None
@@ -229,27 +232,22 @@ class Sandbox:
 
     def _control_message(self, seconds: float) -> dict:
         """What the template (not the student) says."""
-        end = time.monotonic() + seconds
-
-        def read(fd: int, count: int) -> bytearray:
-            data = bytearray()
-            while len(data) < count:
-                if not select.select([fd], [], [], max(0.0, end - time.monotonic()))[0]:
-                    raise wire.Ended("it does not answer")
-                data += os.read(fd, count - len(data)) or _raise(wire.Ended("it is gone"))
-            return data
-
-        return wire.receive(self.control.fileno(), read)[0]
+        if not select.select([self.control], [], [], seconds)[0]:
+            raise wire.Ended("it does not answer")
+        data = self.control.recv(65536)
+        if not data:
+            raise wire.Ended("it is gone")
+        return json.loads(data)
 
     def _finish_fork(self) -> dict:
         """End the running exercise; the template tells how it ended. A template that does not is replaced."""
         try:
             if not select.select([self.control], [], [], 0)[0]:
-                self.control.sendall(b'{"stop": 1}')
-            return self._control_message(30)
-        except (wire.Ended, wire.WireError, OSError):
+                self.control.send(b'{"stop": 1}')
+            return self._control_message(30 * STRETCH)
+        except (wire.Ended, OSError, ValueError) as error:
             self.stop()
-            return {"how": "slow"}
+            return {"how": "failed", "text": f"the template failed: {error}"}
 
     def stop(self) -> None:
         """End the template and everything in it."""

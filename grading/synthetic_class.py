@@ -120,11 +120,11 @@ def make_class(folder: Path, students: int = 500, seed: int = 1, kinds: dict[str
     rng.shuffle(every)
     expected: dict[str, dict[str, Any]] = {}
     copied = submission("right", random.Random(99), student_nb, solved)
-    strange = ["weight = 3 * np.arange(7)[::-1]\nbase = float(weight[2] - 12)\n"]  # what two copies share and nobody else has
-    for name in assignment(NUMBER).exercises:
+    strange = "weight = 3 * np.arange(7)[::-1]\n    base = float(weight[2] - 12) * weight.max()\n    "  # what two copies share and nobody else has
+    for name in ("true_positives", "false_positives", "get_accuracy", "get_prevalence"):
         cell = find_cell(copied[0], name)
-        cell["source"] = cell["source"].replace("return ", strange[0].replace("\n", "\n    ") + "    base = base * weight.max()\n    return 0 * base + ", 1) \
-            if name not in ("bootstrap_patients", "get_ppv", "get_npv", "expected_calibration_error") and cell["source"].count("return ") == 1 else cell["source"]  # fmt: skip
+        at = cell["source"].rindex('"""') + 3  # after the docstring
+        cell["source"] = cell["source"][:at] + "\n    " + strange.rstrip() + cell["source"][at:]
     for number, kind in enumerate(every):
         name = f"student{number:03d}"
         nb, deserved = submission(kind, rng, student_nb, solved) if kind != "copied" else copy.deepcopy(copied)

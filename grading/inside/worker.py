@@ -11,6 +11,7 @@ import array
 import contextlib
 import gc
 import importlib
+import json
 import os
 import select
 import signal
@@ -194,7 +195,10 @@ def keeper(channel: int, limits: dict) -> None:
         signal.setitimer(signal.ITIMER_REAL, limits["wall"])
         _, code, usage = os.wait4(child, 0)
         spent = usage.ru_utime + usage.ru_stime
-        slow = late or os.WIFSIGNALED(code) and (os.WTERMSIG(code) == signal.SIGXCPU or spent >= limits["cpu"])
+        # At its CPU limit the kernel kills a process; it counts in ticks, which may be more than what was really used.
+        out_of_time = os.WIFSIGNALED(code) and (
+            os.WTERMSIG(code) == signal.SIGXCPU or os.WTERMSIG(code) == signal.SIGKILL and not stopped and spent >= 0.3 * limits["cpu"])
+        slow = late or out_of_time
         status = {"how": "slow" if slow else "signal" if os.WIFSIGNALED(code) else "exit",
                   "code": os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code), "cpu": spent}  # fmt: skip
     except BaseException as error:
@@ -215,7 +219,7 @@ def template(fd: int) -> None:
         import tensorflow  # noqa: F401
     gc.collect()
     gc.freeze()
-    wire.send(fd, {"ready": round(time.perf_counter() - start, 3)})
+    control.send(json.dumps({"ready": round(time.perf_counter() - start, 3)}).encode())
     while True:
         limits, channel = _next(control)
         if channel is None:
@@ -237,13 +241,11 @@ def template(fd: int) -> None:
             status = {"how": "failed", "text": "the keeper died"}
         os.close(ready)
         os.waitpid(pid, 0)
-        wire.send(fd, status)
+        control.send(json.dumps(status).encode())
 
 
 def _next(control: socket.socket) -> tuple[dict, int | None]:
     """The next message of the grader and the channel that came with it. Ends the template when the grader is gone."""
-    import json
-
     size = array.array("i").itemsize
     data, ancillary, _, _ = control.recvmsg(65536, socket.CMSG_SPACE(size))
     if not data:
