@@ -2,12 +2,12 @@
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import checks, notebook, similarity
 from .course import Assignment, assignment
-from .sandbox import Limits, Sandbox, SandboxBroken, SandboxEnded, Session
+from .sandbox import Limits, Sandbox, SandboxBroken, SandboxBusy, SandboxEnded, Session
 
 OUTCOMES = ("right", "wrong", "error", "timeout", "not attempted", "not found")
 
@@ -33,7 +33,7 @@ class Settings:
     def limits(self) -> Limits:
         tensorflow = self.assignment.tensorflow
         cpu = self.cpu or (60 if tensorflow else 10)
-        return Limits(cpu, 4.0 * cpu, (self.memory or (4096 if tensorflow else 2048)) << 20, tensorflow)
+        return Limits(cpu, max(20.0, 4.0 * cpu), (self.memory or (4096 if tensorflow else 2048)) << 20, tensorflow)
 
 
 class Grader:
@@ -69,13 +69,18 @@ class Grader:
 
     def _run(self, name: str, answer: notebook.Answer, seed: int | None) -> checks.Run | dict[str, Any]:
         """One run of a check in a fresh process; a dictionary with outcome and message where it did not come to that."""
+        limits = self.settings.limits
         for attempt in (1, 2, 3):
             try:
-                with self.sandbox.session(self.settings.limits) as session:
+                with self.sandbox.session(limits) as session:
                     refused = self._load(session, name, answer)
                     return refused or checks.run_check(name, session, seed)
             except SandboxEnded as ended:
                 return {"outcome": "timeout" if ended.how == "timeout" else "error", "message": f"{name}: {ended.text}"}
+            except SandboxBusy:
+                limits = replace(limits, wall=10 * limits.wall)
+                if attempt == 3:
+                    raise
             except SandboxBroken:
                 self.sandbox.stop()
                 if attempt == 2:

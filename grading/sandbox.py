@@ -60,6 +60,10 @@ class SandboxBroken(RuntimeError):
     """The sandbox itself does not work: nothing about the student."""
 
 
+class SandboxBusy(SandboxBroken):
+    """The machine had no time for the student's process: to be tried again with more patience."""
+
+
 def environment() -> dict[str, str]:
     """Environment variables of the sandbox: none of the instructor's."""
     return {
@@ -80,7 +84,7 @@ def bubblewrap_command(inner: list[str]) -> list[str]:
         bind += ["--setenv", name, value]
     return [
         "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--uid", "1000", "--gid", "1000", "--hostname",
-        "sandbox", *bind, "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--ro-bind", str(INSIDE), "/inside",
+        "sandbox", *bind, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--tmpfs", "/dev/shm", "--tmpfs", "/tmp", "--ro-bind", str(INSIDE), "/inside",
         "--chdir", "/tmp", "--remount-ro", "/", sys.executable, "-sB", "/inside/worker.py", *inner,
     ]  # fmt: skip
 
@@ -148,11 +152,13 @@ class Session:
         except (wire.Ended, wire.WireError) as error:
             raise self.ended(error) from None
 
-    def ended(self, error: Exception) -> SandboxEnded:
+    def ended(self, error: Exception) -> SandboxEnded | SandboxBroken:
         """What to say about a process that does not answer any more."""
         status = self.close()
         if status.get("how") == "failed":
             raise SandboxBroken(f"the sandbox could not be made: {status.get('text', 'no reason given')}")
+        if isinstance(error, TooLate) and status.get("starved", 0) > 0.3 * self.waited:
+            return SandboxBusy(f"this machine is overloaded: a student's process waited {status['starved']:.0f} s for a core")
         if status.get("how") == "slow" or isinstance(error, TooLate):
             return SandboxEnded("timeout", f"no answer within {self.limits.cpu} seconds: is there a loop that does not end?")
         if isinstance(error, wire.WireError):
@@ -304,8 +310,7 @@ class Sandbox:
             command = [sys.executable, "-sB", str(INSIDE / "worker.py"), "once", "0", "1"]
         folder = tempfile.TemporaryDirectory(prefix="grading-") if self.kind == "process" else None
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                   start_new_session=True, env={**os.environ, **environment()} if self.kind in ("docker", "podman")
-                                   else environment(), cwd=folder and folder.name)  # fmt: skip
+                                   start_new_session=True, env=None if self.kind in ("docker", "podman") else environment(), cwd=folder and folder.name)  # fmt: skip
 
         def finish() -> dict:
             # The process may have ended already; what is left of it is killed with its whole group.

@@ -60,8 +60,8 @@ def private_namespaces() -> None:
     for name, text in [("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")]:
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
-    for place, size in [(b"/tmp", b"16m"), (b"/dev/shm", b"16m"), (b"/proc", b"0")]:
-        check(c.mount(b"tmpfs", place, b"tmpfs", 6, b"size=%s,nr_inodes=1000" % size), f"mount {place.decode()}")
+    for place, flags in [(b"/tmp", 6), (b"/dev/shm", 6), (b"/proc", 7)]:  # 6: no devices, no set-uid; 7: read-only as well
+        check(c.mount(b"tmpfs", place, b"tmpfs", flags, b"size=16m,nr_inodes=1000"), f"mount {place.decode()}")
 
 
 def drop_privileges() -> None:

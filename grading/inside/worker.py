@@ -171,11 +171,16 @@ def run_exercise(fd_in: int, fd_out: int, limits: dict) -> None:
 
 def keeper(channel: int, limits: dict) -> None:
     """Between the template and the student's process: makes its namespaces, waits, kills it in time. Does not return."""
-    status, child, late, stopped = {"how": "failed"}, 0, False, False
+    status, child, late, stopped, starved = {"how": "failed"}, 0, False, False, 0.0
+    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
 
     def stop(number: int, frame: Any) -> None:
-        nonlocal late, stopped
+        nonlocal late, stopped, starved
         stopped, late = True, late or number == signal.SIGALRM
+        with contextlib.suppress(OSError, ValueError, IndexError):  # seconds that it was ready to run and got no core
+            fd = os.open(f"{child}/schedstat", os.O_RDONLY, dir_fd=proc)
+            starved = int(os.read(fd, 200).split()[1]) / 1e9
+            os.close(fd)
         if child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -200,7 +205,7 @@ def keeper(channel: int, limits: dict) -> None:
             os.WTERMSIG(code) == signal.SIGXCPU or os.WTERMSIG(code) == signal.SIGKILL and not stopped and spent >= 0.3 * limits["cpu"])
         slow = late or out_of_time
         status = {"how": "slow" if slow else "signal" if os.WIFSIGNALED(code) else "exit",
-                  "code": os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code), "cpu": spent}  # fmt: skip
+                  "code": os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code), "cpu": spent, "starved": starved}  # fmt: skip
     except BaseException as error:
         status = {"how": "failed", "text": f"{type(error).__name__}: {error}"[:300]}
     wire.send(limits["status_fd"], status)
