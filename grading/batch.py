@@ -204,14 +204,15 @@ def grade_class(
     if todo:
         first = Grader(settings)  # the self-test: nobody is graded by a grader that fails the lesson's own answers
         yardsticks, facts["sandbox"] = first.yardsticks, first.sandbox.kind
+        facts["warm"], running = first.sandbox.warm, replace(settings, sandbox=first.sandbox.kind, warm=first.sandbox.warm)
         facts["self_test_seconds"] = round(time.perf_counter() - start, 2)
         jobs = min(jobs or os.cpu_count() or 1, len(todo))
         if jobs == 1 and not scheduler:
             global _grader
-            _grader = first
+            _grader, first.settings = first, running
         else:
             first.close()
-        stream = _on_dask(todo, settings, yardsticks, scheduler) if scheduler else _locally(todo, settings, yardsticks, jobs)
+        stream = _on_dask(todo, running, yardsticks, scheduler) if scheduler else _locally(todo, running, yardsticks, jobs)
         for submission, result in progress(stream, len(todo)) if progress else stream:
             result["fingerprint"] = fingerprint(submission, settings)
             result["student"] = submission.student

@@ -44,7 +44,14 @@ class Grader:
         self.sandbox = Sandbox(settings.sandbox, tensorflow=self.assignment.tensorflow, image=settings.image, warm=settings.warm)
         self.stubs = {name: answer.own for name, answer in
                       notebook.find_answers(list(self.assignment.skeleton), self.assignment.exercises).items()}  # fmt: skip
-        self.yardsticks = yardsticks or self.calibrate()
+        try:
+            self.yardsticks = yardsticks or self.calibrate()
+        except SandboxBroken:
+            if not self.sandbox.warm:
+                raise
+            self.sandbox.stop()  # perhaps a library that does not survive a fork: a fresh process for each exercise, then
+            self.sandbox.warm = False
+            self.yardsticks = self.calibrate()
 
     def close(self) -> None:
         self.sandbox.stop()

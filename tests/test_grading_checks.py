@@ -103,7 +103,7 @@ def test_partial_credit_grows_with_the_cases_that_are_right():
 @pytest.mark.parametrize("exercise, change", [
     ("standardize", lambda image: np.add(image, 1, out=image, casting="unsafe")),
     ("check_for_leakage", lambda df1, df2, patient_col: df1.drop(columns=patient_col, inplace=True)),
-    ("bootstrap_patients", lambda ids, rng: np.random.seed(1)),
+    ("bootstrap_patients", lambda ids, rng: np.random.set_state(np.random.MT19937(1).state)),
 ])  # fmt: skip
 def test_changes_to_arguments_and_to_the_global_state_are_seen(exercise, change):
     def function(*args):
@@ -134,7 +134,7 @@ class Everything(np.ndarray):
 def test_plain_values_travel(value):
     out: list[bytes] = []
     got = wire.decode(json.loads(json.dumps(wire.encode(value, out))), [bytearray(b) for b in out])
-    assert np.shape(got) == np.shape(value)
+    assert isinstance(value, tuple) or np.shape(got) == np.shape(value)
     assert repr(got) == repr(value) if not isinstance(value, np.ndarray) else np.array_equal(got, value)
 
 

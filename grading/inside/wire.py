@@ -204,7 +204,7 @@ def rng_of(node: list) -> np.random.Generator:
     """The generator in this state; WireError for states that are none."""
     try:
         _, state, increment, has, value = node
-        generator = np.random.Generator(np.random.PCG64(0))
+        generator = np.random.Generator(np.random.PCG64(int(state)))  # its children depend on its state
         generator.bit_generator.state = {
             "bit_generator": "PCG64", "state": {"state": int(state), "inc": int(increment)},
             "has_uint32": int(has), "uinteger": int(value)}  # fmt: skip

@@ -51,6 +51,7 @@ class Exercise:
         self.fd_in, self.fd_out = fd_in, fd_out
         self.functions: list = []
         self.models: dict[str, Any] = {}
+        self.count = 0
 
     def load(self, job: dict) -> dict:
         """Run the definitions that the function needs. Where one fails, the others still run."""
@@ -105,6 +106,8 @@ class Exercise:
         args, options = values[:count], dict(zip(message["options"], values[count:]))
         before = [v.tobytes() if isinstance(v, np.ndarray) else v.copy(deep=True) if n[0] == "frame" else
                   [w.tobytes() for w in v.get_weights()] if n[0] == "model" else None for n, v in zip(nodes, values)]  # fmt: skip
+        self.count += 1
+        np.random.set_state(np.random.MT19937(self.count).state)  # another one for each call: a fixed seed set by the student is seen
         random_state = np.random.get_state(legacy=False)["state"]
         variable = next((v for n, v in zip(nodes, values) if n[0] == "variable"), None)
         out: list[bytes] = []
@@ -125,6 +128,8 @@ class Exercise:
         reply = {"value": wire.encode(value, out, self.functions), "gradient": gradient, "changed": {}}
         for position, (node, was, now) in enumerate(zip(nodes, before, values)):
             if node[0] == "rng":
+                if now.bit_generator.seed_seq.n_children_spawned:
+                    now.random()  # children do not move the state, which is all that travels
                 reply["rng"] = wire.rng_state(now)
             elif isinstance(now, np.ndarray) and now.tobytes() != was:
                 reply["changed"][position] = wire.array_node(now, out)
