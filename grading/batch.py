@@ -20,6 +20,7 @@ import public_tests
 
 from . import checks
 from .grade import Grader, Settings
+from .sandbox import SandboxBroken
 from .submissions import Submission
 
 _grader: Grader | None = None  # one for each process that grades
@@ -85,7 +86,7 @@ def grade_one(submission: Submission, settings: Settings, yardsticks: dict[str, 
             elif submission.problem:
                 result["note"] = f"{submission.problem}. {result['note']}".strip()
             return result
-        except Exception as error:  # a defect of the grader, or a sandbox that broke twice: one row, not the end
+        except (Exception, SandboxBroken) as error:  # a defect of the grader, or a sandbox that broke twice: one row, not the end
             note = f"The grader failed here, please grade by hand: {type(error).__name__}: {error}"
             return {"status": "grader failed", "note": note[:2000], "exercises": _grader.nothing(note[:300]), "total": 0.0, "shingles": [],
                     "seconds": 0.0}  # fmt: skip

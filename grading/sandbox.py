@@ -56,8 +56,8 @@ class SandboxEnded(BaseException):
         self.how, self.text = how, text  # how: "timeout" or "crash"
 
 
-class SandboxBroken(RuntimeError):
-    """The sandbox itself does not work: nothing about the student."""
+class SandboxBroken(BaseException):
+    """The sandbox itself does not work: nothing about the student. Not an Exception, so that no check takes it for an answer."""
 
 
 class SandboxBusy(SandboxBroken):
@@ -146,6 +146,8 @@ class Session:
         SandboxEnded
             When there is none in time, or it is no message.
         """
+        if self.closed:  # its file numbers may belong to somebody else by now
+            raise SandboxEnded("crash", "your code has ended before")
         try:
             wire.send(self.fd_out, tree, buffers)
             return wire.receive(self.fd_in, self._read)
