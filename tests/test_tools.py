@@ -324,7 +324,7 @@ def test_picture_of_the_readme_is_the_figure_of_the_tagged_cell(tmp_path):
     nb = nbformat.v4.new_notebook(cells=[cell(["example"], 10), cell(["example", "picture"], 200)])
     write_picture(nb, tmp_path / "pictures" / "01.png")
     picture = Image.open(tmp_path / "pictures" / "01.png")
-    assert picture.size == (640, 200) and picture.getpixel((5, 5)) == 200
+    assert picture.size == (640, 200) and picture.getpixel((5, 5)) == (200, 200, 200)
     nb.cells[1].metadata.tags = []
     write_picture(nb, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()

@@ -69,7 +69,7 @@ def write_picture(nb: NotebookNode, path: Path) -> None:
     for cell in nb.cells:
         if "picture" in cell.metadata.get("tags", []) and cell.id in figures:
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture = Image.open(io.BytesIO(base64.b64decode(figures[cell.id][1])))
+            picture = Image.open(io.BytesIO(base64.b64decode(figures[cell.id][1]))).convert("RGB")
             picture.thumbnail((640, 640))
             picture.save(path, optimize=True)
 
