@@ -46,6 +46,7 @@ BOX_COLUMNS = ("Image Index", "Finding", "x", "y", "w", "h")
 BOX_REFERENCE_SIZE = 1024
 """The boxes of the archive are given in pixels of its 1024 × 1024 films."""
 
+_OTHER_NAMES = {"Patient Sex": "Patient Gender"}  # what a newer edition of the table calls the column
 _BOX_NAMES = {"Infiltrate": "Infiltration"}  # the one finding that the archive's box list calls otherwise
 _PNG_END = b"IEND\xaeB`\x82"
 
@@ -234,12 +235,13 @@ def load_films(
     return (films if whole.all() else films[whole]), table[whole].reset_index(drop=True)
 
 
-def _read_csv(path: Path, columns: Sequence[str], **options) -> pd.DataFrame:
+def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a CSV file that must hold `columns`."""
     if not path.exists():
         raise DataError(f"{path}: the file is missing. A folder in the NIH format needs it.")
     try:
-        frame = pd.read_csv(path, **options)
+        # index_col: some published versions end their rows, but not the header, with a comma
+        frame = pd.read_csv(path, index_col=False).rename(columns=_OTHER_NAMES)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable CSV table ({error}). Get the file again.") from error
     missing = [column for column in columns if column not in frame.columns]

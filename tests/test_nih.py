@@ -66,6 +66,15 @@ def test_reads_tables(folder):
     assert chest.source == f"real patients: {folder.name}"
 
 
+def test_newer_edition_of_the_table(folder):
+    """It says "Patient Sex", and its rows end with a comma that the header lacks."""
+    before = nih.read_chest_folder(folder).table
+    path = folder / nih.TABLE_FILE
+    header, *rows = path.read_text().replace("Patient Gender", "Patient Sex").splitlines()
+    path.write_text("\n".join([header, *(f"{row}," for row in rows)]) + "\n")
+    pd.testing.assert_frame_equal(nih.read_chest_folder(folder).table, before)
+
+
 def test_simulated_folder_says_so(folder):
     (folder / nih.SIMULATED_FILE).write_text("{}")
     assert nih.read_chest_folder(folder).source == "simulated"
