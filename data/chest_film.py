@@ -8,7 +8,7 @@ import numpy as np
 
 from data import chest_anatomy as anatomy
 from data import chest_projection as physics
-from data.chest_projection import MU_BONE, MU_FAT, MU_LUNG, MU_MARROW, MU_METAL, MU_SOFT
+from data.chest_projection import MU_BONE, MU_FAT, MU_LUNG, MU_MARROW, MU_SOFT
 
 
 SEVERAL_PLACES = ("Nodule", "Effusion", "Infiltration")  # one box for each place
@@ -109,7 +109,7 @@ class Scene:
     # Anatomy ---------------------------------------------------------------------------------------------------------
 
     def _chest(self) -> None:
-        body, canvas = self.body, self.canvas
+        body = self.body
         x, y = self.x, self.y
         u = np.clip(y / self.height, -0.02, 1.4)
         outside = (y < 0) | (y / self.height > 1.4)

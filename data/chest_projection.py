@@ -21,7 +21,6 @@ MU_LUNG = 0.2053 * 0.29 / 10  # ICRU-44 lung tissue; 0.26 g/cm3 and the vessels 
 MU_BONE = 0.3148 * 1.92 / 10  # cortical
 MU_MARROW = 0.2400 * 1.18 / 10  # spongy bone with its marrow
 MU_AIR = 0.1875 * 0.0012 / 10
-MU_METAL = 0.20
 
 
 @dataclass(frozen=True)
