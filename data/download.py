@@ -159,7 +159,7 @@ def nih(job: Job, parts: list[int], delete_archives: bool) -> None:
     say(f"{films:,} films." + ("" if delete_archives else f" The archives in {job.downloads} are not needed any more."))
 
 
-def decathlon(job: Job, cases: int | None) -> None:
+def decathlon(job: Job, cases: int | None, spread: bool) -> None:
     """Decathlon Task01: the whole tar, or some cases by range requests."""
     [file] = job.files(["Task01_BrainTumour.tar"])
     if cases is None:
@@ -171,7 +171,7 @@ def decathlon(job: Job, cases: int | None) -> None:
         return
     job.require_space(0, cases * _CASE_BYTES)
     with job.laid_out() as folder:
-        tar = decathlon_archive.fetch_cases(file.url, folder, cases, progress=job.progress, patience=job.patience)
+        tar = decathlon_archive.fetch_cases(file.url, folder, cases, spread=spread, progress=job.progress, patience=job.patience)
         job.fetched.append({"name": file.name, "url": file.url, "bytes": tar.total, "what": "part of it, by range requests"})
     say(f"Index of the tar: {tar.requests} requests, {human(tar.received)}. Each file was checked by its own gzip checksum; the MD5")
     say("of the whole tar cannot be compared without the whole tar.")
@@ -226,6 +226,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", type=int, nargs="+", choices=range(1, 13), metavar="N", help="nih: which of the 12 archives (default all)")
     parser.add_argument("--delete-archives", action="store_true", help="nih: delete each archive when its films are unpacked")
     parser.add_argument("--cases", type=int, metavar="N", help="decathlon: so many patients (default all, 7.6 GB)")
+    parser.add_argument("--spread", action="store_true", help="decathlon: cases from all over the list, not the first in the tar; some "
+                                                              "hundred requests more")  # fmt: skip
     parser.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="brats: the scans that you have")
     parser.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR_VARIABLE),
                         help=f"get URL/<archive>/<file> in place of the publisher's addresses (or set {MIRROR_VARIABLE})")  # fmt: skip
@@ -233,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_OPTIONS = {"size": "chestmnist", "parts": "nih", "delete_archives": "nih", "cases": "decathlon", "source": "brats"}
+_OPTIONS = {"size": "chestmnist", "parts": "nih", "delete_archives": "nih", "cases": "decathlon", "spread": "decathlon", "source": "brats"}
 
 
 def _run(options: argparse.Namespace, patience: Patience) -> Path | None:
@@ -243,7 +245,10 @@ def _run(options: argparse.Namespace, patience: Patience) -> Path | None:
     name, request = {
         "chestmnist": (f"chestmnist-{size}", {"size": size}),
         "nih": ("nih" if len(parts) == 12 else "nih-" + "-".join(map(str, parts)), {"parts": parts}),
-        "decathlon": (f"decathlon-{options.cases}" if options.cases else "decathlon", {"cases": options.cases}),
+        "decathlon": (
+            f"decathlon-{options.cases}{'-spread' * options.spread}" if options.cases else "decathlon",
+            {"cases": options.cases} | ({"spread": True} if options.spread else {}),
+        ),
         "brats": ("brats", {"from": str(options.source and options.source.resolve())}),
     }[key]
     job = Job(ARCHIVES[key], options.out, name, request, options.mirror, not options.quiet, patience)
@@ -257,7 +262,7 @@ def _run(options: argparse.Namespace, patience: Patience) -> Path | None:
     elif key == "nih":
         nih(job, parts, options.delete_archives)
     elif key == "decathlon":
-        decathlon(job, options.cases)
+        decathlon(job, options.cases, options.spread)
     else:
         brats_folder(job, options.source, converts)
     return job.final if converts else None
@@ -275,6 +280,8 @@ def main(arguments: list[str] | None = None, patience: Patience = Patience()) ->
             parser.error(f"--{'from' if option == 'source' else option.replace('_', '-')} belongs to {archive}")
     if options.cases is not None and options.cases < 1:
         parser.error("--cases must be at least 1")
+    if options.spread and not options.cases:
+        parser.error("--spread needs --cases")
     if options.archive == "brats" and options.source is None:
         parser.error("brats needs --from FOLDER: BraTS is given to registered people only, so that it cannot be downloaded here")
     try:

@@ -46,6 +46,7 @@ def start(site: Site) -> ThreadingHTTPServer:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # header and body go out at once: 40 ms less a request
 
         def log_message(self, *_):
             pass
