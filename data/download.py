@@ -19,10 +19,12 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from data import brats, decathlon_archive, medmnist, nih_archive
 from data.archives import ARCHIVES, CHESTMNIST_FILMS, CHESTMNIST_SIZES, Archive, RemoteFile
 from data.errors import DataError
-from data.fetch import Patience, disk_problem, fetch, human, mirrored, missing_bytes, require_space
+from data.fetch import Patience, clear_disk_errors, disk_problem, fetch, human, mirrored, missing_bytes, require_space
 from data.nih import read_chest_folder
 from data.storage import partial_folder
 
@@ -68,12 +70,16 @@ class Job:
     def is_done(self) -> bool:
         """Whether an earlier call has made this folder; an error when there is another one in its place."""
         for folder in (self.final, self.partial):
-            if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= self._unused(folder)):
                 continue
             if _receipt(folder).get("request") != self.request:
                 what = "an unfinished call for something else" if folder == self.partial else "something else than what was asked for"
                 raise DataError(f"{folder}: holds {what}. Name another folder with --out, or move this one away.")
         return self.final.exists() and any(self.final.iterdir())
+
+    def _unused(self, folder: Path) -> set[str]:
+        """Files of a folder that stand for nothing: an unfinished call of which nothing has arrived."""
+        return {NOTICE_FILE, RECEIPT_FILE} if folder == self.partial else set()
 
     def files(self, names: list[str]) -> list[RemoteFile]:
         """The published files of these names, at the mirror if there is one."""
@@ -95,11 +101,20 @@ class Job:
 
     @contextmanager
     def laid_out(self) -> Iterator[Path]:
-        """Give a ``.partial`` folder to fill, with the licence in it; it gets its name only when it is complete."""
+        """Give a ``.partial`` folder to fill, with the licence in it; it gets its name only when it is complete.
+
+        One call at a time: the lock is the system's, so that a killed call does not stand in the way of the next.
+        """
+        lock = FileLock(self.final.parent / f".{self.archive.key}.lock", timeout=0)
         try:
             if self.final.is_relative_to(default_root().resolve()):  # git is never to see them
                 default_root().mkdir(parents=True, exist_ok=True)
                 (default_root() / ".gitignore").write_text("*\n", encoding="utf-8")
+            with clear_disk_errors(self.final):
+                self.final.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+            if self.is_done():
+                raise DataError(f"{self.final}: another call has just made it. Run again to see what DATA_DIR is to be.")
             if self.final.is_dir():
                 self.final.rmdir()  # an empty one, as `is_done` has seen
             with partial_folder(self.final) as partial:
@@ -107,10 +122,16 @@ class Job:
                 self._write_receipt(partial)
                 yield partial
                 self._write_receipt(partial)
+        except Timeout:
+            raise DataError(
+                f"{self.final.parent}: another call is at work on {self.archive.key} here. Let it end, or name a folder elsewhere with --out."
+            ) from None
         except DataError as error:
             if problem := disk_problem(self.final, error.__cause__):  # generated cohorts are moved by COURSE_CACHE, these by --out
                 raise problem from error
             raise
+        finally:
+            lock.release()
 
     def _write_receipt(self, folder: Path) -> None:
         receipt = {"request": self.request, "source": self.archive.page, "date": date.today().isoformat(), "files": self.fetched}

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ LOST = (
     requests.exceptions.BaseHTTPError,  # urllib3's, of which requests' own are made
 )
 _WAIT = Retry(retry_after_max=120)  # reads Retry-After, seconds or date; nobody waits longer than two minutes for it
-_NO_NETWORK = "no network, or the server's name is not known"
+NO_NETWORK = "no network, or the server's name is not known"
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"ai-for-medical-diagnosis (pooch {pooch.__version__})"}
 
 
@@ -45,6 +46,16 @@ class Patience:
     tries: int = 5
     pause: float = 1.0
     timeout: tuple[float, float] = (15, 60)  # seconds to connect, and between two blocks
+
+    def goes_on(self, host: str, problem: "Interrupted", failures: int) -> bool:
+        """Wait, and say so, before another try; False when it is time to give up."""
+        if failures >= self.tries or str(problem) == NO_NETWORK:
+            return False
+        seconds = max(self.pause * 2 ** max(0, failures - 1), problem.wait)
+        if seconds >= 1:
+            tqdm.write(f"{host}: {problem}. Trying again in {seconds:.0f} s", file=sys.stderr)
+        time.sleep(seconds)
+        return True
 
 
 class Interrupted(Exception):
@@ -242,16 +253,13 @@ def resume(
             gained = _length(partial) - most  # beyond all earlier tries, so that starting anew for ever is no progress
             most = max(most, _length(partial))
             failures = 0 if gained >= _BLOCK else failures + 1
-            if str(problem) == _NO_NETWORK and not _length(partial):
-                failures = patience.tries  # nothing to wait for
-            if failures >= patience.tries:
+            if not patience.goes_on(host, problem, failures):
                 arrived = _length(partial)
                 kept = f" {human(arrived)} have arrived and are kept; the same command goes on there." if arrived else ""
                 raise DataError(
                     f"{host}: {problem}. Check the connection and, behind a proxy, the variable HTTPS_PROXY.{kept} {advice} "
                     f"{OFFLINE}"
                 )
-            time.sleep(max(patience.pause * 2 ** max(0, failures - 1), problem.wait))
 
 
 def _append(web, url: str, partial: Path, first: int, length: int | None, size: int | None, validator, bar, patience) -> None:
@@ -367,7 +375,7 @@ def plainly(error: Exception) -> str:
     """A connection error in a few words."""
     text = str(error)
     if re.search(r"resolve|getaddrinfo|Name or service", text):
-        return _NO_NETWORK
+        return NO_NETWORK
     if isinstance(error, requests.Timeout) or "timed out" in text:
         return "no answer in time"
     if isinstance(error, requests.exceptions.SSLError):

@@ -7,7 +7,6 @@ that small members which lie behind gigabytes of large ones cost a few requests,
 """
 
 import tarfile
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -168,7 +167,7 @@ class RemoteTar:
         return part
 
     def _request(self, start: int, count: int) -> bytes:
-        failures = 0
+        host, failures = urlsplit(self.url).netloc, 0
         while True:
             try:
                 return self._once(start, count)
@@ -179,12 +178,11 @@ class RemoteTar:
             except Interrupted as error:
                 problem = error
             failures += 1
-            if failures >= self._patience.tries:
+            if not self._patience.goes_on(host, problem, failures):
                 raise DataError(
-                    f"{urlsplit(self.url).netloc}: {problem}, while the archive's index was read. Run again, it goes on where it "
+                    f"{host}: {problem}, while the archive's index was read. Run again, it goes on where it "
                     f"stopped. {OFFLINE}"
                 )
-            time.sleep(max(self._patience.pause * 2 ** (failures - 1), problem.wait))
 
     def _once(self, start: int, count: int) -> bytes:
         self.requests += 1
