@@ -1,5 +1,6 @@
 """A web server on this machine that misbehaves in the way a test asks for, and simulated archives in the published formats."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -25,7 +26,8 @@ class Site:
     next requests, one entry each: ``None`` (all well), ``("status", code, headers)``, ``("cut", n)`` and ``("reset", n)`` (the
     connection ends after n bytes), ``("stall", n)`` (nothing more comes after n bytes), ``("redirect", path)``, ``("html",)``,
     ``("length", n)`` (announces n bytes), ``("no length", n)`` (announces nothing and ends after n bytes), ``("more",)``
-    (sends other bytes than asked for), ``("flip", n)`` (byte n is wrong).
+    (sends other bytes than asked for), ``("flip", n)`` (byte n is wrong), ``("gzip",)`` (compresses, although asked not to),
+    ``("page",)`` (a web page that says it is a file).
     """
 
     files: dict = field(default_factory=dict)
@@ -68,6 +70,10 @@ def start(site: Site) -> ThreadingHTTPServer:
                 return self.answer(302, {"Location": site.url + fault[1]}, b"")
             if fault[0] == "html":
                 return self.answer(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>please log in</html>")
+            if fault[0] == "page":
+                return self.answer(200, {"Content-Type": "application/octet-stream"}, b"\n<!DOCTYPE html><html>please log in</html>")
+            if fault[0] == "gzip":
+                return self.answer(200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(site.files[path][:])))
             if path not in site.files:
                 return self.answer(404, {}, b"not here")
             content = site.files[path]
@@ -100,11 +106,11 @@ def start(site: Site) -> ThreadingHTTPServer:
                 if fault[0] == "flip" and place <= fault[1] < place + len(block):
                     block = bytearray(block)
                     block[fault[1] - place] ^= 0xFF
+                entry[2] += len(block)  # before: a test may look as soon as the bytes are there
                 try:
                     self.wfile.write(block)
                 except OSError:
                     return None
-                entry[2] += len(block)
                 place += len(block)
                 time.sleep(site.delay)
             if fault[0] == "stall":
