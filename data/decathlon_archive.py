@@ -97,29 +97,36 @@ def fetch_cases(
         raise DataError(f"{url}: dataset.json lists {absent[0]}, but the tar has no such member. Download the whole archive.")
     missing = [name for name in wanted if not (folder / name).exists()]
     require_space(folder, sum(members[name].size for name in missing), f"{len(chosen)} cases")
-    for name in tqdm(missing, desc=f"files of {len(chosen)} cases", unit="file", disable=not progress):
-        target, member = folder / name, members[name]
-        partial = target.with_name(target.name + ".partial")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if tar.holds(member):
-            with clear_disk_errors(partial):
-                partial.write_bytes(tar.bytes_of(member))
-        else:
-            resume(url, partial, first=member.offset, length=member.size, size=tar.total, validator=tar.validator,
-                   label=target.name, progress=progress, patience=patience)  # fmt: skip
-        try:
-            check_gzip(partial, target.name)
-        except DataError:
-            partial.unlink()  # of no use: the next call fetches it anew
-            raise
-        with clear_disk_errors(target):
-            partial.rename(target)
-            partial.with_name(partial.name + ".json").unlink(missing_ok=True)
+    total = sum(members[name].size for name in missing)
+    with tqdm(total=total, desc=f"{len(chosen)} cases", unit="B", unit_scale=True, disable=not progress) as bar:
+        for name in missing:
+            _fetch_member(tar, members[name], folder / name, patience)
+            bar.update(members[name].size)
     _write_index(folder, index, chosen)
     check(folder, progress=progress)
     (folder / _INDEX).unlink()
     (folder / _PUBLISHED).unlink()
     return tar
+
+
+def _fetch_member(tar: RemoteTar, member: Member, target: Path, patience: Patience) -> None:
+    """Fetch one file of a case; it gets its name when its own checksum has been compared."""
+    partial = target.with_name(target.name + ".partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if tar.holds(member):
+        with clear_disk_errors(partial):
+            partial.write_bytes(tar.bytes_of(member))
+    else:
+        resume(tar.url, partial, first=member.offset, length=member.size, size=tar.total, validator=tar.validator,
+               label=target.name, progress=False, patience=patience)  # fmt: skip
+    try:
+        check_gzip(partial, target.name)
+    except DataError:
+        partial.unlink()  # of no use: the next call fetches it anew
+        raise
+    with clear_disk_errors(target):
+        partial.rename(target)
+        partial.with_name(partial.name + ".json").unlink(missing_ok=True)
 
 
 def choose(training: list[dict], cases: int, members: dict[str, Member] | None = None) -> list[dict]:

@@ -86,10 +86,13 @@ class Job:
         known = {file.name: file for file in self.archive.files}
         return [mirrored(self.archive.key, known[name], self.mirror) for name in names]
 
+    def arrived(self) -> int:
+        """Bytes that an interrupted call has laid out."""
+        return sum(path.stat().st_size for path in self.partial.rglob("*") if path.is_file()) if self.partial.exists() else 0
+
     def require_space(self, packed: int, unpacked: int) -> None:
         """Stop when the disk has no room for what is still to download and to lay out."""
-        there = sum(path.stat().st_size for path in self.partial.rglob("*") if path.is_file()) if self.partial.exists() else 0
-        needed = packed + max(0, unpacked - there)
+        needed = packed + max(0, unpacked - self.arrived())
         say(f"To download: {human(packed)}. Disk needed, laid out and in all: {human(needed)}.")
         require_space(self.final, needed, self.archive.title.split(":")[0])
 
@@ -190,7 +193,7 @@ def decathlon(job: Job, cases: int | None, spread: bool) -> None:
             decathlon_archive.unpack(path, folder, progress=job.progress)
         say(f"{path} is not needed any more.")
         return
-    job.require_space(0, cases * _CASE_BYTES)
+    job.require_space(max(0, cases * _CASE_BYTES - job.arrived()), 0)  # until the index says it exactly
     with job.laid_out() as folder:
         tar = decathlon_archive.fetch_cases(file.url, folder, cases, spread=spread, progress=job.progress, patience=job.patience)
         job.fetched.append({"name": file.name, "url": file.url, "bytes": tar.total, "what": "part of it, by range requests"})
