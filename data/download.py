@@ -4,6 +4,7 @@
     python -m data.download chestmnist --size 64     NIH's films at 28, 64, 128 or 224 pixels, from MedMNIST
     python -m data.download nih --parts 1            NIH ChestX-ray14 at full size: one of its 12 archives, or all
     python -m data.download decathlon --cases 20     brain scans of 20 patients out of the Decathlon's tar, or all of it
+                                                     (--spread: from all over its list, not the first ones)
     python -m data.download brats --from FOLDER      check BraTS scans that you have; with --out, convert them
 
 Run again after an interruption: it goes on at the byte where it stopped. The folder that is printed at the end is what
