@@ -47,9 +47,9 @@ class Patience:
     pause: float = 1.0
     timeout: tuple[float, float] = (15, 60)  # seconds to connect, and between two blocks
 
-    def goes_on(self, host: str, problem: "Interrupted", failures: int) -> bool:
-        """Wait, and say so, before another try; False when it is time to give up."""
-        if failures >= self.tries or str(problem) == NO_NETWORK:
+    def goes_on(self, host: str, problem: "Interrupted", failures: int, begun: bool) -> bool:
+        """Wait, and say so, before another try; False when it is time to give up: at once without any network from the start."""
+        if failures >= self.tries or (str(problem) == NO_NETWORK and not begun):
             return False
         seconds = max(self.pause * 2 ** max(0, failures - 1), problem.wait)
         if seconds >= 1:
@@ -253,7 +253,7 @@ def resume(
             gained = _length(partial) - most  # beyond all earlier tries, so that starting anew for ever is no progress
             most = max(most, _length(partial))
             failures = 0 if gained >= _BLOCK else failures + 1
-            if not patience.goes_on(host, problem, failures):
+            if not patience.goes_on(host, problem, failures, _length(partial) > 0):
                 arrived = _length(partial)
                 kept = f" {human(arrived)} have arrived and are kept; the same command goes on there." if arrived else ""
                 raise DataError(

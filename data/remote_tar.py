@@ -178,7 +178,7 @@ class RemoteTar:
             except Interrupted as error:
                 problem = error
             failures += 1
-            if not self._patience.goes_on(host, problem, failures):
+            if not self._patience.goes_on(host, problem, failures, self.total is not None):
                 raise DataError(
                     f"{host}: {problem}, while the archive's index was read. Run again, it goes on where it "
                     f"stopped. {OFFLINE}"

@@ -275,6 +275,22 @@ def test_no_network_is_one_clear_sentence(tmp_path, url, words):
     assert [path for path in tmp_path.iterdir() if not path.name.endswith(".json")] == []
 
 
+def test_a_network_that_goes_away_in_the_middle_is_waited_for(site, tmp_path, monkeypatch):
+    """From the start it is said at once; with bytes on disk a lost name is like any lost connection."""
+    site.faults[PATH] = [("cut", 70_000)]
+    send, lost = requests.Session.send, []
+
+    def without_names(session, request, **options):
+        if len(site.requests) == 1 and not lost:
+            lost.append(request.url)
+            raise requests.ConnectionError("Failed to resolve the name")
+        return send(session, request, **options)
+
+    monkeypatch.setattr(requests.Session, "send", without_names)
+    assert get(site, tmp_path).read_bytes() == CONTENT and len(lost) == 1
+    assert asked(site) == [None, "bytes=70000-"]
+
+
 def test_full_disk_in_the_middle(site, tmp_path, monkeypatch):
     def no_space(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
