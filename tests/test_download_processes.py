@@ -92,7 +92,7 @@ def test_killed_in_the_middle(site, tmp_path):
     env = publish(site, "chestmnist", contents("chestmnist"), tmp_path)
     call = command("chestmnist", "--size", 28, "--out", tmp_path / "x")
     partial = tmp_path / "downloads" / "chestmnist" / "chestmnist.npz.partial"
-    site.block, site.delay = 2000, 0.02
+    site.block, site.delay = 2000, 0.2
     with subprocess.Popen(call, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         wait_for(lambda: partial.exists() and partial.stat().st_size > 20_000, "the first bytes")
         process.send_signal(signal.SIGKILL)
@@ -110,7 +110,7 @@ def test_two_at_once(site, tmp_path):
     """The second one says so and goes; the first one is not disturbed."""
     env = publish(site, "chestmnist", contents("chestmnist"), tmp_path)
     call = command("chestmnist", "--size", 28, "--out", tmp_path / "x")
-    site.block, site.delay = 2000, 0.04
+    site.block, site.delay = 2000, 0.5  # a minute, if nobody stops it
     with subprocess.Popen(call, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
         wait_for(lambda: site.requests, "the first call")
         second = subprocess.run(call, cwd=ROOT, env=env, capture_output=True, text=True)
