@@ -118,7 +118,7 @@ _NIH_PARTS = (
     ("hhq8fkdgvcari67vfhs7ppg2w6ni4jze", 4_187_084_020, "499aefc67207a5a97692424cf5dbeed5"),
     ("ioqwiy20ihqwyr8pf4c24eazhh281pbu", 2_914_187_733, "dc9fda1757c2de0032b63347a7d2895c"),
 )
-_NIH_TABLES_CONFIRMED = "address: two public download scripts that use the archive's own file number; no checksum is published"
+_NIH_TABLES_CONFIRMED = "address: public download scripts that use the archive's own file numbers; no checksum is published"
 
 NIH = Archive(
     "nih",
@@ -128,7 +128,7 @@ NIH = Archive(
         RemoteFile("Data_Entry_2017_v2020.csv", _BOX_FILE + "219760887468", None, None, 9_003_496, _NIH_TABLES_CONFIRMED),
         RemoteFile("train_val_list.txt", _BOX_FILE + "256056636701", None, None, 1_500_000, _NIH_TABLES_CONFIRMED),
         RemoteFile("test_list.txt", _BOX_FILE + "256055473534", None, None, 500_000, _NIH_TABLES_CONFIRMED),
-        RemoteFile("BBox_List_2017.csv", None, None, None, 100_000, "its address could not be confirmed", optional=True),
+        RemoteFile("BBox_List_2017.csv", None, None, None, 92_420, "its address could not be confirmed", optional=True),
         *(
             RemoteFile(f"images_{number:03d}.tar.gz", f"{_BOX}{link}.gz", size, md5, 0, _NIH_CONFIRMED)
             for number, (link, size, md5) in enumerate(_NIH_PARTS, 1)

@@ -8,7 +8,6 @@ import json
 import re
 import tarfile
 import zlib
-from collections.abc import Iterator
 from dataclasses import astuple
 from pathlib import Path, PurePosixPath
 
@@ -21,7 +20,7 @@ from data.fetch import Patience, clear_disk_errors, require_space, resume
 from data.remote_tar import Member, RemoteTar
 from data.storage import atomic_file
 
-_WANTED = re.compile(r"(?:\./)?(?:[^/]+/)?((?:imagesTr|labelsTr)/[^/.][^/]*\.nii(?:\.gz)?|dataset\.json)")
+_WANTED = re.compile(r"(?:\./)?(?:[^/]+/)?((?:imagesTr|labelsTr)/[^/\\:.][^/\\:]*\.nii(?:\.gz)?|dataset\.json)")
 
 
 def inside(name: str) -> str | None:
@@ -59,14 +58,14 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> None:
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{archive}: damaged or cut off ({error}). Move it away and run again to download it anew.") from error
     index = _index(folder / "dataset.json", f"{archive}")
-    _write_index(folder, index, [entry for entry in index["training"]])
-    check(folder, progress=progress)
+    _write_index(folder, index, index["training"])
+    read_brain(folder, strict=True)  # headers and lengths; the voxels are those of the tar, whose MD5 has been compared
 
 
-def fetch_cases(url: str, folder: Path, cases: int, *, progress: bool = True, patience: Patience = Patience()) -> RemoteTar:
+def fetch_cases(
+    url: str, folder: Path, cases: int, *, spread: bool = False, progress: bool = True, patience: Patience = Patience()
+) -> RemoteTar:
     """Fetch images and masks of some cases out of the tar on the server.
-
-    The cases are spread evenly over the archive's list, because neighbours in it come from the same hospital more often.
 
     Parameters
     ----------
@@ -75,6 +74,9 @@ def fetch_cases(url: str, folder: Path, cases: int, *, progress: bool = True, pa
         What is there of an interrupted call is used: index, whole files, and the part of the file that was under way.
     cases : int
         How many; all where there are fewer.
+    spread : bool
+        Take them evenly spread over the archive's list, for which the tar's headers have to be walked from its first image to
+        its last; otherwise those whose images stand first in the tar, which takes the fewest requests.
 
     Returns
     -------
@@ -86,29 +88,20 @@ def fetch_cases(url: str, folder: Path, cases: int, *, progress: bool = True, pa
     DataError
         When the server has no ranges, the tar lacks what its ``dataset.json`` lists, or a file is damaged.
     """
-    tar, members = _walk(url, folder, cases, progress, patience)
+    tar, members = _walk(url, folder, cases, spread, progress, patience)
     index = _index(folder / _PUBLISHED, url)
-    chosen = choose(index["training"], cases)
+    chosen = choose(index["training"], cases, None if spread else members)
     wanted = [_clean(entry[part]) for entry in chosen for part in ("image", "label")]
     absent = [name for name in wanted if name not in members]
     if absent:
         raise DataError(f"{url}: dataset.json lists {absent[0]}, but the tar has no such member. Download the whole archive.")
     missing = [name for name in wanted if not (folder / name).exists()]
     require_space(folder, sum(members[name].size for name in missing), f"{len(chosen)} cases")
-    for name in tqdm(missing, desc=f"files of {len(chosen)} cases", unit="file", disable=not progress):
-        target, member = folder / name, members[name]
-        partial = target.with_name(target.name + ".partial")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        resume(url, partial, first=member.offset, length=member.size, size=tar.total, validator=tar.validator,
-               label=target.name, progress=progress, patience=patience)  # fmt: skip
-        try:
-            check_gzip(partial, target.name)
-        except DataError:
-            partial.unlink()  # of no use: the next call fetches it anew
-            raise
-        with clear_disk_errors(target):
-            partial.rename(target)
-            partial.with_name(partial.name + ".json").unlink(missing_ok=True)
+    total = sum(members[name].size for name in missing)
+    with tqdm(total=total, desc=f"{len(chosen)} cases", unit="B", unit_scale=True, disable=not progress) as bar:
+        for name in missing:
+            _fetch_member(tar, members[name], folder / name, patience)
+            bar.update(members[name].size)
     _write_index(folder, index, chosen)
     check(folder, progress=progress)
     (folder / _INDEX).unlink()
@@ -116,11 +109,48 @@ def fetch_cases(url: str, folder: Path, cases: int, *, progress: bool = True, pa
     return tar
 
 
-def choose(training: list[dict], cases: int) -> list[dict]:
-    """`cases` entries, evenly spread over the list in the order of their names."""
+def _fetch_member(tar: RemoteTar, member: Member, target: Path, patience: Patience) -> None:
+    """Fetch one file of a case; it gets its name when its own checksum has been compared."""
+    partial = target.with_name(target.name + ".partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if tar.holds(member):
+        with clear_disk_errors(partial):
+            partial.write_bytes(tar.bytes_of(member))
+    else:
+        resume(tar.url, partial, first=member.offset, length=member.size, size=tar.total, validator=tar.validator,
+               label=target.name, progress=False, patience=patience)  # fmt: skip
+    try:
+        check_gzip(partial, target.name)
+    except DataError:
+        partial.unlink()  # of no use: the next call fetches it anew
+        raise
+    with clear_disk_errors(target):
+        partial.rename(target)
+        partial.with_name(partial.name + ".json").unlink(missing_ok=True)
+
+
+def choose(training: list[dict], cases: int, members: dict[str, Member] | None = None) -> list[dict]:
+    """`cases` entries of a list: evenly spread over it, or those whose images stand first in the tar.
+
+    Parameters
+    ----------
+    training : list of dict
+        Entries "image" and "label" of ``dataset.json``.
+    cases : int
+        All where there are fewer.
+    members : dict of str to Member, optional
+        What is known of the tar. With it, entries whose image and mask are known come first, in the order of the tar.
+    """
     training = sorted(training, key=lambda entry: entry["image"])
-    places = np.linspace(0, len(training) - 1, min(cases, len(training)))
-    return [training[int(place)] for place in places.round()]
+    cases = min(cases, len(training))
+    if members is None:
+        return [training[int(place)] for place in np.linspace(0, len(training) - 1, cases).round()]
+
+    def place(entry: dict) -> float:
+        image, label = (members.get(_clean(entry[part])) for part in ("image", "label"))
+        return image.offset if image and label else float("inf")
+
+    return sorted(training, key=place)[:cases]
 
 
 def check_gzip(path: Path, name: str) -> None:
@@ -158,42 +188,49 @@ _INDEX = "tar-index.json"
 _PUBLISHED = "dataset-published.json"  # as long as a run is under way, beside the tables that it makes of it
 
 
-def _walk(url: str, folder: Path, cases: int, progress: bool, patience: Patience) -> tuple[RemoteTar, dict[str, Member]]:
+def _walk(url: str, folder: Path, cases: int, spread: bool, progress: bool, patience: Patience) -> tuple[RemoteTar, dict[str, Member]]:
     """Index of the tar, as far as it is needed; what an earlier call has read of it is used if the tar is the same."""
     folder.mkdir(parents=True, exist_ok=True)
     known = _read_walk(folder / _INDEX, url)
     tar = RemoteTar(url, position=known.get("position", 0), patience=patience)
     members = {name: Member(*fields) for name, fields in known.get("members", {}).items()}
+    end = known.get("end")
     if known:
         tar.total, tar.validator = known["total"], known["validator"]
-    complete = known.get("complete", False)
+
+    def note(member: Member) -> bool:
+        """Remember a member; whether it is one that counts."""
+        bar.update()
+        name = inside(member.name)
+        if name == "dataset.json":
+            with atomic_file(folder / _PUBLISHED) as path:
+                path.write_bytes(tar.bytes_of(member))
+        elif name:
+            members[name] = member
+        return name is not None
+
     try:
-        wanted = _wanted(folder, cases) if (folder / _PUBLISHED).exists() else None
         with tqdm(desc="index of the tar", unit="member", initial=len(members), disable=not progress) as bar:
-            walk: Iterator[Member] = iter(()) if complete or _found(wanted, members) else tar.members()
-            for member in walk:
-                bar.update()
-                name = inside(member.name)
-                if name == "dataset.json":
-                    with atomic_file(folder / _PUBLISHED) as path:
-                        path.write_bytes(tar.bytes_of(member))
-                    wanted = _wanted(folder, cases)
-                elif name:
-                    members[name] = member
-                if _found(wanted, members):
+            if end is None:
+                end, last = tar.last_members()
+                for member in last:
+                    note(member)
+            walk, counts = tar.members(), True
+            while tar.position < end and not (counts and _enough(folder, cases, spread, members)):
+                member = next(walk, None)
+                if member is None:
                     break
-            else:
-                complete = True
+                counts = note(member)
     except DataError as error:
         if known and "changed" in str(error):
             (folder / _INDEX).unlink(missing_ok=True)
             (folder / _PUBLISHED).unlink(missing_ok=True)
-            known = None
+            end = None
         raise
     finally:
-        if known is not None and tar.total is not None:
+        if end is not None:
             content = {
-                "url": url, "total": tar.total, "validator": tar.validator, "position": tar.position, "complete": complete,
+                "url": url, "total": tar.total, "validator": tar.validator, "position": tar.position, "end": end,
                 "members": {name: astuple(member) for name, member in members.items()},
             }  # fmt: skip
             with atomic_file(folder / _INDEX) as path:
@@ -209,13 +246,12 @@ def _read_walk(path: Path, url: str) -> dict:
     return known if known.get("url") == url else {}
 
 
-def _wanted(folder: Path, cases: int) -> set[str]:
-    training = _index(folder / _PUBLISHED, str(folder))["training"]
-    return {_clean(entry[part]) for entry in choose(training, cases) for part in ("image", "label")}
-
-
-def _found(wanted: set[str] | None, members: dict[str, Member]) -> bool:
-    return wanted is not None and wanted <= set(members)
+def _enough(folder: Path, cases: int, spread: bool, members: dict[str, Member]) -> bool:
+    """Whether the members that are known hold all files of the cases that will be chosen."""
+    if not (folder / _PUBLISHED).exists():
+        return False
+    chosen = choose(_index(folder / _PUBLISHED, str(folder))["training"], cases, None if spread else members)
+    return all(_clean(entry[part]) in members for entry in chosen for part in ("image", "label"))
 
 
 def _clean(path: str) -> str:

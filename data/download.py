@@ -4,6 +4,7 @@
     python -m data.download chestmnist --size 64     NIH's films at 28, 64, 128 or 224 pixels, from MedMNIST
     python -m data.download nih --parts 1            NIH ChestX-ray14 at full size: one of its 12 archives, or all
     python -m data.download decathlon --cases 20     brain scans of 20 patients out of the Decathlon's tar, or all of it
+                                                     (--spread: from all over its list, not the first ones)
     python -m data.download brats --from FOLDER      check BraTS scans that you have; with --out, convert them
 
 Run again after an interruption: it goes on at the byte where it stopped. The folder that is printed at the end is what
@@ -19,10 +20,12 @@ from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from data import brats, decathlon_archive, medmnist, nih_archive
 from data.archives import ARCHIVES, CHESTMNIST_FILMS, CHESTMNIST_SIZES, Archive, RemoteFile
 from data.errors import DataError
-from data.fetch import Patience, disk_problem, fetch, human, mirrored, missing_bytes, require_space
+from data.fetch import Patience, clear_disk_errors, disk_problem, fetch, human, mirrored, missing_bytes, require_space
 from data.nih import read_chest_folder
 from data.storage import partial_folder
 
@@ -68,22 +71,29 @@ class Job:
     def is_done(self) -> bool:
         """Whether an earlier call has made this folder; an error when there is another one in its place."""
         for folder in (self.final, self.partial):
-            if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= self._unused(folder)):
                 continue
             if _receipt(folder).get("request") != self.request:
                 what = "an unfinished call for something else" if folder == self.partial else "something else than what was asked for"
                 raise DataError(f"{folder}: holds {what}. Name another folder with --out, or move this one away.")
         return self.final.exists() and any(self.final.iterdir())
 
+    def _unused(self, folder: Path) -> set[str]:
+        """Files of a folder that stand for nothing: an unfinished call of which nothing has arrived."""
+        return {NOTICE_FILE, RECEIPT_FILE} if folder == self.partial else set()
+
     def files(self, names: list[str]) -> list[RemoteFile]:
         """The published files of these names, at the mirror if there is one."""
         known = {file.name: file for file in self.archive.files}
         return [mirrored(self.archive.key, known[name], self.mirror) for name in names]
 
+    def arrived(self) -> int:
+        """Bytes that an interrupted call has laid out."""
+        return sum(path.stat().st_size for path in self.partial.rglob("*") if path.is_file()) if self.partial.exists() else 0
+
     def require_space(self, packed: int, unpacked: int) -> None:
         """Stop when the disk has no room for what is still to download and to lay out."""
-        there = sum(path.stat().st_size for path in self.partial.rglob("*") if path.is_file()) if self.partial.exists() else 0
-        needed = packed + max(0, unpacked - there)
+        needed = packed + max(0, unpacked - self.arrived())
         say(f"To download: {human(packed)}. Disk needed, laid out and in all: {human(needed)}.")
         require_space(self.final, needed, self.archive.title.split(":")[0])
 
@@ -95,11 +105,20 @@ class Job:
 
     @contextmanager
     def laid_out(self) -> Iterator[Path]:
-        """Give a ``.partial`` folder to fill, with the licence in it; it gets its name only when it is complete."""
+        """Give a ``.partial`` folder to fill, with the licence in it; it gets its name only when it is complete.
+
+        One call at a time: the lock is the system's, so that a killed call does not stand in the way of the next.
+        """
+        lock = FileLock(self.final.parent / f".{self.archive.key}.lock", timeout=0)
         try:
             if self.final.is_relative_to(default_root().resolve()):  # git is never to see them
                 default_root().mkdir(parents=True, exist_ok=True)
                 (default_root() / ".gitignore").write_text("*\n", encoding="utf-8")
+            with clear_disk_errors(self.final):
+                self.final.parent.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+            if self.is_done():
+                raise DataError(f"{self.final}: another call has just made it. Run again to see what DATA_DIR is to be.")
             if self.final.is_dir():
                 self.final.rmdir()  # an empty one, as `is_done` has seen
             with partial_folder(self.final) as partial:
@@ -107,10 +126,16 @@ class Job:
                 self._write_receipt(partial)
                 yield partial
                 self._write_receipt(partial)
+        except Timeout:
+            raise DataError(
+                f"{self.final.parent}: another call is at work on {self.archive.key} here. Let it end, or name a folder elsewhere with --out."
+            ) from None
         except DataError as error:
             if problem := disk_problem(self.final, error.__cause__):  # generated cohorts are moved by COURSE_CACHE, these by --out
                 raise problem from error
             raise
+        finally:
+            lock.release()
 
     def _write_receipt(self, folder: Path) -> None:
         receipt = {"request": self.request, "source": self.archive.page, "date": date.today().isoformat(), "files": self.fetched}
@@ -159,7 +184,7 @@ def nih(job: Job, parts: list[int], delete_archives: bool) -> None:
     say(f"{films:,} films." + ("" if delete_archives else f" The archives in {job.downloads} are not needed any more."))
 
 
-def decathlon(job: Job, cases: int | None) -> None:
+def decathlon(job: Job, cases: int | None, spread: bool) -> None:
     """Decathlon Task01: the whole tar, or some cases by range requests."""
     [file] = job.files(["Task01_BrainTumour.tar"])
     if cases is None:
@@ -169,9 +194,9 @@ def decathlon(job: Job, cases: int | None) -> None:
             decathlon_archive.unpack(path, folder, progress=job.progress)
         say(f"{path} is not needed any more.")
         return
-    job.require_space(0, cases * _CASE_BYTES)
+    job.require_space(max(0, cases * _CASE_BYTES - job.arrived()), 0)  # until the index says it exactly
     with job.laid_out() as folder:
-        tar = decathlon_archive.fetch_cases(file.url, folder, cases, progress=job.progress, patience=job.patience)
+        tar = decathlon_archive.fetch_cases(file.url, folder, cases, spread=spread, progress=job.progress, patience=job.patience)
         job.fetched.append({"name": file.name, "url": file.url, "bytes": tar.total, "what": "part of it, by range requests"})
     say(f"Index of the tar: {tar.requests} requests, {human(tar.received)}. Each file was checked by its own gzip checksum; the MD5")
     say("of the whole tar cannot be compared without the whole tar.")
@@ -226,6 +251,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--parts", type=int, nargs="+", choices=range(1, 13), metavar="N", help="nih: which of the 12 archives (default all)")
     parser.add_argument("--delete-archives", action="store_true", help="nih: delete each archive when its films are unpacked")
     parser.add_argument("--cases", type=int, metavar="N", help="decathlon: so many patients (default all, 7.6 GB)")
+    parser.add_argument("--spread", action="store_true", help="decathlon: cases from all over the list, not the first in the tar; some "
+                                                              "hundred requests more")  # fmt: skip
     parser.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="brats: the scans that you have")
     parser.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR_VARIABLE),
                         help=f"get URL/<archive>/<file> in place of the publisher's addresses (or set {MIRROR_VARIABLE})")  # fmt: skip
@@ -233,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-_OPTIONS = {"size": "chestmnist", "parts": "nih", "delete_archives": "nih", "cases": "decathlon", "source": "brats"}
+_OPTIONS = {"size": "chestmnist", "parts": "nih", "delete_archives": "nih", "cases": "decathlon", "spread": "decathlon", "source": "brats"}
 
 
 def _run(options: argparse.Namespace, patience: Patience) -> Path | None:
@@ -243,7 +270,10 @@ def _run(options: argparse.Namespace, patience: Patience) -> Path | None:
     name, request = {
         "chestmnist": (f"chestmnist-{size}", {"size": size}),
         "nih": ("nih" if len(parts) == 12 else "nih-" + "-".join(map(str, parts)), {"parts": parts}),
-        "decathlon": (f"decathlon-{options.cases}" if options.cases else "decathlon", {"cases": options.cases}),
+        "decathlon": (
+            f"decathlon-{options.cases}{'-spread' * options.spread}" if options.cases else "decathlon",
+            {"cases": options.cases} | ({"spread": True} if options.spread else {}),
+        ),
         "brats": ("brats", {"from": str(options.source and options.source.resolve())}),
     }[key]
     job = Job(ARCHIVES[key], options.out, name, request, options.mirror, not options.quiet, patience)
@@ -257,7 +287,7 @@ def _run(options: argparse.Namespace, patience: Patience) -> Path | None:
     elif key == "nih":
         nih(job, parts, options.delete_archives)
     elif key == "decathlon":
-        decathlon(job, options.cases)
+        decathlon(job, options.cases, options.spread)
     else:
         brats_folder(job, options.source, converts)
     return job.final if converts else None
@@ -275,6 +305,8 @@ def main(arguments: list[str] | None = None, patience: Patience = Patience()) ->
             parser.error(f"--{'from' if option == 'source' else option.replace('_', '-')} belongs to {archive}")
     if options.cases is not None and options.cases < 1:
         parser.error("--cases must be at least 1")
+    if options.spread and not options.cases:
+        parser.error("--spread needs --cases")
     if options.archive == "brats" and options.source is None:
         parser.error("brats needs --from FOLDER: BraTS is given to registered people only, so that it cannot be downloaded here")
     try:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,20 +20,23 @@ from urllib.parse import urlsplit
 import pooch
 import requests
 from tqdm.auto import tqdm
+from urllib3.exceptions import InvalidHeader
+from urllib3.util import Retry
 
 from data.archives import RemoteFile
 from data.errors import DataError
 
 OFFLINE = "Without a network the notebooks run as they are, on the simulated cohorts: leave DATA_DIR = None."
 _BLOCK = 2**18
-_LOST = (
+LOST = (
     requests.ConnectionError,
     requests.Timeout,
     requests.exceptions.ChunkedEncodingError,
     requests.exceptions.BaseHTTPError,  # urllib3's, of which requests' own are made
 )
-_NO_NETWORK = "no network, or the server's name is not known"
-_HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"ai-for-medical-diagnosis (pooch {pooch.__version__})"}
+_WAIT = Retry(retry_after_max=120)  # reads Retry-After, seconds or date; nobody waits longer than two minutes for it
+NO_NETWORK = "no network, or the server's name is not known"
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"ai-for-medical-diagnosis (pooch {pooch.__version__})"}
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,16 @@ class Patience:
     tries: int = 5
     pause: float = 1.0
     timeout: tuple[float, float] = (15, 60)  # seconds to connect, and between two blocks
+
+    def goes_on(self, host: str, problem: "Interrupted", failures: int, begun: bool) -> bool:
+        """Wait, and say so, before another try; False when it is time to give up: at once without any network from the start."""
+        if failures >= self.tries or (str(problem) == NO_NETWORK and not begun):
+            return False
+        seconds = max(self.pause * 2 ** max(0, failures - 1), problem.wait)
+        if seconds >= 1:
+            tqdm.write(f"{host}: {problem}. Trying again in {seconds:.0f} s", file=sys.stderr)
+        time.sleep(seconds)
+        return True
 
 
 class Interrupted(Exception):
@@ -230,23 +244,22 @@ def resume(
                 with clear_disk_errors(partial):
                     _append(web, url, partial, first, length, size, validator, bar, patience)
                 return
-            except _LOST as error:
-                problem = Interrupted(_plainly(error))
+            except LOST as error:
+                problem = Interrupted(plainly(error))
+            except requests.RequestException as error:
+                raise unusable(url, error) from error
             except Interrupted as error:
                 problem = error
             gained = _length(partial) - most  # beyond all earlier tries, so that starting anew for ever is no progress
             most = max(most, _length(partial))
             failures = 0 if gained >= _BLOCK else failures + 1
-            if str(problem) == _NO_NETWORK and not _length(partial):
-                failures = patience.tries  # nothing to wait for
-            if failures >= patience.tries:
+            if not patience.goes_on(host, problem, failures, _length(partial) > 0):
                 arrived = _length(partial)
                 kept = f" {human(arrived)} have arrived and are kept; the same command goes on there." if arrived else ""
                 raise DataError(
                     f"{host}: {problem}. Check the connection and, behind a proxy, the variable HTTPS_PROXY.{kept} {advice} "
                     f"{OFFLINE}"
                 )
-            time.sleep(max(patience.pause * 2 ** max(0, failures - 1), problem.wait))
 
 
 def _append(web, url: str, partial: Path, first: int, length: int | None, size: int | None, validator, bar, patience) -> None:
@@ -260,7 +273,7 @@ def _append(web, url: str, partial: Path, first: int, length: int | None, size: 
     if size is not None and have == size:
         return  # a run was stopped between the last byte and the check
     state = _read_state(partial) if have else {}
-    headers = dict(_HEADERS)
+    headers = dict(HEADERS)
     if have or length is not None:
         headers["Range"] = f"bytes={first + have}-" + ("" if length is None else str(first + length - 1))
     if have and length is None and state.get("validator"):
@@ -272,7 +285,7 @@ def _append(web, url: str, partial: Path, first: int, length: int | None, size: 
                 return
             partial.unlink(missing_ok=True)
             raise Interrupted("the server has fewer bytes than the part on disk, so that it starts anew")
-        start, total = _accepted(response, url, length is not None)
+        start, total = accepted(response, url, length is not None)
         if size is not None and total is not None and total != size:
             raise DataError(
                 f"{url}: the server offers {total:,} bytes, but the publisher's list says {size:,}. Nothing was downloaded; what "
@@ -308,12 +321,11 @@ def _append(web, url: str, partial: Path, first: int, length: int | None, size: 
         raise Interrupted(f"the server sent more than the {expected:,} bytes that it announced")
 
 
-def _accepted(response: requests.Response, url: str, ranged: bool) -> tuple[int | None, int | None]:
+def accepted(response: requests.Response, url: str, ranged: bool) -> tuple[int | None, int | None]:
     """First byte (None: the whole file comes) and total size (None: unknown) of a good answer; raises for any other."""
     status, host = response.status_code, urlsplit(url).netloc
     if status in (408, 425, 429) or status >= 500:
-        wait = response.headers.get("Retry-After", "")
-        raise Interrupted(f"the server answers {status} {response.reason}", min(float(wait), 120) if wait.isdigit() else 0.0)
+        raise Interrupted(f"the server answers {status} {response.reason}", _asked_to_wait(response))
     if status not in (200, 206):
         raise DataError(
             f"{url}: {host} answers {status} {response.reason}. The address may have changed, or this network is not let in. "
@@ -323,6 +335,11 @@ def _accepted(response: requests.Response, url: str, ranged: bool) -> tuple[int 
         raise DataError(
             f"{url}: {host} sent a web page in place of the file (a login, a consent form or an error). Open the archive's page "
             f"with a browser; --mirror names another server. {OFFLINE}"
+        )
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise DataError(
+            f"{url}: {host} (or a proxy before it) compresses the file on the way, although it was asked not to, so that bytes cannot "
+            f"be counted. Try from another network; --mirror names another server. {OFFLINE}"
         )
     if status == 206:
         span = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
@@ -335,17 +352,30 @@ def _accepted(response: requests.Response, url: str, ranged: bool) -> tuple[int 
     return None, int(announced) if announced.isdigit() else None
 
 
+def unusable(url: str, error: requests.RequestException) -> DataError:
+    """What to tell a person about an address that leads nowhere: redirects without end, not a URL at all."""
+    return DataError(f"{url}: this address cannot be used ({error}). Check --mirror, or look at the archive's page with a browser. {OFFLINE}")
+
+
+def _asked_to_wait(response: requests.Response) -> float:
+    """Seconds of the header Retry-After; 0 without one, or with one that cannot be read."""
+    try:
+        return _WAIT.get_retry_after(response.raw) or 0.0
+    except InvalidHeader:
+        return 0.0
+
+
 def response_validator(response: requests.Response) -> str | None:
     """What tells this version of a file from another: a strong ETag or else the date; for If-Range."""
     tag = response.headers.get("ETag", "")
     return tag if tag.startswith('"') else response.headers.get("Last-Modified")
 
 
-def _plainly(error: Exception) -> str:
+def plainly(error: Exception) -> str:
     """A connection error in a few words."""
     text = str(error)
     if re.search(r"resolve|getaddrinfo|Name or service", text):
-        return _NO_NETWORK
+        return NO_NETWORK
     if isinstance(error, requests.Timeout) or "timed out" in text:
         return "no answer in time"
     if isinstance(error, requests.exceptions.SSLError):
@@ -356,13 +386,23 @@ def _plainly(error: Exception) -> str:
 def _is_published(path: Path, file: RemoteFile) -> bool:
     if file.size is not None and path.stat().st_size != file.size:
         return False
-    return file.md5 is None or pooch.file_hash(str(path), alg="md5") == file.md5
+    if file.md5 is None:
+        return not _is_web_page(path)
+    return pooch.file_hash(str(path), alg="md5") == file.md5
+
+
+def _is_web_page(path: Path) -> bool:
+    """Whether a file is HTML: what some servers send with status 200 and any type when they mean "no"."""
+    with path.open("rb") as stream:
+        return stream.read(200).lstrip().lower().startswith((b"<!doctype", b"<html"))
 
 
 def _difference(path: Path, file: RemoteFile) -> str:
     size = path.stat().st_size
     if file.size not in (None, size):
         return f"{size:,} bytes in place of {file.size:,}"
+    if file.md5 is None:
+        return "a web page: a login, a consent form or an error"
     return f"MD5 {pooch.file_hash(str(path), alg='md5')} in place of {file.md5}"
 
 

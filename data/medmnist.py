@@ -134,7 +134,13 @@ def _labels(archive: zipfile.ZipFile, npz: Path, split: str) -> np.ndarray:
     if len(shape) != 2 or shape[1] != len(FINDINGS):
         raise DataError(f"{npz}: {split}_labels has shape {shape}, but ChestMNIST has {len(FINDINGS)} findings. Is it another MedMNIST set?")
     with stream:
-        return np.frombuffer(stream.read(), dtype).reshape(shape)
+        content = stream.read()
+    if len(content) != shape[0] * shape[1] * dtype.itemsize:
+        raise EOFError(f"{split}_labels has {len(content):,} bytes, but its header says shape {shape}")
+    labels = np.frombuffer(content, dtype).reshape(shape)
+    if not np.isin(labels, (0, 1)).all():
+        raise DataError(f"{npz}: {split}_labels holds {np.setdiff1d(labels, (0, 1))[0]}, but a finding is there (1) or not (0). Is it another MedMNIST set?")
+    return labels
 
 
 def _films(archive: zipfile.ZipFile, npz: Path, split: str, count: int) -> Iterator[np.ndarray]:

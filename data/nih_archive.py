@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from data.errors import DataError
-from data.nih import BOX_FILE, SPLIT_FILES, TABLE_FILE
+from data.nih import BOX_FILE, SPLIT_FILES, TABLE_COLUMNS, TABLE_FILE
 from data.storage import atomic_file
 
 _FILM = re.compile(r"(?:.*/)?(\d{8}_\d{3}\.png)")
@@ -76,14 +76,21 @@ def write_tables(source: Path, folder: Path) -> int:
     Raises
     ------
     DataError
-        When the table has no column ``Image Index``, or no row of it has a film.
+        When the table is not NIH's, or no row of it has a film.
     """
     films = {path.name for path in (folder / "images").glob("*.png")}
-    with (source / TABLE_FILE).open(newline="", encoding="utf-8-sig") as text:
-        header, *rows = csv.reader(text)
-    if not header or header[0] != "Image Index":
-        raise DataError(f"{source / TABLE_FILE}: not the label table (its first column is {header[:1]}). Move it away and run again.")
+    try:
+        with (source / TABLE_FILE).open(newline="", encoding="utf-8-sig") as text:
+            header, *rows = csv.reader(text)
+    except (ValueError, csv.Error) as error:  # empty, or no text at all
+        raise DataError(f"{source / TABLE_FILE}: not a table ({error}). Move it away and run again.") from error
     header = [_RENAMED.get(name, name) for name in header]
+    missing = [name for name in TABLE_COLUMNS if name not in header]
+    if missing or header[0] != "Image Index":
+        raise DataError(
+            f"{source / TABLE_FILE}: not NIH's label table (it has the columns {', '.join(header)[:200]}, but no {', '.join(missing)}). Move "
+            "it away and run again."
+        )
     width = max(index for index, name in enumerate(header, 1) if name)  # published with and without a comma at the end
     rows = [row[:width] for row in rows if row and row[0] in films]
     if not rows:

@@ -221,9 +221,10 @@ films_of = table.assign(
     **{"films of the patient": table.groupby("Patient ID")["Image Index"].transform("size")},
 )
 fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.2), width_ratios=[1.3, 1, 1.3])
-sns.histplot(
-    table, x="Patient Age", hue="Patient Gender", bins=range(0, 101, 5), multiple="stack", ax=axes[0]
-)
+if table["Patient Age"].notna().any():  # ChestMNIST does not tell it
+    sns.histplot(
+        table, x="Patient Age", hue="Patient Gender", bins=range(0, 101, 5), multiple="stack", ax=axes[0]
+    )
 axes[0].set(xlabel="age, years", ylabel="films")
 sns.barplot(films_of, x="View Position", y="abnormal", hue="Patient Gender", errorbar=None, ax=axes[1])
 axes[1].set(xlabel="view", ylabel="share with any finding", ylim=(0, 1))
@@ -240,9 +241,10 @@ util.sign_figure(fig, chest.source)
 
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.3), width_ratios=[1, 1, 2])
-for ax, view in zip(axes, ["PA", "AP"]):
+axes[1].axis("off")
+for ax, view in zip(axes, sorted(table["View Position"].unique(), reverse=True)):  # PA, AP; or unknown
     of_view = films[(table["View Position"] == view).to_numpy()]
-    ax.imshow(of_view.mean(axis=0) if len(of_view) else np.zeros(films.shape[1:]), vmin=0, vmax=255)
+    ax.imshow(of_view.mean(axis=0), vmin=0, vmax=255)
     ax.set_title(f"mean of {len(of_view):,} {view} films")
     ax.axis("off")
     axes[2].hist(

@@ -156,6 +156,12 @@ def test_damaged_npz(tmp_path, place):
         ({"train_labels": np.zeros((3, 1), np.uint8)}, "14 findings. Is it another MedMNIST set"),
         ({f"{s}_labels": np.zeros((3, 14), np.uint8) for s in medmnist.SPLITS}
          | {"train_images": np.zeros((3, 28, 28, 3), np.uint8)}, "square grey films"),
+        ({f"{s}_labels": np.zeros((3, 14), np.uint8) for s in medmnist.SPLITS}
+         | {"train_images": np.zeros((3, 28, 28), np.float32)}, "type float32, but 3 square grey films of uint8"),
+        ({f"{s}_labels": np.zeros((3, 14), np.uint8) for s in medmnist.SPLITS}
+         | {"train_images": np.zeros((4, 28, 28), np.uint8)}, "but 3 square grey films"),
+        ({"train_labels": np.full((3, 14), 0.5)}, "train_labels holds 0.5, but a finding is there"),
+        ({"train_labels": np.full((3, 14), 1, object)}, "not an array|unexpected order or type"),
     ],
 )  # fmt: skip
 def test_another_npz(tmp_path, arrays, words):
@@ -165,6 +171,45 @@ def test_another_npz(tmp_path, arrays, words):
     (tmp_path / "c.npz").write_bytes(b"<html>")
     with pytest.raises(DataError, match="damaged or cut off"):
         medmnist.convert(tmp_path / "c.npz", tmp_path / "out", progress=False)
+
+
+def test_npz_that_was_cut(tmp_path):
+    content = npz_of()[0]
+    for end in (len(content) // 3, len(content) - 30):
+        (tmp_path / "c.npz").write_bytes(content[:end])
+        with pytest.raises(DataError, match="c.npz: damaged or cut off.*Move it away"):
+            medmnist.convert(tmp_path / "c.npz", tmp_path / "out", progress=False)
+    arrays = {"train_labels": np.zeros((3, 14), np.uint8)}
+    buffer = io.BytesIO()
+    np.save(buffer, arrays["train_labels"])
+    with zipfile.ZipFile(tmp_path / "c.npz", "w") as archive:  # a whole zip around an array that is not
+        archive.writestr("train_labels.npy", buffer.getvalue()[:-5])
+    with pytest.raises(DataError, match="damaged or cut off .train_labels has 37 bytes"):
+        medmnist.convert(tmp_path / "c.npz", tmp_path / "out", progress=False)
+
+
+def test_members_with_paths_that_lead_out(tmp_path):
+    """Neither a zip nor a tar writes anywhere but into the folder."""
+    rng = np.random.default_rng(0)
+    arrays = {f"{s}_{kind}": a for s in medmnist.SPLITS
+              for kind, a in (("labels", np.zeros((2, 14), np.uint8)), ("images", rng.integers(0, 256, (2, 28, 28), np.uint8)))}  # fmt: skip
+    np.savez(tmp_path / "c.npz", **arrays)
+    with zipfile.ZipFile(tmp_path / "c.npz", "a") as archive:
+        archive.writestr("../../evil.npy", b"x")
+    assert medmnist.convert(tmp_path / "c.npz", tmp_path / "a" / "b" / "out", progress=False) == 6
+    film = cv2.imencode(".png", np.zeros((8, 8), np.uint8))[1].tobytes()
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as tar:
+        for name in ("../../00000001_000.png", "/00000002_000.png", "images/00000003_000.png", "../evil.png"):
+            info = tarfile.TarInfo(name)
+            info.size = len(film)
+            tar.addfile(info, io.BytesIO(film))
+        link = tarfile.TarInfo("images/00000004_000.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    assert nih_archive.unpack(tmp_path / "a.tar.gz", tmp_path / "a" / "b" / "nih", progress=False) == 3
+    found = sorted(path.name for path in (tmp_path / "a" / "b" / "nih" / "images").iterdir())
+    assert found == ["00000001_000.png", "00000002_000.png", "00000003_000.png"]  # inside, whatever the name led to; no link
+    assert not list(tmp_path.rglob("evil*"))
 
 
 # -- NIH ChestX-ray14 ---------------------------------------------------------------------------------------------------
@@ -247,6 +292,23 @@ def test_nih_archive_that_is_damaged(tmp_path):
         with pytest.raises(DataError, match=f"a.tar.gz: {words}.*Move it away"):
             nih_archive.unpack(tmp_path / "a.tar.gz", tmp_path / "out", progress=False)
     assert not list((tmp_path / "out").glob(".unpacked*"))
+
+
+@pytest.mark.parametrize(
+    "table, words",
+    [
+        (b"", "not a table"),
+        (b"\xff\xfe\x00binary", "not a table"),
+        (b"Image Index,Finding Labels,Patient ID\n00000001_000.png,Hernia,1\n", "but no Patient Age, Patient Gender, View Position"),
+        (b"id,label\n1,2\n", "it has the columns id, label"),
+    ],
+)
+def test_nih_table_with_other_columns(site, monkeypatch, tmp_path, capsys, table, words):
+    serve(site, monkeypatch, "nih", nih_contents()[0] | {nih.TABLE_FILE: table})
+    assert run(site, "nih", "--parts", 1, "--out", tmp_path / "nih") == 1
+    message = capsys.readouterr().err
+    assert words in message and f"downloads/nih/{nih.TABLE_FILE}" in message and "Move it away and run again" in message
+    assert not (tmp_path / "nih").exists()
 
 
 # -- Decathlon and BraTS ------------------------------------------------------------------------------------------------

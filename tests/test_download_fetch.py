@@ -4,11 +4,15 @@ import errno
 import hashlib
 import json
 import shutil
+import time
 from collections import namedtuple
+from email.utils import formatdate
 
 import numpy as np
 import pytest
+import requests
 from download_server import Site, start
+from urllib3 import HTTPResponse
 
 from data import fetch as module
 from data.archives import RemoteFile
@@ -160,6 +164,51 @@ def test_passing_faults_of_the_server_are_tried_again(site, tmp_path, status):
     assert len(site.requests) == 3
 
 
+@pytest.mark.parametrize("soon", [0, 1])
+def test_retry_after_is_waited_for(site, tmp_path, soon):
+    """As a number of seconds, and as a date; an answer in words is no reason to wait."""
+    site.faults[PATH] = [("status", 503, {"Retry-After": header}) for header in (str(soon), formatdate(time.time() + 1 + soon, usegmt=True))]
+    before = time.monotonic()
+    assert get(site, tmp_path).read_bytes() == CONTENT
+    assert 2 * soon - 1 <= time.monotonic() - before < 10 and len(site.requests) == 3
+
+
+@pytest.mark.parametrize("header, seconds", [("soon", 0), ("86400", 120), ("7", 7), (None, 0)])
+def test_how_long_a_server_is_waited_for(header, seconds):
+    """What cannot be read is no reason to wait, and nobody waits a day."""
+    answer = requests.Response()
+    answer.raw = HTTPResponse(headers={"Retry-After": header} if header else {})
+    assert module._asked_to_wait(answer) == seconds
+
+
+def test_redirects_without_end(site, tmp_path):
+    site.faults["/loop"] = [("redirect", "/loop")] * 99
+    with pytest.raises(DataError, match="/loop: this address cannot be used .Exceeded 30 redirects.*DATA_DIR = None"):
+        get(site, tmp_path, path="/loop")
+    assert not (tmp_path / "films.npz").exists()
+
+
+@pytest.mark.parametrize("url", ["no address", "ftp://example.org/x", "http://"])
+def test_address_that_is_none(tmp_path, url):
+    with pytest.raises(DataError, match="this address cannot be used.*--mirror"):
+        fetch(RemoteFile("x", url, 5, "0"), tmp_path, page="https://page", progress=False, patience=HASTE)
+
+
+def test_compressed_on_the_way(site, tmp_path):
+    site.faults[PATH] = [("gzip",)]
+    with pytest.raises(DataError, match="compresses the file on the way, although it was asked not to"):
+        get(site, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_web_page_that_says_it_is_a_file(site, tmp_path):
+    """Tables have no published sum: what they are not can be told all the same."""
+    site.faults[PATH] = [("page",)]
+    with pytest.raises(DataError, match="not the published file .a web page.*kept as .*films.npz.wrong and will not be used"):
+        get(site, tmp_path, size=None, md5=None)
+    assert get(site, tmp_path, size=None, md5=None).read_bytes() == CONTENT
+
+
 def test_a_web_page_is_not_taken_for_the_file(site, tmp_path):
     site.faults[PATH] = [("html",)]
     with pytest.raises(DataError, match="sent a web page in place of the file"):
@@ -224,6 +273,22 @@ def test_no_network_is_one_clear_sentence(tmp_path, url, words):
     with pytest.raises(DataError, match=rf"({words}).*HTTPS_PROXY.*Without a network.*DATA_DIR = None"):
         fetch(RemoteFile("x", url, 5, "0"), tmp_path, page="https://page", progress=False, patience=Patience(2, 0.0, (2, 2)))
     assert [path for path in tmp_path.iterdir() if not path.name.endswith(".json")] == []
+
+
+def test_a_network_that_goes_away_in_the_middle_is_waited_for(site, tmp_path, monkeypatch):
+    """From the start it is said at once; with bytes on disk a lost name is like any lost connection."""
+    site.faults[PATH] = [("cut", 70_000)]
+    send, lost = requests.Session.send, []
+
+    def without_names(session, request, **options):
+        if len(site.requests) == 1 and not lost:
+            lost.append(request.url)
+            raise requests.ConnectionError("Failed to resolve the name")
+        return send(session, request, **options)
+
+    monkeypatch.setattr(requests.Session, "send", without_names)
+    assert get(site, tmp_path).read_bytes() == CONTENT and len(lost) == 1
+    assert asked(site) == [None, "bytes=70000-"]
 
 
 def test_full_disk_in_the_middle(site, tmp_path, monkeypatch):

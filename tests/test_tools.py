@@ -345,3 +345,9 @@ def test_photographs_become_jpeg_and_charts_stay_png():
     chart = np.full((400, 600, 3), 255, np.uint8)
     chart[200] = (0, 114, 178)
     assert shrink_figure(encoded(chart))[0] == "image/png"
+
+
+@pytest.mark.parametrize("value, text", [(0.8118, "0.812"), (1234.0, "1,234"), (1.0, "1.000"), ("nan", "nan"), (float("nan"), "nan")])
+def test_numbers_as_a_reader_wants_them(value, text):
+    """A notebook's nan arrives as text: a folder without boxes has no pointing game."""
+    assert results.number(value) == text

@@ -90,7 +90,8 @@ def table(measured: dict[str, Any], titles: dict[str, str]) -> str:
 
 def number(value: float) -> str:
     """A number as a reader wants it: counts whole, everything else with three decimals."""
-    return f"{value:,.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"
+    value = float(value)  # a nan comes out of a notebook as text: JSON has none
+    return f"{value:,.0f}" if value.is_integer() and abs(value) > 1 else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:
