@@ -136,19 +136,31 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     jobs = [job for job in JOBS if job.startswith(tuple(config.jobs))]
     if not jobs:
         parser.error(f"--jobs {' '.join(config.jobs)}: none of {', '.join(JOBS)} begins so")
-    store = ROOT / "build" / "benchmarks.json"  # jobs measured in another call stay in the table
     rows = []
     for job in jobs:
         rows += compare(job, SMALL if config.small else FULL, config.torch, config.rounds, config.cores, config.seconds)
+        if not (config.dry or config.small):
+            keep(rows, config.cores)
     print(table(rows))
-    if not (config.dry or config.small):
-        store.parent.mkdir(exist_ok=True)
-        kept = [row for row in (json.loads(store.read_text()) if store.exists() else []) if row["job"] not in jobs]
-        rows = sorted(kept + rows, key=lambda row: JOBS.index(row["job"]))
-        store.write_text(json.dumps(rows, indent=1))
-        machine = f"{processor()}, {config.cores} cores; Keras {version('keras')}, TensorFlow {version('tensorflow-cpu')}"
-        write_between(Path(__file__).with_name("README.md"), "compare", f"Measured on {machine}.\n\n{table(rows)}")
     return rows
+
+
+def keep(rows: list[dict], cores: int) -> None:
+    """Write rows into README.md here; those of other jobs, measured in other calls, stay."""
+    store = ROOT / "build" / "benchmarks.json"
+    store.parent.mkdir(exist_ok=True)
+    known = json.loads(store.read_text()) if store.exists() else []
+    rows = rows + [row for row in known if row["job"] not in {row["job"] for row in rows}]
+    rows.sort(key=lambda row: JOBS.index(row["job"]))
+    store.write_text(json.dumps(rows, indent=1))
+    machine = f"{processor()}, {cores} cores; Keras {version('keras')} on {keras_backend()}"
+    write_between(Path(__file__).with_name("README.md"), "compare", f"Measured on {machine}.\n\n{table(rows)}")
+
+
+def keras_backend() -> str:
+    """Our side's engine with its version; Keras is not imported here, so that this process stays out of the way."""
+    package = {"jax": "jax"}.get(os.environ.get("KERAS_BACKEND", ""), "tensorflow-cpu")
+    return f"{package} {version(package)}"
 
 
 if __name__ == "__main__":

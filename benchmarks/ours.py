@@ -13,7 +13,7 @@ def prepare(name: str, *, cores: int, batch: int, side: int, tile: int, weights:
     use_cores(cores)
     import keras
 
-    import util
+    from models.brain_network import dice_cross_entropy, predict_scan, unet3d
     from models.chest_network import densenet121
 
     keras.utils.set_random_seed(0)
@@ -24,13 +24,13 @@ def prepare(name: str, *, cores: int, batch: int, side: int, tile: int, weights:
         compiled = "auto" if keras.config.backend() == "jax" else False
         model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-4), "binary_crossentropy", jit_compile=compiled)
     else:
-        model = util.unet3d()
-        model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-4, clipnorm=1.0), util.dice_cross_entropy)
+        model = unet3d()
+        model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-4, clipnorm=1.0), dice_cross_entropy)
     arrays = [array for layer in model.layers for array in layer.get_weights()]
     np.savez(weights, **{f"{number:05}": array for number, array in enumerate(arrays)})
     if what == "scan":
         scan = inputs.scan(tile, task == "whole")
-        return lambda: util.predict_scan(model, scan, (tile,) * 3, 0.5)
+        return lambda: predict_scan(model, scan, (tile,) * 3, 0.5)
     x, y = inputs.chest_batch(batch, side) if what == "chest" else inputs.brain_batch(batch, side)
     if task == "predict":
         return lambda: np.asarray(model.predict_on_batch(x))

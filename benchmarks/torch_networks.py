@@ -52,21 +52,22 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class UNet3d(nn.Module):
-    """`util.unet3d`: takes (batch, channels, x, y, z) and gives (batch, classes + 1, x, y, z) logits, background first."""
+    """`models.brain_network.unet3d`: (batch, channels, x, y, z) to (batch, classes + 1, x, y, z) logits, background first."""
 
-    def __init__(self, channels: int = 4, classes: int = 3, filters: tuple[int, ...] = (8, 16, 32, 64, 128)):
+    def __init__(self, channels: int = 4, classes: int = 3, filters: tuple[int, ...] = (16, 32, 64, 128)):
         super().__init__()
-        inputs = (channels, *filters[:-1])
-        self.down = nn.ModuleList(_two_convolutions(before, after) for before, after in zip(inputs, filters))
+        self.fold = nn.Conv3d(channels, filters[0], 2, 2)
+        pairs = zip((filters[0], *filters[:-1]), filters)
+        self.down = nn.ModuleList(_two_convolutions(before, after) for before, after in pairs)
         self.pool = nn.MaxPool3d(2)
-        pairs = list(zip(filters[:0:-1], filters[-2::-1]))
+        pairs = zip(filters[:0:-1], filters[-2::-1])
         self.up = nn.ModuleList(
             nn.ModuleList([nn.ConvTranspose3d(coarse, fine, 2, 2), _two_convolutions(2 * fine, fine)]) for coarse, fine in pairs
         )
-        self.logits = nn.Conv3d(filters[0], classes + 1, 1)
+        self.logits = nn.ConvTranspose3d(filters[0], classes + 1, 2, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        skipped = []
+        x, skipped = self.fold(x), []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)
             skipped.append(x)

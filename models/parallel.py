@@ -155,6 +155,8 @@ def start(
                 'KERAS_BACKEND=jax before the command and install JAX (pip install jax, or "jax[cuda12]" for GPUs).'
             )
         return Team()
+    if processes < 1:
+        raise DataError(f"--processes is {processes}; it must be 1 or more.")
     if not 0 <= process < processes:
         raise DataError(f"--process is {process}; with {processes} processes it must be 0 to {processes - 1}, each once.")
     if processes > 1:
