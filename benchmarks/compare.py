@@ -62,27 +62,20 @@ class Contender:
         self.process.wait()
 
 
-def compare(job: str, sizes: dict, torch_python: str, rounds: int, cores: int, seconds: float) -> list[dict]:
+def compare(job: str, size: dict, ours: Contender, theirs: Contender, rounds: int, seconds: float) -> list[dict]:
     """One row a contender: quartiles of its time over ours in the same round, and the largest difference of outputs."""
     with tempfile.TemporaryDirectory() as folder:
-        weights = str(Path(folder) / "weights.npz")
-        ours, theirs = Contender(sys.executable, "benchmarks.ours", cores), Contender(torch_python, "benchmarks.theirs", cores)
-        try:
-            outputs = {name: None if job.endswith("train") else f"{folder}/{number}.npy" for number, name in enumerate((OURS, *THEIRS))}
-            common = sizes[job.split()[0]] | {"cores": cores, "weights": weights}
-            ours.ask(prepare=job, output=outputs[OURS], **common)
-            for name in THEIRS:
-                theirs.ask(prepare=f"{job} {name}", output=outputs[name], channels_last=name != THEIRS[0], **common)
-            turns = [(OURS, ours, job), *((name, theirs, f"{job} {name}") for name in THEIRS)]
-            once = max(who.ask(run=what, times=1)["seconds"] for _, who, what in turns)
-            times = max(1, round(seconds / once))
-            taken = {name: [] for name, _, _ in turns}
-            for number in tqdm(range(rounds), desc=job, unit="round"):
-                for name, who, what in turns[:: 1 if number % 2 else -1]:  # A B C, C B A, …
-                    taken[name].append(who.ask(run=what, times=times)["seconds"] / times)
-        finally:
-            ours.close()
-            theirs.close()
+        outputs = {name: None if job.endswith("train") else f"{folder}/{number}.npy" for number, name in enumerate((OURS, *THEIRS))}
+        common = size | {"weights": str(Path(folder) / "weights.npz")}
+        ours.ask(prepare=job, output=outputs[OURS], **common)
+        for name in THEIRS:
+            theirs.ask(prepare=f"{job} {name}", output=outputs[name], channels_last=name != THEIRS[0], **common)
+        turns = [(OURS, ours, job), *((name, theirs, f"{job} {name}") for name in THEIRS)]
+        times = max(1, round(seconds / ours.ask(run=job, times=1)["seconds"]))
+        taken = {name: [] for name, _, _ in turns}
+        for number in tqdm(range(rounds), desc=job, unit="round"):
+            for name, who, what in turns[:: 1 if number % 2 else -1]:  # A B C, C B A, …
+                taken[name].append(who.ask(run=what, times=times)["seconds"] / times)
         rows = []
         for name in THEIRS:
             ratios = np.divide(taken[name], taken[OURS])
@@ -129,7 +122,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     parser.add_argument("--jobs", nargs="+", default=["chest", "brain", "scan"], help="beginnings of: " + ", ".join(JOBS))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cores", type=int, default=2, help="for each contender")
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long a turn should take at least")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of our turn; the others do as much work")
     parser.add_argument("--small", action="store_true", help="tiny batches and scans: does it run?")
     parser.add_argument("--dry", action="store_true", help="print the table and leave README.md as it is")
     config = parser.parse_args(arguments)
@@ -137,10 +130,17 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     if not jobs:
         parser.error(f"--jobs {' '.join(config.jobs)}: none of {', '.join(JOBS)} begins so")
     rows = []
-    for job in jobs:
-        rows += compare(job, SMALL if config.small else FULL, config.torch, config.rounds, config.cores, config.seconds)
-        if not (config.dry or config.small):
-            keep(rows, config.cores)
+    ours = Contender(sys.executable, "benchmarks.ours", config.cores)
+    theirs = Contender(config.torch, "benchmarks.theirs", config.cores)
+    sizes = SMALL if config.small else FULL
+    try:
+        for job in jobs:
+            rows += compare(job, sizes[job.split()[0]] | {"cores": config.cores}, ours, theirs, config.rounds, config.seconds)
+            if not (config.dry or config.small):
+                keep(rows, config.cores)
+    finally:
+        ours.close()
+        theirs.close()
     print(table(rows))
     return rows
 
