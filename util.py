@@ -737,26 +737,35 @@ def label_colours() -> ListedColormap:
     return ListedColormap(CLASS_COLOURS)
 
 
-def draw_unet(filters: tuple[int, ...] = (8, 16, 32, 64, 128), side: int = 64) -> plt.Figure:
-    """The shape of `unet3d`: a block for each level, as high as the volume and as wide as it has channels (on log scales)."""
+def draw_unet(filters: tuple[int, ...], side: int = 64) -> plt.Figure:
+    """The shape of the 3D U-Net: a block for each level, as high as the volume and as wide as it has channels (log scales).
+
+    Parameters
+    ----------
+    filters : tuple of int
+        Channels of each level, from the finest, which has half the resolution of the scan, to the coarsest.
+    side : int
+        Side of the patch in voxels.
+    """
     fig, axis = plt.subplots(figsize=(9, 3.6))
-    levels = list(range(len(filters)))
+    channels = [4, *filters]  # level 0 is the patch itself, with its four sequences
+    levels = list(range(len(channels)))
     place, down = 0.0, {}
     for step, level in enumerate(levels + levels[-2::-1]):
-        height, width = 2.2 * math.log2(side / 2**level) - 4, 0.28 * math.log2(filters[level])
+        height, width = 2.2 * math.log2(side / 2**level) - 4, 0.28 * math.log2(channels[level])
         bottom = -2.0 * level - height / 2
-        rising = step >= len(filters)
-        axis.add_patch(plt.Rectangle((place, bottom), width, height, color="#0072B2", alpha=0.35 + 0.12 * level))
-        axis.text(place + width / 2, bottom - 0.25, f"{side >> level}³ × {filters[level]}", ha="center", va="top", fontsize=9)
-        if rising:
+        colour = "#999999" if level == 0 else "#0072B2"
+        axis.add_patch(plt.Rectangle((place, bottom), width, height, color=colour, alpha=0.35 + 0.12 * level))
+        axis.text(place + width / 2, bottom - 0.25, f"{side >> level}³ × {channels[level]}", ha="center", va="top", fontsize=9)
+        if step < len(channels):
+            down[level] = place + width
+        elif level:
             axis.annotate("", (place - 0.1, -2.0 * level + height / 3), (down[level] + 0.1, -2.0 * level + height / 3),
                           arrowprops={"arrowstyle": "->", "color": "#D55E00", "linestyle": "--"})  # fmt: skip
-        else:
-            down[level] = place + width
         place += width + 0.75
     axis.set(xlim=(-0.9, place + 0.3), ylim=(-10.3, 5))
     axis.text(-0.15, 0, "4 sequences", rotation=90, ha="right", va="center", fontsize=9)
-    axis.text(place - 0.65, 0, "3 probabilities", rotation=90, ha="left", va="center", fontsize=9)
+    axis.text(place - 0.65, 0, "4 probabilities", rotation=90, ha="left", va="center", fontsize=9)
     axis.set_axis_off()
     return fig
 

@@ -6,12 +6,14 @@ import math
 import keras
 import numpy as np
 from keras import layers, ops
+from scipy import ndimage
 from tqdm import tqdm
 
-from util import brain_box
+from util import brain_box, volume_ml
 
 FILTERS = (16, 32, 64, 128)  # of the shipped network
 BRAIN_WEIGHTS = "unet3d_brain.weights.h5"
+LEAST_ENHANCING_ML = 0.05  # smaller enhancing tumours are taken for a vessel; chosen on training patients
 
 
 @keras.saving.register_keras_serializable("course")
@@ -235,3 +237,29 @@ def label_map(probabilities: np.ndarray) -> np.ndarray:
     likeliest = probabilities.argmax(axis=-1)
     highest = np.take_along_axis(probabilities, likeliest[..., None], -1)[..., 0]
     return np.where(highest > background, likeliest + 1, 0).astype(np.uint8)
+
+
+def clean(label: np.ndarray, one_piece: bool = True, spacing: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
+    """Take out of a label map what is hardly ever a tumour.
+
+    Parameters
+    ----------
+    label : numpy.ndarray of uint8, shape (x, y, z)
+    one_piece : bool
+        Whether to keep only the largest connected piece of the whole tumour: gliomas mostly grow in one piece.
+    spacing : tuple of float
+        Size of a voxel in mm.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, shape (x, y, z)
+        Also, less than `LEAST_ENHANCING_ML` of enhancing tumour becomes non-enhancing tumour.
+    """
+    label = label.copy()
+    if one_piece:
+        pieces, count = ndimage.label(label > 0)
+        if count > 1:
+            label[pieces != np.bincount(pieces.ravel())[1:].argmax() + 1] = 0
+    if volume_ml(label == 3, spacing) < LEAST_ENHANCING_ML:
+        label[label == 3] = 2
+    return label

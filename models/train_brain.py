@@ -14,20 +14,23 @@ import argparse
 import csv
 import json
 import time
+import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import keras
 import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
 import util
 from data.decathlon import read_brain
 from data.errors import DataError
 from data.storage import actionable_disk_errors, atomic_file
-from models.brain_network import FILTERS, deeply_supervised, dice_cross_entropy, label_map, predict_scan, unet3d
-from models.brain_patches import Packed, batches, pack
+from models import parallel
+from models.brain_network import FILTERS, deeply_supervised, dice_cross_entropy, unet3d
+from models.brain_patches import batches, pack
+from models.evaluate_brain import evaluate, summarize
+from models.parallel import Team
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,12 @@ class Folder:
     path: Path
     share: float = float("nan")
 
+    @property
+    def key(self) -> str:
+        """A name for the folder that no other folder has, such as ``scans-1f2e3d4c``."""
+        path = self.path.resolve()
+        return f"{path.name}-{zlib.crc32(str(path).encode()):08x}"
+
     @classmethod
     def parse(cls, text: str) -> "Folder":
         """Read ``FOLDER`` or ``FOLDER=SHARE``."""
@@ -131,23 +140,6 @@ def keep_out(config: Config, names: list[str]) -> list[bool]:
     return chosen
 
 
-def evaluate(model: keras.Model, scans: list[Packed], tile: int = 96) -> pd.DataFrame:
-    """Dice and HD95 (mm, voxels taken as 1 mm) of whole tumour, core and enhancing tumour for whole scans."""
-    rows = []
-    side = 2 ** (1 + sum(isinstance(layer, keras.layers.MaxPooling3D) for layer in model.layers))
-    for scan in scans:
-        tiles = tuple(min(tile, -(-size // side) * side) for size in scan.label.shape)
-        found = label_map(predict_scan(model, np.asarray(scan.image, np.float32), tiles))
-        row = {"case": scan.name}
-        for region, least in (("WT", (1, 2, 3)), ("TC", (2, 3)), ("ET", (3,))):
-            ours, theirs = np.isin(found, least), np.isin(scan.label, least)
-            both = ours.sum() + theirs.sum()
-            row[f"Dice {region}"] = 2 * (ours & theirs).sum() / both if both else np.nan
-            row[f"HD95 {region}"] = util.hausdorff95(ours, theirs)
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
 def _start(config: Config) -> Path:
     """Make the run's folder, print and save its configuration; refuse to go on with another one."""
     out = Path(config.out)
@@ -158,7 +150,7 @@ def _start(config: Config) -> Path:
     file = out / "config.json"
     if file.exists():
         before, now = json.loads(file.read_text()), json.loads(text)
-        free = {"out", "workers", "backend", "keras", "report"}
+        free = {"out", "workers", "backend", "keras", "report", "packed"}
         changed = [key for key in now if key not in free and before.get(key) != now[key]]
         if changed:
             raise DataError(f"{file}: this run was started with another {', '.join(changed)}. Give a new --out.")
@@ -167,26 +159,49 @@ def _start(config: Config) -> Path:
     return out
 
 
-def _resume(model: keras.Model, checkpoint: Path, log: Path) -> int:
-    """Load a checkpoint if there is one, forget what was logged after it, and say how many steps are done."""
+def _resume(model: keras.Model, checkpoint: Path) -> int:
+    """Load a checkpoint if there is one, and say how many steps are done."""
     if not checkpoint.exists():
-        log.unlink(missing_ok=True)
         return 0
     try:
         model.load_weights(checkpoint)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{checkpoint}: cut off or of another network ({error}). Delete it to start anew.") from error
-    done = int(model.optimizer.iterations)
+    return int(model.optimizer.iterations)
+
+
+def _forget_after(log: Path, done: int) -> None:
+    """Take out of a log what was written after the checkpoint that training goes on from."""
     if log.exists():
-        lines = log.read_text().splitlines(keepends=True)
+        header, *lines = log.read_text().splitlines(keepends=True)
         with atomic_file(log) as temporary:
-            temporary.write_text("".join(lines[:1] + [line for line in lines[1:] if int(line.split(",")[0]) <= done]))
-    print(f"going on after step {done}")
-    return done
+            temporary.write_text("".join([header, *(line for line in lines if int(line.split(",")[0]) <= done)]))
 
 
-def train(config: Config) -> Path:
+def _write_log(log: Path, row: dict[str, str]) -> None:
+    """Append a line to a CSV file."""
+    with actionable_disk_errors(log), log.open("a", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        if not file.tell():
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _average(trained: keras.Model) -> None:
+    """Replace the weights by their moving average; training cannot go on from it."""
+    if keras.config.backend() == "jax":
+        trained.jax_state_sync()
+    trained.optimizer.finalize_variable_values(trained.trainable_variables)
+
+
+def train(config: Config, team: Team = Team()) -> Path:
     """Train, or go on with, one run.
+
+    Parameters
+    ----------
+    config : Config
+    team : Team
+        The processes that train together, see `models.parallel`; process 0 writes.
 
     Returns
     -------
@@ -199,50 +214,58 @@ def train(config: Config) -> Path:
         When a scan is broken (before anything is trained), the disk is full, the run's folder is another run's, or the
         loss is no number any more. The last complete checkpoint stays.
     """
-    out = _start(config)
+    out, rows = Path(config.out), team.rows(config.batch)
     folders = [Folder.parse(text) for text in config.data]
     cases = [(number, case) for number, folder in enumerate(folders) for case in read_brain(folder.path, strict=True)]
     chosen = keep_out(config, [case.name for _, case in cases])
-    packed = Path(config.packed or out / "packed")
-    scans = [
-        pack(case, packed / folders[number].path.resolve().name / str(number), config.patch)
-        for number, case in tqdm(cases, desc="packing scans")
-    ]
-    kept_out = [scan for scan, out_of_it in zip(scans, chosen) if out_of_it]
-    shares = shares_of(folders, [number for (number, _), out_of_it in zip(cases, chosen) if not out_of_it])
-    scans = [scan for scan, out_of_it in zip(scans, chosen) if not out_of_it]
-    print(f"{len(scans)} scans to train on; kept out: {', '.join(scan.name for scan in kept_out) or 'none'}")
+    kept_out = [case for (_, case), kept in zip(cases, chosen) if kept]
+    cases = [pair for pair, kept in zip(cases, chosen) if not kept]
+    shares = shares_of(folders, [number for number, _ in cases])
+    with team.leader_first():
+        if team.leads:
+            _start(config)
+        packed = Path(config.packed or out / "packed")
+        bar = tqdm(cases, desc="packing scans", disable=not team.leads)
+        scans = [pack(case, packed / folders[number].key, config.patch) for number, case in bar]
     model, trained = build(config)
     checkpoint, log = out / "checkpoint.weights.h5", out / "log.csv"
-    done = _resume(trained, checkpoint, log)
+    done = _resume(trained, checkpoint)
+    if team.leads:
+        _forget_after(log, done)
+        print(f"{len(scans)} scans to train on; kept out: {', '.join(case.name for case in kept_out) or 'none'}")
+        print(f"going on after step {done}" if done else f"{model.count_params():,} parameters", flush=True)
     losses, since = [], time.perf_counter()
-    bar = tqdm(total=config.steps, initial=done, desc="training", unit="step", mininterval=5)
-    for step, (images, labels) in enumerate(batches(scans, shares, config, done, range(config.batch)), start=done + 1):
-        losses.append(float(trained.train_on_batch(images, labels)[0]))
+    bar = tqdm(total=config.steps, initial=done, desc="training", unit="step", mininterval=5, disable=not team.leads)
+    for step, (images, truths) in enumerate(batches(scans, shares, config, done, rows), start=done + 1):
+        losses.append(float(trained.train_on_batch(images, truths, return_dict=True)["loss"]))
         bar.update()
         if step % config.report and step != config.steps:
             continue
         loss, pace = float(np.mean(losses)), (time.perf_counter() - since) / len(losses)
         if not np.isfinite(loss):
             raise DataError(f"{checkpoint}: the loss is {loss} at step {step}. Go on from here with a lower --rate.")
-        with atomic_file(checkpoint) as temporary:
-            trained.save_weights(temporary)
-        with actionable_disk_errors(log), log.open("a", newline="") as file:
-            if not file.tell():
-                csv.writer(file).writerow(["step", "loss", "seconds_per_step"])
-            csv.writer(file).writerow([step, f"{loss:.5f}", f"{pace:.3f}"])
+        with team.alone():
+            if team.leads:
+                with atomic_file(checkpoint) as temporary:
+                    trained.save_weights(temporary)
+                rate = float(trained.optimizer.learning_rate)
+                _write_log(log, {"step": step, "loss": f"{loss:.5f}", "rate": f"{rate:.3g}", "seconds_per_step": f"{pace:.3f}"})
         bar.set_postfix(loss=f"{loss:.3f}")
         losses, since = [], time.perf_counter()
     bar.close()
-    trained.optimizer.finalize_variable_values(trained.trainable_variables)  # the moving average, after the checkpoint
+    _average(trained)
     weights = out / "unet3d_brain.weights.h5"
-    util.save_weights_float16(model, weights)
+    with team.alone():
+        if team.leads:
+            util.save_weights_float16(model, weights)
     if kept_out:
         table = evaluate(model, kept_out)
-        with atomic_file(out / "evaluation.csv") as temporary:
-            table.to_csv(temporary, index=False)
-        print(table.round(3).to_string(index=False))
-    print(f"weights: {weights}")
+        if team.leads:
+            with atomic_file(out / "evaluation.csv") as temporary:
+                table.to_csv(temporary)
+            print(table.round(3).to_string(), summarize(table).round(3).to_string(), sep="\n\n")
+    if team.leads:
+        print(f"weights: {weights}")
     return weights
 
 
@@ -254,8 +277,10 @@ def main(arguments: list[str] | None = None) -> None:
     for item in fields(Config)[2:]:
         many = {"nargs": "+", "type": int if item.default else str} if isinstance(item.default, tuple) else {"type": type(item.default)}
         parser.add_argument(f"--{item.name}", default=item.default, help=f"default {item.default}", **many)
+    parallel.add_options(parser)
     given = vars(parser.parse_args(arguments))
-    train(Config(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}))
+    team = parallel.start(**{key: given.pop(key) for key in ("devices", "coordinator", "processes", "process")})
+    train(Config(**{key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}), team)
 
 
 if __name__ == "__main__":
