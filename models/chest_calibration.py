@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from models.chest_network import predict_films
 
-PRIOR_SD = 1.0  # of an intercept: keeps it finite when the validation films show a finding always or never
+PRIOR_SD = 2.0  # of an intercept: keeps it finite when the validation films show a finding always or never
 
 
 def fit_calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
