@@ -199,6 +199,11 @@ class MixedBatches(keras.utils.PyDataset):
         film = augment_film(np.asarray(store.films[at]), rng)
         return standardize_films(film, self.sources[source].mean, self.sources[source].sd), store.labels[at]
 
+    def _mate(self, row: int) -> int:
+        """The next row of the same source (after its last the first): two sources differ in their greys."""
+        source, place = self.places[row]
+        return row + 1 if place + 1 < self.counts[source] else row - place
+
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Batch `index`: films (batch, size, size, 1) float32 and labels (batch, 14) float32."""
         step = self.first + index
@@ -207,10 +212,7 @@ class MixedBatches(keras.utils.PyDataset):
             rng = np.random.default_rng([self.config.seed, step, 3])
             own = rng.beta(self.config.mixup, self.config.mixup, len(self.places)).astype(np.float32)
             own = np.maximum(own, 1 - own)[list(self.rows)]
-            # each with another film of its own source (the next one): two sources have different greys
-            others = [row + 1 if self.places[row][1] + 1 < self.counts[self.places[row][0]] else row + 1 -
-                      self.counts[self.places[row][0]] for row in self.rows]  # fmt: skip
-            mates, mate_labels = map(np.stack, zip(*(self.film(step, row) for row in others), strict=True))
+            mates, mate_labels = map(np.stack, zip(*(self.film(step, self._mate(row)) for row in self.rows), strict=True))
             films = own[:, None, None, None] * films + (1 - own[:, None, None, None]) * mates
             labels = own[:, None] * labels + (1 - own[:, None]) * mate_labels
         return films, labels
