@@ -48,6 +48,7 @@ class Config:
     weight_decay: float = 1e-4
     smoothing: float = 0.0
     mixup: float = 0.0
+    augmentation: float = 1.0
     average: float = 0.0
     folds: int = 20
     fold: int = 0
@@ -69,6 +70,7 @@ HELP = {
     "steps": "steps an epoch (a row of the log, a checkpoint); default: as many as there are films for",
     "smoothing": "share of each label that is moved towards 0.5 (labels mined from text are partly wrong)",
     "mixup": "alpha of mixup (Zhang et al., ICLR 2018); 0: off",
+    "augmentation": "strength of `augment_film`",
     "average": "momentum of a running average of the weights, which is validated and saved; 0: off",
     "folds": "the patients are cut into so many parts",
     "fold": "the part that is kept out for validation; -1: none",
@@ -196,7 +198,7 @@ class MixedBatches(keras.utils.PyDataset):
         store, rows = self.sources[source].store, self.sources[source].rows
         at = self._pass(source, drawn // len(rows))[drawn % len(rows)]
         rng = np.random.default_rng([self.config.seed, step, row, 2])
-        film = augment_film(np.asarray(store.films[at]), rng)
+        film = augment_film(np.asarray(store.films[at]), rng, self.config.augmentation)
         return standardize_films(film, self.sources[source].mean, self.sources[source].sd), store.labels[at]
 
     def _mate(self, row: int) -> int:
