@@ -44,7 +44,7 @@ def prepare(name: str, body: anatomy.Body, setup, severity: float, rng: np.rando
         body.shift += side * 11 * loss
     elif name == "Cardiomegaly":
         body.heart_ratio = max(body.heart_ratio, 0.525 + 0.15 * severity)
-        body.heart_angle *= 0.85
+        body.heart_angle *= 0.7
     elif name == "Effusion":
         if a[0] < 0.3 and severity > 0.2:
             plan["both"] = True
@@ -158,7 +158,7 @@ def _atelectasis(scene, plan: Plan, severity: float, rng: np.random.Generator) -
 
 
 def _cardiomegaly(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
-    return (scene.heart_chord > 0).astype(np.float32)
+    return (scene.heart_chord > 3).astype(np.float32)
 
 
 def _effusion(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
@@ -254,6 +254,7 @@ def _consolidation(scene, plan: Plan, severity: float, rng: np.random.Generator)
 def _pneumothorax(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     side, a, h, w = plan["side"], plan["a"], scene.height, scene.body.width
     lung = scene.lungs[side]
+    scene.tube_side = side
     gap = 7 + 62 * severity**1.4
     u = scene.y / h
     # The lung falls away from the wall, most at the top.
