@@ -76,7 +76,7 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
     old = np.clip((age - 30) / 50, 0, 1.2)
     return Body(
         sex=sex, age=age,
-        height=size * rng.normal(260 if male else 240, 12),
+        height=size * rng.normal(246 if male else 226, 13),
         width=size * rng.normal(149 if male else 136, 6),
         depth=size * rng.normal(86 if male else 76, 5) * (1 + 0.05 * heavy + 0.06 * old),
         wall=max(16, (33 if male else 29) + 9 * heavy + rng.normal(0, 2)) * growth,
@@ -84,7 +84,7 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
         left_drop=rng.normal(13, 6), dome=rng.normal(44, 5),
         heart_ratio=float(np.clip(rng.normal(0.450 + 0.02 * old + 0.006 * heavy, 0.020), 0.39, 0.49)),
         heart_angle=float(np.clip(rng.normal(0.5 - 0.12 * heavy, 0.22), 0, 1)), heart_tall=rng.normal(1.0, 0.08),
-        aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)), aorta_reach=size * (30 + 11 * old + rng.normal(0, 3.5)),
+        aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)), aorta_reach=size * (25 + 12 * old + rng.normal(0, 3.5)),
         scoliosis=rng.normal(0, 4 + 3 * old),
         shoulder=size * (rng.normal(222 if male else 198, 9) + 5 * heavy), shoulder_slope=rng.normal(0.42, 0.07),
         neck=size * (rng.normal(62 if male else 53, 4) + 3 * heavy),
@@ -114,22 +114,22 @@ def borders(body: Body, breath: float) -> tuple[PchipInterpolator, PchipInterpol
     rng = np.random.default_rng(body.seed + 3)
     m = body.mediastinum
     heart = 2 * body.width * body.heart_ratio * (1 + 0.10 * (1 - min(breath, 1)))
-    right = heart * np.clip(rng.normal(0.31, 0.025), 0.25, 0.37)
+    right = heart * np.clip(rng.normal(0.265, 0.03), 0.18, 0.35)
     left = heart - right
     upright = body.heart_angle
     big = np.clip((body.heart_ratio - 0.47) / 0.2, 0, 1)  # a large heart is also higher and rounder
-    lift = (0.04 * big + 0.03 * (body.heart_tall - 1) / 0.08)
+    lift = float(np.clip(0.04 * big + 0.03 * (body.heart_tall - 1) / 0.08, -0.05, 0.06))
     bumps = 1 + rng.normal(0, 0.045, 24)
-    knob = body.aorta_reach + 6
+    knob = max(body.aorta_reach + 7, 1.12 * m)
     trunk = max(m * 1.32 * bumps[0], 0.40 * left)
     left_knots = [(-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[1]), (0.08, 1.02 * m * bumps[2]), (0.17, 1.10 * m * bumps[3]),
-                  (0.225, 0.85 * knob + 3), (0.265, knob), (0.305, 0.94 * knob), (0.35, min(1.12 * m * bumps[4], 0.93 * knob)),
+                  (0.215, 0.86 * knob + 2), (0.265, knob), (0.31, 0.96 * knob), (0.355, min(1.2 * m * bumps[4], 0.93 * knob)),
                   (0.41, trunk), (0.48 - lift, max(trunk * 1.03, (0.42 + 0.10 * big) * left)),
-                  (0.60 - lift, (0.64 + 0.06 * (1 - upright) + 0.08 * big) * left * bumps[5]), (0.73 - lift, (0.86 + 0.03 * big) * left * bumps[6] ** 0.4),
-                  (0.85, 0.975 * left), (0.91 + 0.04 * upright, left), (1.01 + 0.02 * upright, 0.96 * left), (1.12, 0.80 * left), (1.4, 0.5 * left)]
+                  (0.60 - lift, (0.61 + 0.06 * (1 - upright) + 0.08 * big) * left * bumps[5]), (0.74 - lift, (0.80 + 0.05 * (1 - upright) + 0.03 * big) * left * bumps[6] ** 0.4),
+                  (0.88, (0.94 + 0.03 * (1 - upright)) * left), (0.99, left), (1.10, 0.96 * left), (1.4, 0.6 * left)]
     right_knots = [(-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[7]), (0.08, 1.03 * m * bumps[8] + 1), (0.22, 0.93 * m * bumps[9] + 2),
-                   (0.33, 1.0 * m * bumps[10] + 2), (0.42, max(0.70 * right, 1.05 * m) * bumps[11]), (0.55 - lift, 0.90 * right * bumps[12]),
-                   (0.70 - lift / 2, right), (0.82, 0.97 * right), (0.93, 0.86 * right * bumps[13]), (1.05, 0.72 * right), (1.4, 0.5 * right)]
+                   (0.33, 1.0 * m * bumps[10] + 2), (0.45, max(0.72 * right, 1.03 * m) * bumps[11]), (0.60 - lift, 0.86 * right * bumps[12]),
+                   (0.74 - lift / 2, right), (0.86, 0.98 * right), (0.96, 0.90 * right * bumps[13]), (1.08, 0.84 * right), (1.4, 0.6 * right)]
     return tuple(PchipInterpolator(*np.transpose(knots)) for knots in (right_knots, left_knots))
 
 
@@ -160,7 +160,7 @@ def ribs(body: Body) -> np.ndarray:
             y = start + fall * (1 - np.cos(angle ** 1.05)) / 2 - (5 + 0.4 * number) * np.sin(np.clip(angle * 2.0, 0, np.pi))
             u = y / body.height
             cage = body.width * RIB_CAGE(np.clip(u, -0.2, 1.4)) * (1 + body.flare * (np.clip(u, 0, 1.2) - 0.7))
-            x = side * (12 * np.cos(angle / 2) + (cage - 4 + rng.normal(0, 0.8)) * np.sin(angle) ** 0.85)
+            x = side * (12 * np.cos(angle / 2) + (cage - 7 + rng.normal(0, 0.8)) * np.sin(angle) ** 0.85)
             z = -body.depth * DEPTH(np.clip(u + 0.08, 0.02, 1.4)) * 1.06 * np.cos(angle) - 6
             lines.append(np.stack([x, y, z], -1))
     return np.stack(lines)
@@ -176,7 +176,7 @@ def clavicles(body: Body, lift: float) -> np.ndarray:
         inner, outer = 13.0, body.shoulder * 0.76
         x = side * (inner + (outer - inner) * t)
         rise = (body.clavicle_tilt + rng.normal(0, 0.02)) * outer + lift
-        y = 0.125 * body.height - rise * t**0.8 - bow * np.sin(np.pi * t) * 0.6 - bow * 0.55 * np.sin(2 * np.pi * t)
+        y = 0.125 * body.height - rise * t - bow * 0.25 * np.sin(np.pi * t) - bow * 0.45 * np.sin(2 * np.pi * t)
         z = 52 - 62 * t + 10 * np.sin(2 * np.pi * t)
         lines.append(np.stack([x, y, z], -1))
     return np.stack(lines)
@@ -184,7 +184,7 @@ def clavicles(body: Body, lift: float) -> np.ndarray:
 
 def hilum(body: Body, side: int) -> np.ndarray:
     """Position (3,) of the root of the lung; side -1 is the patient's right, the lower one."""
-    return np.array([side * (body.mediastinum + (8 if side < 0 else 10)) + body.shift,
+    return np.array([side * (body.mediastinum + (15 if side < 0 else 17)) + body.shift,
                      body.height * (0.46 if side < 0 else 0.42), -5.0])
 
 
@@ -197,7 +197,7 @@ def vessel_tree(body: Body, side: int, rng: np.random.Generator) -> list[tuple[n
         Each branch tapers and splits into two; their radii follow Murray's law, r^3 = a^3 + b^3, with random shares.
     """
     root = hilum(body, side)
-    count = 11
+    count = 14
     # Directions fan out from straight up over the side to straight down: most vessels go to the bases.
     fan = np.linspace(-1.35, 1.5, count) + rng.normal(0, 0.13, count)
     # They leave the interlobar artery one after the other and not from one point.
@@ -206,7 +206,7 @@ def vessel_tree(body: Body, side: int, rng: np.random.Generator) -> list[tuple[n
     direction = np.stack([side * np.cos(fan), np.sin(fan), depth], -1)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     up = np.clip(-np.sin(fan), 0, 1)
-    radius = (3.3 + 0.8 * np.clip(np.sin(fan), 0, 1) - 0.7 * up) * rng.uniform(0.75, 1.15, count)
+    radius = (3.5 + 0.9 * np.clip(np.sin(fan), 0, 1) - 0.7 * up) * rng.uniform(0.75, 1.15, count)
     edge = np.where(np.abs(np.sin(fan)) > 0.6, 0.42 * body.height, body.width - body.mediastinum)
     length = edge * rng.uniform(0.16, 0.30, count)
     tree = []

@@ -39,9 +39,9 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
     """Draw the circumstances of one film; AP films are portable films of sick people in bed."""
     portable = view == "AP"
     pixels, spacing = [((2992, 2991), 0.143), ((2500, 2048), 0.168), ((2048, 2500), 0.168), ((3056, 2544), 0.139)][
-        rng.choice(4, p=[0.58, 0.27, 0.05, 0.10] if not portable else [0.15, 0.65, 0.12, 0.08])]
-    zoom = rng.uniform(0.88, 1.04)
-    width, height = (max(p * spacing, 370) * zoom for p in pixels)
+        rng.choice(4, p=[0.62, 0.16, 0.16, 0.06] if not portable else [0.01, 0.85, 0.05, 0.09])]
+    zoom = rng.uniform(0.88, 1.06) if not portable else rng.uniform(0.96, 1.22)
+    width, height = (max(p * spacing, 340) * zoom for p in pixels)
     border = [0.0] * 4
     if rng.random() < (0.35 if not portable else 0.3):
         for edge in range(4):
@@ -59,7 +59,7 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
         inspiration=float(np.clip(rng.normal(0.95 if not portable else 0.80, 0.06 if not portable else 0.09), 0.55, 1.05)),
         rotation=float(rng.normal(0, 0.035 if not portable else 0.09)),
         tilt=float(rng.normal(0, 0.016 if not portable else 0.045)),
-        offset=(float(rng.normal(0, 7 if not portable else 14)), float(rng.normal(-50, 16) if not portable else rng.normal(-80, 22))),
+        offset=(float(rng.normal(0, 7 if not portable else 14)), float(rng.normal(-50, 16) if not portable else rng.normal(-97, 24))),
         arms=float(np.clip(rng.normal(0.50, 0.28) if not portable else rng.normal(0.22, 0.14), 0.03, 1.3)),
         exposure=sample_exposure(rng, portable), border=tuple(border),
         marker=(mark, float(rng.uniform(0.04, 0.10) if left_side else rng.uniform(0.88, 0.95)),
@@ -72,13 +72,14 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
 def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposure:
     """Draw exposure and processing; ranges set by comparing grey levels and spectra with public films."""
     return physics.Exposure(
-        photons=float(np.exp(rng.normal(np.log(4000 if not portable else 2000), 0.6))) * 30,
-        scatter=float(rng.uniform(0.20, 0.60) if not portable else rng.uniform(0.5, 1.3)),
+        photons=float(np.exp(rng.normal(np.log(8000 if not portable else 4000), 0.6))) * 30,
+        scatter=float(rng.uniform(0.30, 0.80) if not portable else rng.uniform(0.5, 1.3)),
         scatter_width=float(rng.uniform(35, 60)),
-        compression=float(rng.uniform(0.10, 0.60)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.97, 1.0)),
-        contrast=float(np.clip(rng.normal(3.6 if not portable else 3.2, 0.9), 1.5, 6.0)),
-        brightness=float(np.clip(rng.normal(0.40, 0.08), 0.22, 0.62)),
-        sharpening=float(rng.uniform(0.05, 0.6)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
+        compression=float(rng.uniform(0.25, 0.80)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
+        headroom=float(rng.uniform(0.02, 0.40)),
+        contrast=float(np.clip(rng.normal(3.1 if not portable else 2.8, 0.9), 1.2, 6.0)),
+        brightness=float(np.clip(rng.normal(0.22 if not portable else 0.25, 0.09), 0.0, 0.50)),
+        sharpening=float(rng.uniform(0.1, 1.0)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
         blur=float(rng.uniform(0.45, 0.8) if not portable else rng.uniform(0.6, 1.3)),
     )
 

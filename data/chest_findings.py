@@ -113,10 +113,11 @@ def _lobe(scene, side: int, which: str, soft: float = 3.0) -> np.ndarray:
     h, w = scene.height, scene.body.width
     lateral = side * scene.x / w
     inside = (scene.lungs[side] > 0).astype(np.float32)
+    bent = 0.012 * h * np.sin(np.float32(4) * lateral + np.float32(scene.body.seed % 6))  # no fissure is straight
     if which == "upper":
-        return inside * _step((0.46 - 0.05 * lateral) * h - scene.y, soft)
+        return inside * _step((0.47 - 0.06 * lateral) * h + bent - scene.y, soft)
     if which == "middle":
-        return inside * _step(scene.y - 0.46 * h, soft) * _step((0.72 - lateral) * 0.6 * w, 8.0) * 0.75
+        return inside * _step(scene.y - 0.47 * h - bent, soft) * _step((0.72 - lateral) * 0.6 * w, 12.0) * 0.75
     return inside * _step(scene.y - (0.50 + 0.10 * (1 - lateral)) * h, 10.0) * np.float32(0.9)
 
 
@@ -206,7 +207,7 @@ def _nodule(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.
         turned = dict(plan, a=np.roll(plan["a"], k), g=np.roll(plan["g"], k))
         if k:
             turned["side"] = plan["side"] if plan["a"][k] < 0.5 else -plan["side"]
-        total += _ball(scene, turned, rng, (18 + 12 * severity) / 2 * (1 if k == 0 else 0.8), 0.05, 1.6)
+        total += _ball(scene, turned, rng, (15 + 15 * severity) / 2 * (1 if k == 0 else 0.8), 0.05, 1.25)
     return total
 
 
@@ -222,7 +223,7 @@ def _ball(scene, plan: Plan, rng: np.random.Generator, radius: float, lobes: flo
     edge = 1 + lobes * (np.sin(2 * angle + 6 * a[4]) + 0.7 * np.sin(3 * angle + 6 * a[5]) + 0.4 * np.sin(5 * angle + 6 * a[6]))
     q = ((x / (1 + 0.15 * g[0] * 0.7)) ** 2 + y**2) / (np.float32(radius) * edge) ** 2
     chord = (2 * deep * radius * np.sqrt(np.maximum(1 - q, 0))).astype(np.float32)
-    chord = cv2.GaussianBlur(chord, (0, 0), 0.8)
+    chord = cv2.GaussianBlur(chord, (0, 0), (1.2 + 1.6 * a[7]) / scene.pixel)
     added = np.minimum(chord, np.maximum(scene.lung - scene.solid, 0))
     scene.solid += added
     return added if added.max() > 1 else chord
@@ -231,7 +232,7 @@ def _ball(scene, plan: Plan, rng: np.random.Generator, radius: float, lobes: flo
 def _pneumonia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, h, w, side = plan["a"], scene.height, scene.body.width, plan["side"]
     which = ("upper", "middle", "lower")[0 if a[0] < 0.25 else 1 if a[0] < 0.45 else 2]
-    lobe = _lobe(scene, side, which, 3.0)
+    lobe = _lobe(scene, side, which, 2.5 if a[4] < 0.25 else 22.0)  # most stop short of the fissure
     centre = {"upper": (0.45, 0.28), "middle": (0.36, 0.60), "lower": (0.48, 0.78)}[which]
     area = _blob(scene, (side * w * (centre[0] + 0.12 * (a[1] - 0.5)), h * centre[1]), (w * (0.34 + 0.12 * a[2]), h * 0.19), 2.6)
     patches = _step(_noise(scene, rng, 22) + 0.5 + 0.5 * severity, 0.7)
@@ -241,7 +242,7 @@ def _pneumonia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> 
 def _consolidation(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, h, w, side = plan["a"], scene.height, scene.body.width, plan["side"]
     which = ("upper", "middle", "lower")[0 if a[0] < 0.3 else 1 if a[0] < 0.5 else 2]
-    lobe = _lobe(scene, side, which, 2.0)
+    lobe = _lobe(scene, side, which, 2.0 if a[4] < 0.45 else 14.0)
     centre = {"upper": (0.50, 0.26), "middle": (0.34, 0.60), "lower": (0.50, 0.80)}[which]
     area = _blob(scene, (side * w * centre[0], h * centre[1]), (w * (0.40 + 0.2 * severity), h * (0.20 + 0.12 * severity)), 4.0, 0.12, rng, 40)
     region = lobe * area
@@ -309,21 +310,16 @@ def _emphysema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> 
 def _fibrosis(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     h, w = scene.height, scene.body.width
     total = np.zeros((scene.n, scene.n), np.float32)
-    t = np.linspace(0, 1, 16)[None, :, None]
+    # Thickened septa that cross: the ridges of noise, coarse and fine ones over one another.
+    net = sum(np.exp(-((_noise(scene, rng, grain, 3) / 0.28) ** 2)) for grain in (11, 7))
+    patchy = np.clip(0.9 + 0.5 * _noise(scene, rng, 60, 2), 0.1, 2)
     for side in (-1, 1):
-        count = int(150 + 190 * severity)
-        y0 = scene.dome_top[side] + 14 - np.abs(rng.normal(0, 0.17 + 0.08 * severity, count)) * h
-        x0 = side * w * anatomy.LATERAL(np.clip(y0 / h, 0, 1.2)) * np.sqrt(rng.uniform(0.12, 1.0, count))
-        start = np.stack([x0, y0, rng.normal(0, 20, count)], -1)
-        angle = rng.uniform(0, 2 * np.pi, count)
-        length = rng.uniform(5, 13, count)
-        way = np.stack([np.cos(angle), np.sin(angle), 0 * angle], -1)
-        bend = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], -1) * rng.normal(0, 0.9, count)[:, None]
-        points = start[:, None] + (way[:, None] * t + bend[:, None] * t**2) * length[:, None, None]
-        total += physics.tubes(scene.canvas, points, 0.8) * (scene.lungs[side] > 0)
-        haze = _step(scene.y - (scene.dome_top[side] - 0.16 * h), 18) * np.clip(side * scene.x / w, 0, 1)
-        total += haze * (2.5 + 3 * severity) * (scene.lungs[side] > 0)
-    return _add(scene, total * (3.2 + 4.0 * severity))
+        less = 1.0 if plan["a"][0] < 0.6 or side == plan["side"] else 0.55
+        reach = (0.20 + 0.25 * severity) * h * (0.7 + 0.6 * plan["a"][1])
+        basal = np.exp(-np.clip((scene.dome_top[side] + 10 - scene.y) / np.float32(reach), 0, None) ** 1.5)
+        outer = 0.35 + 0.65 * np.clip(side * scene.x / w, 0, 1) ** 1.5
+        total += less * basal * outer * patchy * (net * (4 + 9 * severity) + 3 + 8 * severity) * (scene.lungs[side] > 0)
+    return _add(scene, total)
 
 
 def _pleural_thickening(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:

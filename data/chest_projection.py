@@ -243,6 +243,7 @@ class Exposure:
     compression: float  # share of the coarse structure that the processing takes away
     low: float  # the quantiles of the log signal that become black and white
     high: float
+    headroom: float  # how much further than that white lies, as a share of the range
     contrast: float  # slope of the display curve
     brightness: float  # shift of the display curve
     sharpening: float
@@ -277,7 +278,7 @@ def develop(signal: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
     signal = signal + np.float32(exposure.sharpening * 0.5) * (signal - smooth(signal, 9 / pixel))
     margin = signal.shape[0] // 12
     low, high = np.quantile(signal[margin:-margin:3, margin:-margin:3], [exposure.low, exposure.high])
-    high += 0.10 * (high - low)
+    high += exposure.headroom * (high - low)
     t = (signal - np.float32(low)) / np.float32(max(high - low, 0.2))
     # The characteristic curve of film, which digital systems imitate: a logistic function.
     curve = 1 / (1 + np.exp(-np.float32(exposure.contrast) * (t - np.float32(exposure.brightness))))

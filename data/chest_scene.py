@@ -68,7 +68,7 @@ class Scene:
         self.dome_top[side] = top
         across = (side * self.x) / np.float32(body.width)
         peak = rng.normal(0.46, 0.05)
-        inner = np.where(across < peak, rng.uniform(0.2, 0.6), 1.0).astype(np.float32)
+        inner = np.where(across < peak, rng.uniform(0.0, 0.35), 1.0).astype(np.float32)
         q = inner * ((across - np.float32(peak)) / np.float32(0.56)) ** 2
         q = q + np.float32(abs(rng.normal(0, 0.05))) * np.cos(np.float32(rng.uniform(9, 16)) * across + np.float32(rng.uniform(0, 6)))
         half = np.float32(1.05 * body.depth * 1.25) * np.sqrt(np.maximum((self.y - np.float32(top)) / np.float32(body.dome) - q, 0))
@@ -87,7 +87,7 @@ class Scene:
         heart = np.clip((u - 0.38) / 0.16, 0, 1)  # 0 above, 1 at the level of the heart
         upper = 0.86 * depth
         width = 2 * body.width * body.heart_ratio
-        lower = np.float32(0.36 * min(width, 1.1 * body.width) + 0.06 * width)
+        lower = np.float32(0.42 * min(width, 1.1 * body.width) + 0.06 * width)
         thick = (upper * (1 - heart) + np.minimum(lower, np.maximum(0.95 * depth, 30)) * heart).astype(np.float32)
         centre = (-6 * (1 - heart) + 0.26 * body.depth * heart).astype(np.float32)
         half = physics.loft(x, left_edge, right_edge, thick)
@@ -144,10 +144,10 @@ class Scene:
             root = anatomy.hilum(body, side) * [1, self.breath, 1]
             t = np.linspace(0, 1, 30)[None]
             size = body.vessel_size * rng.uniform(0.9, 1.15)
-            artery = root + np.stack([side * (-2 + 14 * t - 5 * t**2), -14 + 66 * t, 0 * t], -1)
+            artery = root + np.stack([side * (-4 + 15 * t - 4 * t**2), -16 + 70 * t, 0 * t], -1)
             knob = root + np.stack([side * (-10 + 26 * t), -2 - 14 * np.sin(np.pi * t * 0.8) + (0 if side < 0 else -6), 0 * t], -1)
-            total += physics.tubes(self.canvas, artery, 6.0 * size, np.linspace(1.1, 0.15, 29)[None]) * 0.9
-            total += physics.tubes(self.canvas, knob, 6.5 * size, np.linspace(1.2, 0.2, 29)[None]) * 0.8
+            total += physics.tubes(self.canvas, artery, 7.0 * size, np.linspace(1.2, 0.12, 29)[None])
+            total += physics.tubes(self.canvas, knob, 7.5 * size, np.linspace(1.3, 0.2, 29)[None])
         return total
 
     # Soft tissue -----------------------------------------------------------------------------------------------------
@@ -171,7 +171,7 @@ class Scene:
         girdle = curve([-300, -62 - slope, -44 - slope * 0.6, -28 - slope * 0.3, -12, 25, 0.25 * h + 20, 0.48 * h + 30],
                        [0, neck, neck * 1.25, 0.60 * shoulder, 0.86 * shoulder, shoulder, shoulder * 0.98, chest * 0.9])(np.clip(y, -300, 0.48 * h + 30))
         deep = curve([-300, -60, -10, 0.15 * h, 0.4 * h, h, 2.2 * h],
-                     [72, 68, 66, 0.58 * body.depth + 32, 0.92 * body.depth + 24, body.depth + 26, body.depth + 30])(y)
+                     [84, 76, 68, 0.58 * body.depth + 32, 0.92 * body.depth + 24, body.depth + 26, body.depth + 30])(y)
         torso, girdle, deep = (a.astype(np.float32) for a in (torso, girdle, deep))
         flat = np.float32(44 + body.fat * 0.6)
         chord = np.maximum(physics.loft(x, -torso, torso, deep, 4.0) * 0.4 + physics.loft(x, -torso, torso, deep) * 0.6,
@@ -181,18 +181,17 @@ class Scene:
             start = np.array([side * shoulder * 0.80, 0.07 * h])
             angle = setup.arms * (1 + 0.15 * side * np.sin(setup.seed % 11))
             direction = np.array([side * np.sin(angle), np.cos(angle)])
-            along = np.clip((x - start[0]) * direction[0] + (y - start[1]) * direction[1], -10, 400)
+            along = np.clip((x - start[0]) * direction[0] + (y - start[1]) * direction[1], 0, 400)
             dx, dy = x - start[0] - along * direction[0], y - start[1] - along * direction[1]
-            radius = np.float32(34 + body.fat * 1.1 + 0.02 * shoulder) + 9 * np.exp(-along / 50)
-            arm = np.maximum(arm, np.sqrt(np.maximum(radius * radius - dx * dx - dy * dy, 0)))
-        # Where an arm lies beside the chest the ray passes both.
-        chord = np.maximum(chord, arm) + 0.35 * np.minimum(chord, arm)
+            radius = np.float32(38 + body.fat * 1.1)
+            side_chord = np.sqrt(np.maximum(radius * radius - dx * dx - dy * dy, 0)) * np.clip(along / 70 + 0.2, 0, 1)
+            arm = np.maximum(arm, side_chord)
+        # Where an arm lies beside the chest the ray passes part of both; muscles run from one to the other.
+        chord = np.sqrt(np.sqrt(chord**4 + arm**4))
         skin = np.minimum(chord, fat * 1.3)  # fat under the skin, at front and back
         soft = 2 * (skin * np.float32(MU_FAT) + (chord - skin) * np.float32(MU_SOFT))
         if body.breast:
             soft = soft + self._breasts(coarse)
-        lying = np.clip((y - h * 0.98) / 60, 0, 1)  # more belly lies in front of the spine than chest does
-        soft = soft * (1 + np.float32(0.10) * lying)
         return cv2.resize(np.ascontiguousarray(soft, np.float32), (self.n, self.n), interpolation=cv2.INTER_LINEAR)
 
     def _breasts(self, canvas: physics.Canvas) -> Map:
@@ -204,8 +203,8 @@ class Scene:
         for side in (-1, 1):
             r = body.breast * (1 + 0.06 * side * (body.seed % 3 - 1))
             centre = (side * ((0.60 if not portable else 0.72) * body.width + 0.10 * r),
-                      body.height * (0.76 + body.breast_drop + 0.03 * side * ((body.seed // 3) % 3 - 1)) - (0 if not portable else 10))
-            hang = np.where(y > centre[1], 0.62, 1.8).astype(np.float32)
+                      body.height * (0.83 + body.breast_drop + 0.03 * side * ((body.seed // 3) % 3 - 1)) - (0 if not portable else 10))
+            hang = np.where(y > centre[1], 0.70, 1.8).astype(np.float32)
             breast = physics.ellipsoid(x, centre[1] + (y - centre[1]) / hang, centre, (r * 1.15, r, r * (0.33 if not portable else 0.25)))
             fade = np.clip(0.5 + (y - centre[1] + 0.5 * r) / (1.8 * r), 0, 1)
             total += breast * fade * np.float32(0.55 * MU_FAT + 0.45 * MU_SOFT)
@@ -244,11 +243,11 @@ class Scene:
         mu_lung = MU_LUNG * body.lung_density
         total = self._soft()
         lung = self.lung
-        grain = physics.fractal(self.rng, self.n, 22 / self.pixel, 5, 0.75)
+        grain = physics.fractal(self.rng, self.n, 26 / self.pixel, 4, 0.65)
         # Vessels and airways too small to draw one by one; the lung is denser below and behind, where blood collects.
-        texture = 1 + np.float32(0.07) * grain + np.float32(0.22) * np.clip(self.y / self.height - 0.35, -0.35, 0.7)
+        texture = 1 + np.float32(0.06) * grain + np.float32(0.22) * np.clip(self.y / self.height - 0.35, -0.35, 0.7)
         total -= (np.float32(MU_SOFT) - np.float32(mu_lung) * texture) * lung
-        vessels = self._vessels() * self.vessel_share
+        vessels = self._vessels() * self.vessel_share * (1 - 0.5 * np.clip(self.heart_chord / 40, 0, 1))
         displaced = np.minimum(self._great_vessels() + self.solid, lung)
         rest = np.maximum(lung - displaced, 0)
         opacity = np.minimum(self.fluid + np.minimum(vessels, 0.5 * rest), 0.96 * rest)

@@ -28,10 +28,14 @@ def _ribs(scene) -> np.ndarray:
     t = np.linspace(0, 1, rib.shape[1] - 1)[None]
     rng = np.random.default_rng(body.seed + 17)
     # Flat in front, where the cartilage begins; each rib is a little different.
-    ends = np.clip((1 - t) / 0.08, 0, 1) * (1 - 0.45 * np.clip((t - 0.35) / 0.4, 0, 1)) * rng.uniform(0.85, 1.15, (len(rib), 1))
+    ends = np.clip((1 - t) / 0.08, 0, 1) * (1 - 0.45 * np.clip((t - 0.35) / 0.4, 0, 1) - 0.3 * np.exp(-(((t - 0.56) / 0.10) ** 2))) * rng.uniform(0.85, 1.15, (len(rib), 1))
     ends = ends * (1 + 0.10 * np.sin(9 * t + rng.uniform(0, 6, (len(rib), 1))))
     a, b = 3.0 * body.rib_size, 6.2 * body.rib_size
-    bone = physics.tubes(canvas, rib, a, ends, b, hollow=(0.9, MARROW / CORTEX)) * np.float32(1.25 * CORTEX)
+    bone = physics.tubes(canvas, rib, a, ends, b, hollow=(0.9, MARROW / CORTEX)) * np.float32(1.1 * CORTEX)
+    # Cortex runs along the ray at the two edges; the lower one has a thin ridge below the groove.
+    thin = np.clip(ends, 0, 1) * (0.6 + 0.4 * np.sin(13 * t + rng.uniform(0, 6, (len(rib), 1))))
+    bone += physics.tubes(canvas, rib + [0, b - 0.6, 0], 0.7, thin) * np.float32(1.7 * CORTEX)
+    bone += physics.tubes(canvas, rib - [0, b - 0.8, 0], 0.8, thin) * np.float32(1.2 * CORTEX)
     old = np.clip((body.age - 35) / 40, 0, 1)
     if old > 0.1 and body.seed % 3:  # calcified cartilage of the first ribs, in patches
         t = np.linspace(0, 1, 40)[:, None]
@@ -49,8 +53,8 @@ def _clavicles(scene) -> np.ndarray:
     line = anatomy.clavicles(body, 4 if scene.setup.view == "PA" else 14)
     t = np.linspace(0, 1, line.shape[1] - 1)
     flare = (1 + 0.7 * np.exp(-((t / 0.10) ** 2)) + 0.35 * np.exp(-(((t - 1) / 0.15) ** 2)))[None]
-    size = 5.6 * (1.0 if body.sex == "M" else 0.86)
-    return physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=(1.5, 0.75 * MARROW / CORTEX)) * np.float32(0.85 * CORTEX)
+    size = 6.8 * (1.0 if body.sex == "M" else 0.86)
+    return physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=(1.5, 0.75 * MARROW / CORTEX)) * np.float32(1.1 * CORTEX)
 
 
 def _spine(scene) -> np.ndarray:
@@ -69,7 +73,7 @@ def _spine(scene) -> np.ndarray:
     to_disc = np.minimum(phase, 1 - phase) * np.float32(spacing)  # mm from the middle of the disc
     bony = np.clip((to_disc - 2.2) / 1.5, 0, 1)
     waist = 1 - 0.10 * np.sin(np.pi * phase)
-    soft_edge = np.clip((1.0 - np.abs(q / waist)) / 0.16, 0, 1)
+    soft_edge = np.clip((1.0 - np.abs(q / waist)) / 0.3, 0, 1)
     plate = np.exp(-(((to_disc - 3.2) / 1.1) ** 2))
     bone = soft_edge * (np.float32(11 * MARROW) * bony + np.float32(2.0 * CORTEX) * plate)
     rim = np.exp(-(((np.abs(q) - 0.93) / 0.07) ** 2)) * bony * 0.35
@@ -118,25 +122,25 @@ def _shoulder(scene, side: int) -> np.ndarray:
                       [joint - 30, 0.20 * h], [w * 0.98 + pull * 0.85, 0.42 * h], [w * 0.90 + pull, 0.62 * h * tall], [w * 0.80 + pull, 0.54 * h * tall],
                       [w * 0.68 + pull, 0.20 * h]]) * [side, 1]
     inside, outline = _polygon(scene, blade, -70.0)
-    bone = inside * np.float32(1.6 * CORTEX)
+    bone = inside * np.float32(2.2 * CORTEX)
     border = np.full(359, 0.35)
     border[150:235] = 1.3  # the lateral border is thick
-    bone += physics.tubes(canvas, outline[None], 1.9, border[None]) * np.float32(0.8 * CORTEX)
+    bone += physics.tubes(canvas, outline[None], 1.9, border[None]) * np.float32(1.4 * CORTEX)
     t = np.linspace(0, 1, 60)[:, None]
     ridge = np.array([side * (w * 0.70 + pull), 0.11 * h, -82]) + t * [side * (joint + 6 - w * 0.70 - pull), -0.13 * h, 45]
     ridge[:, 1:2] += 8 * np.sin(np.pi * t)
-    bone += physics.tubes(canvas, ridge[None], 4.2, np.linspace(0.3, 1.2, 59)[None], 5.0, hollow=(1.2, 0.4)) * np.float32(0.5 * CORTEX)
+    bone += physics.tubes(canvas, ridge[None], 4.2, np.linspace(0.3, 1.2, 59)[None], 5.0, hollow=(1.2, 0.4)) * np.float32(0.9 * CORTEX)
     x, y = canvas.at(-20.0)
-    bone += physics.ellipsoid(x, y, (side * (joint - 26), 0.045 * h), (9, 6.5, 7), 0.5 * side) * np.float32(1.3 * MARROW)
+    bone += physics.ellipsoid(x, y, (side * (joint - 26), 0.045 * h), (9, 6.5, 7), 0.5 * side) * np.float32(2.5 * MARROW)
     # Humerus: a head and a hollow shaft along the arm.
     angle = setup.arms * (1 + 0.15 * side * np.sin(setup.seed % 11))
     start = np.array([side * (joint + 5), 0.085 * h, -20.0])
     way = np.array([side * np.sin(angle), np.cos(angle), 0.05])
-    shaft = start + way * np.linspace(12, 300, 180)[:, None] + [side * 6, 0, 0]
-    thin = 1 + 0.5 * np.exp(-np.linspace(0, 5, 179))
+    shaft = start + way * np.linspace(4, 300, 180)[:, None] + [side * 4, 0, 0]
+    thin = np.clip(np.linspace(0.1, 12, 179), 0, 1) * (1 + 0.4 * np.exp(-np.linspace(0, 8, 179)))
     bone += physics.tubes(canvas, shaft[None], 10.5, thin[None], hollow=(3.4, 0.35 * MARROW / CORTEX)) * np.float32(0.7 * CORTEX)
     head = physics.ellipsoid(x, y, (start[0], start[1]), (22, 23, 20))
-    bone += head * np.float32(0.55 * MARROW) + np.exp(-((head - 9) / 6) ** 2) * np.float32(0.9 * CORTEX) * (head > 0)
+    bone += head * np.float32(0.8 * MARROW) + np.exp(-((head - 9) / 6) ** 2) * np.float32(1.4 * CORTEX) * (head > 0)
     return bone.astype(np.float32)
 
 
@@ -148,4 +152,4 @@ def _jaw(scene) -> np.ndarray:
     t = np.linspace(-1, 1, 120)
     arch = np.column_stack([centre + 52 * t, level + 30 - 58 * t**2, 40 - 60 * t**2])
     bone = physics.tubes(scene.canvas, arch[None], 8.0, 1.0, 13.0, hollow=(2.2, 0.5)) * np.float32(0.5 * CORTEX)
-    return bone + physics.ellipsoid(x, y, (centre, level - 30), (56, 62, 55)) * np.float32(0.5 * MU_SOFT)
+    return bone + physics.ellipsoid(x, y, (centre, level - 30), (56, 62, 60)) * np.float32(0.9 * MU_SOFT)
