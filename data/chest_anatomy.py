@@ -81,11 +81,11 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
         depth=size * rng.normal(86 if male else 76, 5) * (1 + 0.05 * heavy + 0.06 * old),
         wall=max(16, (33 if male else 29) + 9 * heavy + rng.normal(0, 2)) * growth,
         fat=max(4, 10 + 6 * heavy + (3 if not male else 0)) * growth,
-        left_drop=rng.normal(13, 6), dome=rng.normal(44, 5),
+        left_drop=rng.normal(13, 6) - (0 if rng.random() > 0.05 else rng.uniform(15, 45)), dome=rng.normal(44, 5),
         heart_ratio=float(np.clip(rng.normal(0.450 + 0.02 * old + 0.006 * heavy, 0.020), 0.39, 0.49)),
         heart_angle=float(np.clip(rng.normal(0.5 - 0.12 * heavy, 0.22), 0, 1)), heart_tall=rng.normal(1.0, 0.08),
         aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)), aorta_reach=size * (25 + 12 * old + rng.normal(0, 3.5)),
-        scoliosis=rng.normal(0, 4 + 3 * old),
+        scoliosis=(4 + 3 * old) * float(np.clip(rng.standard_t(3), -5, 5)),
         shoulder=size * (rng.normal(222 if male else 198, 9) + 5 * heavy), shoulder_slope=rng.normal(0.42, 0.07),
         neck=size * (rng.normal(62 if male else 53, 4) + 3 * heavy),
         breast=0.0 if male or age < 13 else float(np.clip(rng.normal(66 + 13 * heavy, 13), 34, 115)),
@@ -120,10 +120,10 @@ def borders(body: Body, breath: float) -> tuple[PchipInterpolator, PchipInterpol
     big = np.clip((body.heart_ratio - 0.47) / 0.2, 0, 1)  # a large heart is also higher and rounder
     lift = float(np.clip(0.04 * big + 0.03 * (body.heart_tall - 1) / 0.08, -0.05, 0.06))
     bumps = 1 + rng.normal(0, 0.045, 24)
-    knob = max(body.aorta_reach + 7, 1.12 * m)
+    knob = float(np.clip(body.aorta_reach + 7, 1.10 * m, 1.50 * m))
     trunk = max(m * 1.32 * bumps[0], 0.40 * left)
     left_knots = [(-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[1]), (0.08, 1.02 * m * bumps[2]), (0.17, 1.10 * m * bumps[3]),
-                  (0.215, 0.86 * knob + 2), (0.265, knob), (0.31, 0.96 * knob), (0.355, min(1.2 * m * bumps[4], 0.93 * knob)),
+                  (0.195, 0.5 * (1.05 * m + knob)), (0.265, knob), (0.325, 0.5 * (knob + 1.22 * m)), (0.365, min(1.2 * m * bumps[4], 0.97 * knob)),
                   (0.41, trunk), (0.48 - lift, max(trunk * 1.03, (0.42 + 0.10 * big) * left)),
                   (0.60 - lift, (0.61 + 0.06 * (1 - upright) + 0.08 * big) * left * bumps[5]), (0.74 - lift, (0.80 + 0.05 * (1 - upright) + 0.03 * big) * left * bumps[6] ** 0.4),
                   (0.88, (0.94 + 0.03 * (1 - upright)) * left), (0.99, left), (1.10, 0.96 * left), (1.4, 0.6 * left)]

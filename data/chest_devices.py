@@ -8,10 +8,10 @@ from data import chest_projection as physics
 
 
 def _curve(*points) -> np.ndarray:
-    """A smooth line (160, 3) through points (x, y, z)."""
+    """A smooth line (420, 3) through points (x, y, z)."""
     points = np.array(points, float)
     way = np.r_[0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
-    return anatomy.PchipInterpolator(way / way[-1], points)(np.linspace(0, 1, 160))
+    return anatomy.PchipInterpolator(way / way[-1], points)(np.linspace(0, 1, 420))
 
 
 def devices(scene, rng: np.random.Generator) -> np.ndarray:

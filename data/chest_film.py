@@ -40,7 +40,7 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
     portable = view == "AP"
     pixels, spacing = [((2992, 2991), 0.143), ((2500, 2048), 0.168), ((2048, 2500), 0.168), ((3056, 2544), 0.139)][
         rng.choice(4, p=[0.62, 0.16, 0.16, 0.06] if not portable else [0.01, 0.85, 0.05, 0.09])]
-    zoom = rng.uniform(0.88, 1.06) if not portable else rng.uniform(0.96, 1.22)
+    zoom = rng.uniform(0.88, 1.06) if not portable else rng.uniform(0.94, 1.14)
     width, height = (max(p * spacing, 340) * zoom for p in pixels)
     border = [0.0] * 4
     if rng.random() < (0.35 if not portable else 0.3):
@@ -59,7 +59,7 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
         inspiration=float(np.clip(rng.normal(0.95 if not portable else 0.80, 0.06 if not portable else 0.09), 0.55, 1.05)),
         rotation=float(rng.normal(0, 0.035 if not portable else 0.09)),
         tilt=float(rng.normal(0, 0.016 if not portable else 0.045)),
-        offset=(float(rng.normal(0, 7 if not portable else 14)), float(rng.normal(-50, 16) if not portable else rng.normal(-97, 24))),
+        offset=(float(rng.normal(0, 7 if not portable else 14)), float(rng.normal(-50, 16) if not portable else rng.normal(-80, 24))),
         arms=float(np.clip(rng.normal(0.50, 0.28) if not portable else rng.normal(0.22, 0.14), 0.03, 1.3)),
         exposure=sample_exposure(rng, portable), border=tuple(border),
         marker=(mark, float(rng.uniform(0.04, 0.10) if left_side else rng.uniform(0.88, 0.95)),
@@ -75,12 +75,12 @@ def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposur
         photons=float(np.exp(rng.normal(np.log(8000 if not portable else 4000), 0.6))) * 30,
         scatter=float(rng.uniform(0.30, 0.80) if not portable else rng.uniform(0.5, 1.3)),
         scatter_width=float(rng.uniform(35, 60)),
-        compression=float(rng.uniform(0.25, 0.80)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
+        compression=float(rng.uniform(0.15, 0.70)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
         headroom=float(rng.uniform(0.02, 0.40)),
         contrast=float(np.clip(rng.normal(3.1 if not portable else 2.8, 0.9), 1.2, 6.0)),
-        brightness=float(np.clip(rng.normal(0.22 if not portable else 0.25, 0.09), 0.0, 0.50)),
-        sharpening=float(rng.uniform(0.1, 1.0)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
-        blur=float(rng.uniform(0.45, 0.8) if not portable else rng.uniform(0.6, 1.3)),
+        brightness=float(np.clip(rng.normal(0.15 if not portable else 0.26, 0.10), -0.05, 0.55)),
+        sharpening=float(rng.uniform(0.05, 0.8)), white=float(rng.uniform(243, 255) if rng.random() < 0.7 else rng.uniform(140, 245)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
+        blur=float(rng.uniform(0.45, 0.8) if not portable else rng.uniform(0.45, 1.1)),
     )
 
 

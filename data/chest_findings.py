@@ -145,7 +145,7 @@ def _atelectasis(scene, plan: Plan, severity: float, rng: np.random.Generator) -
             reach, angle = 26 + 30 * a[4] + 8 * severity, 0.30 * g[k] + 0.1 * side
             t = np.linspace(-1, 1, 80)
             line = middle + np.column_stack([reach * t * np.cos(angle), reach * t * np.sin(angle) + 4 * g[k + 2] * (1 - t**2), 0 * t])
-            total += physics.tubes(scene.canvas, line[None], 2.6 + 2.2 * severity, np.sqrt(1 - t[1:] ** 2)[None]) * (4.0 + 5 * severity)
+            total += physics.tubes(scene.canvas, line[None], 1.3 + 1.6 * severity * a[6], np.sqrt(1 - t[1:] ** 2)[None]) * (3.5 + 4 * severity)
         haze = _blob(scene, (side * w * 0.45, scene.dome_top[side] + 2), (0.42 * w, 26)) * (10 + 16 * severity)
         return _add(scene, (total + haze) * (scene.lungs[side] > 0))
     upper = a[1] < 0.3
@@ -244,10 +244,10 @@ def _consolidation(scene, plan: Plan, severity: float, rng: np.random.Generator)
     which = ("upper", "middle", "lower")[0 if a[0] < 0.3 else 1 if a[0] < 0.5 else 2]
     lobe = _lobe(scene, side, which, 2.0 if a[4] < 0.45 else 14.0)
     centre = {"upper": (0.50, 0.26), "middle": (0.34, 0.60), "lower": (0.50, 0.80)}[which]
-    area = _blob(scene, (side * w * centre[0], h * centre[1]), (w * (0.40 + 0.2 * severity), h * (0.20 + 0.12 * severity)), 4.0, 0.12, rng, 40)
+    area = _blob(scene, (side * w * centre[0], h * centre[1]), (w * (0.30 + 0.3 * severity * a[5]), h * (0.16 + 0.16 * severity * a[6])), 2.6, 0.2, rng, 45)
     region = lobe * area
-    thickness = region * (0.38 + 0.42 * severity) * scene.lungs[side] * (1 + 0.12 * _noise(scene, rng, 18))
-    air = _bronchogram(scene, side, plan["seed"], region) * 1.3
+    thickness = region * (0.26 + 0.46 * severity) * scene.lungs[side] * (1 + 0.10 * _noise(scene, rng, 24))
+    air = _bronchogram(scene, side, plan["seed"], region) * (0.3 + 0.8 * a[7])
     scene.vessel_share *= 1 - 0.9 * region
     return _add(scene, np.maximum(thickness - air, 0))
 
@@ -326,8 +326,8 @@ def _pleural_thickening(scene, plan: Plan, severity: float, rng: np.random.Gener
     side, a, h = plan["side"], plan["a"], scene.height
     apical = a[0] < 0.45
     lung = scene.lungs[side]
-    wave = 1 + 0.25 * _noise(scene, rng, 30, 3)
-    thick = (9 + 12 * severity) * wave
+    wave = 1 + 0.22 * _noise(scene, rng, 45, 2)
+    thick = (6 + 13 * severity) * wave
     if apical:
         along = _step(0.20 * h + 0.1 * h * severity - scene.y, 7.0)
         distance = np.minimum(scene.wall_distance[side], scene.y * 0.9 + 2)
@@ -336,22 +336,25 @@ def _pleural_thickening(scene, plan: Plan, severity: float, rng: np.random.Gener
         low, high = h * (0.35 + 0.2 * a[1]), h * (0.75 + 0.25 * a[2])
         along = _step(scene.y - low, 9.0) * _step(high - scene.y, 9.0)
         distance = scene.wall_distance[side]
-    band = _step(thick - distance, 1.3) * along * (lung > 0)
-    return _add(scene, (band * (26 + 34 * severity) * np.clip(lung / 40, 0, 1)).astype(np.float32))
+    band = _step(thick - distance, 2.0) * along * (lung > 0)
+    return _add(scene, (band * (16 + 34 * severity) * np.clip(lung / 40, 0, 1)).astype(np.float32))
 
 
 def _hernia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, g, h = plan["a"], plan["g"], scene.height
-    r = 31 + 27 * severity
-    centre = (10 + 9 * g[0] + scene.body.shift, h + 4 - 0.75 * r)
+    r = 26 + 26 * severity
+    centre = (8 + 10 * g[0] + scene.body.shift, h + 8 - (0.55 + 0.25 * a[2]) * r)
     wobble = 1 + 0.06 * _noise(scene, rng, 40, 2)
-    ball = physics.ellipsoid(centre[0] + (scene.x - centre[0]) * wobble, scene.y, centre, (r * 1.12, r * 0.92, r * 0.9))
-    scene.solid += ball
-    level = centre[1] + r * (0.35 * (a[0] - 0.5))
-    gas = physics.ellipsoid(scene.x, scene.y, centre, (r * 0.98, r * 0.80, r * 0.78))
-    gas = gas * np.clip((level - scene.y) / 1.2 + 0.5, 0, 1) * ((0.35 + 0.5 * severity) if a[1] < 0.8 else 0.15)
-    scene.void += gas
-    scene.line += 0.02 * (np.clip(ball / (0.5 * r), 0, 1) - np.clip(gas / (0.5 * r), 0, 1))
+    ball = physics.ellipsoid(centre[0] + (scene.x - centre[0]) * wobble, scene.y, centre, (r * 1.15, r * 0.9, r * 0.8))
+    ball = cv2.GaussianBlur(ball, (0, 0), 2.0 / scene.pixel)
+    scene.solid += ball * np.float32(0.55 + 0.3 * severity)
+    level = centre[1] + r * (0.5 * (a[0] - 0.5))
+    gas = physics.ellipsoid(scene.x, scene.y, centre, (r * 0.95, r * 0.74, r * 0.6)) * (0.25 + 0.5 * severity)
+    if a[1] < 0.75 and scene.setup.view == "PA":
+        gas = gas * np.clip((level - scene.y) / 1.8 + 0.5, 0, 1)  # upright: an air-fluid level
+    elif a[1] > 0.9:
+        gas = gas * 0.15
+    scene.void += cv2.GaussianBlur(gas, (0, 0), 0.8 / scene.pixel)
     return ball
 
 

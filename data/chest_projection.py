@@ -247,6 +247,7 @@ class Exposure:
     contrast: float  # slope of the display curve
     brightness: float  # shift of the display curve
     sharpening: float
+    white: float  # grey level of what is whitest, 0 to 255
     fog: float  # grey of what is blackest, 0 to 1
     blur: float  # mm, focal spot, motion and detector together
 
@@ -275,7 +276,7 @@ def develop(signal: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
     """Grey levels 0 to 255, float32, of a log signal: dynamic range compression, windowing, S curve, sharpening."""
     signal = signal - np.float32(exposure.compression) * (smooth(signal, 45 / pixel) - signal.mean())
     signal = signal + np.float32(exposure.sharpening) * (signal - smooth(signal, 2.5 / pixel))
-    signal = signal + np.float32(exposure.sharpening * 0.5) * (signal - smooth(signal, 9 / pixel))
+    signal = signal + np.float32(exposure.sharpening * 0.3) * (signal - smooth(signal, 9 / pixel))
     margin = signal.shape[0] // 12
     low, high = np.quantile(signal[margin:-margin:3, margin:-margin:3], [exposure.low, exposure.high])
     high += exposure.headroom * (high - low)
@@ -284,4 +285,4 @@ def develop(signal: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
     curve = 1 / (1 + np.exp(-np.float32(exposure.contrast) * (t - np.float32(exposure.brightness))))
     ends = 1 / (1 + np.exp(-exposure.contrast * (np.array([-0.03, 1.08]) - exposure.brightness)))
     grey = np.clip((curve - np.float32(ends[0])) / np.float32(ends[1] - ends[0]), 0, 1)
-    return (exposure.fog + (1 - np.float32(exposure.fog)) * grey) * 255
+    return (exposure.fog + (1 - np.float32(exposure.fog)) * grey) * np.float32(exposure.white)

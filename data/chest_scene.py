@@ -47,7 +47,8 @@ class Scene:
         lateral = anatomy.lateral(body, u).astype(np.float32)
         medial = (body.width * anatomy.MEDIAL(u)).astype(np.float32)
         core = self._core(depth)
-        self.lungs, self.cavity, self.dome_top, self.wall_distance = {}, {}, {}, {}
+        self.lungs, self.cavity, self.wall_distance = {}, {}, {}
+        self.dome_top = {side: self.height - body.raise_dome[side] + (body.left_drop if side > 0 else 0) for side in (-1, 1)}
         for side in (-1, 1):
             edges = (medial, lateral) if side > 0 else (-lateral, -medial)
             half_chord = physics.loft(x, *edges, depth)
@@ -64,14 +65,15 @@ class Scene:
         """Interval of z under a hemidiaphragm: below a paraboloid, highest a little before the middle, often scalloped."""
         body = self.body
         rng = np.random.default_rng([body.seed, 5, side + 1])
-        top = self.height - body.raise_dome[side] + (body.left_drop if side > 0 else 0)
-        self.dome_top[side] = top
+        # Under the heart the two halves are one sheet.
+        own = np.clip(0.5 + side * (self.x - self.middle) / 56, 0, 1).astype(np.float32)
+        top = self.dome_top[side] * own + self.dome_top[-side] * (1 - own)
         across = (side * self.x) / np.float32(body.width)
         peak = rng.normal(0.46, 0.05)
         inner = np.where(across < peak, rng.uniform(0.0, 0.35), 1.0).astype(np.float32)
         q = inner * ((across - np.float32(peak)) / np.float32(0.56)) ** 2
-        q = q + np.float32(abs(rng.normal(0, 0.05))) * np.cos(np.float32(rng.uniform(9, 16)) * across + np.float32(rng.uniform(0, 6)))
-        half = np.float32(1.05 * body.depth * 1.25) * np.sqrt(np.maximum((self.y - np.float32(top)) / np.float32(body.dome) - q, 0))
+        q = np.minimum(q, 1 - own * np.float32(0.6) + 10 * (across > 0.4)) + np.float32(abs(rng.normal(0, 0.05))) * np.cos(np.float32(rng.uniform(9, 16)) * across + np.float32(rng.uniform(0, 6)))
+        half = np.float32(1.05 * body.depth * 1.25) * np.sqrt(np.maximum((self.y - top) / np.float32(body.dome) - q, 0))
         return np.float32(12) - half, np.float32(16) + half * np.float32(1.6)
 
     def _core(self, depth: Map) -> tuple[Map, Map]:
@@ -192,7 +194,8 @@ class Scene:
         soft = 2 * (skin * np.float32(MU_FAT) + (chord - skin) * np.float32(MU_SOFT))
         if body.breast:
             soft = soft + self._breasts(coarse)
-        return cv2.resize(np.ascontiguousarray(soft, np.float32), (self.n, self.n), interpolation=cv2.INTER_LINEAR)
+        soft = cv2.GaussianBlur(np.ascontiguousarray(soft, np.float32), (0, 0), 0.7)
+        return cv2.resize(soft, (self.n, self.n), interpolation=cv2.INTER_LINEAR)
 
     def _breasts(self, canvas: physics.Canvas) -> Map:
         """They hang: a lower fold that is sharp, no upper edge; on AP films, lying, they fall to the side."""
@@ -235,6 +238,32 @@ class Scene:
         loops *= np.clip(0.5 + 0.9 * rough, 0, 1.5)
         return gas + cv2.GaussianBlur(loops, (0, 0), max(1.6 / self.pixel, 0.3))
 
+    def _incidental(self) -> Map:
+        """What is no finding and may look like one: skin folds, fat at the heart, scars, old calcified spots."""
+        body, x, y, h, w = self.body, self.x, self.y, self.height, self.body.width
+        rng, shot = np.random.default_rng([body.seed, 51]), np.random.default_rng([self.setup.seed, 52])
+        out = np.zeros((self.n, self.n), np.float32)
+        for side in (-1, 1):  # fat beside the apex of the heart
+            size = max(0.0, rng.normal(14, 12) + 0.6 * body.fat)
+            right, left = anatomy.borders(body, self.breath)
+            edge = side * float((left if side > 0 else right)(0.97)) + body.shift
+            fat = np.exp(-np.clip(side * (x - edge), 0, None) / np.float32(5 + size * 0.5)) * np.exp(-np.clip(self.dome_top[side] + 6 - y, 0, None) / np.float32(4 + size * 0.5))
+            out += np.minimum(fat * np.float32(50), self.lungs[side] * np.float32(0.8)) * np.float32(MU_FAT - MU_LUNG)
+        for _ in range(int(rng.poisson(0.5 if body.age > 35 else 0.1))):  # calcified granulomas
+            at = (rng.choice([-1, 1]) * w * rng.uniform(0.25, 0.85), h * rng.uniform(0.15, 0.9))
+            out += physics.ellipsoid(x, y, at, (rng.uniform(1.5, 3.5), rng.uniform(1.5, 3.5), 2.5)) * np.float32(0.05)
+        for _ in range(int(rng.poisson(0.4))):  # scars
+            start = np.array([rng.choice([-1, 1]) * w * rng.uniform(0.3, 0.85), h * rng.uniform(0.2, 0.95), 0])
+            line = np.linspace(start, start + [rng.normal(0, 20), rng.normal(0, 10), 0], 30)
+            out += physics.tubes(self.canvas, line[None], 0.8) * np.float32(0.02)
+        if self.setup.view == "AP" and shot.random() < 0.35:  # a fold of skin: an edge without a line, vessels run on beyond
+            side = shot.choice([-1, 1])
+            edge = side * x - w * np.float32(shot.uniform(0.35, 0.8)) - (y - 0.4 * h) * np.float32(shot.normal(0, 0.25))
+            fold = np.exp(np.clip(edge, None, 0) / np.float32(shot.uniform(12, 30))) * (edge < 0)
+            fold = fold * np.clip((y - h * np.float32(shot.uniform(-0.2, 0.3))) / 40, 0, 1) * np.clip((h * np.float32(shot.uniform(0.7, 1.4)) - y) / 40, 0, 1)
+            out += cv2.GaussianBlur(fold, (0, 0), max(0.8 / self.pixel, 0.3)) * np.float32(shot.uniform(2, 9) * MU_SOFT)
+        return out
+
     # Assembly --------------------------------------------------------------------------------------------------------
 
     def attenuation(self) -> Map:
@@ -254,6 +283,7 @@ class Scene:
         total += (displaced + opacity) * np.float32(MU_SOFT - mu_lung)
         total -= np.minimum(self.gas, rest - opacity) * np.float32(mu_lung)
         total += self.line
+        total += self._incidental()
         soft_left = np.maximum(total, 0)
         total -= np.minimum((self._airways() + self._belly() + self.void) * np.float32(MU_SOFT), 0.75 * soft_left)
         total += skeleton(self) * np.minimum(soft_left / 0.6, 1)

@@ -54,7 +54,7 @@ def _clavicles(scene) -> np.ndarray:
     t = np.linspace(0, 1, line.shape[1] - 1)
     flare = (1 + 0.7 * np.exp(-((t / 0.10) ** 2)) + 0.35 * np.exp(-(((t - 1) / 0.15) ** 2)))[None]
     size = 6.8 * (1.0 if body.sex == "M" else 0.86)
-    return physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=(1.5, 0.75 * MARROW / CORTEX)) * np.float32(1.1 * CORTEX)
+    return physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=(1.5, 1.2 * MARROW / CORTEX)) * np.float32(1.6 * CORTEX)
 
 
 def _spine(scene) -> np.ndarray:
@@ -75,7 +75,7 @@ def _spine(scene) -> np.ndarray:
     waist = 1 - 0.10 * np.sin(np.pi * phase)
     soft_edge = np.clip((1.0 - np.abs(q / waist)) / 0.3, 0, 1)
     plate = np.exp(-(((to_disc - 3.2) / 1.1) ** 2))
-    bone = soft_edge * (np.float32(11 * MARROW) * bony + np.float32(2.0 * CORTEX) * plate)
+    bone = soft_edge * (np.float32(16 * MARROW) * bony + np.float32(1.4 * CORTEX) * plate)
     rim = np.exp(-(((np.abs(q) - 0.93) / 0.07) ** 2)) * bony * 0.35
     up = (phase - 0.40) * np.float32(spacing)
     for s in (-1, 1):
@@ -122,10 +122,10 @@ def _shoulder(scene, side: int) -> np.ndarray:
                       [joint - 30, 0.20 * h], [w * 0.98 + pull * 0.85, 0.42 * h], [w * 0.90 + pull, 0.62 * h * tall], [w * 0.80 + pull, 0.54 * h * tall],
                       [w * 0.68 + pull, 0.20 * h]]) * [side, 1]
     inside, outline = _polygon(scene, blade, -70.0)
-    bone = inside * np.float32(2.2 * CORTEX)
+    bone = inside * np.float32(2.8 * CORTEX)
     border = np.full(359, 0.35)
     border[150:235] = 1.3  # the lateral border is thick
-    bone += physics.tubes(canvas, outline[None], 1.9, border[None]) * np.float32(1.4 * CORTEX)
+    bone += physics.tubes(canvas, outline[None], 1.9, border[None]) * np.float32(1.8 * CORTEX)
     t = np.linspace(0, 1, 60)[:, None]
     ridge = np.array([side * (w * 0.70 + pull), 0.11 * h, -82]) + t * [side * (joint + 6 - w * 0.70 - pull), -0.13 * h, 45]
     ridge[:, 1:2] += 8 * np.sin(np.pi * t)
@@ -138,9 +138,9 @@ def _shoulder(scene, side: int) -> np.ndarray:
     way = np.array([side * np.sin(angle), np.cos(angle), 0.05])
     shaft = start + way * np.linspace(4, 300, 180)[:, None] + [side * 4, 0, 0]
     thin = np.clip(np.linspace(0.1, 12, 179), 0, 1) * (1 + 0.4 * np.exp(-np.linspace(0, 8, 179)))
-    bone += physics.tubes(canvas, shaft[None], 10.5, thin[None], hollow=(3.4, 0.35 * MARROW / CORTEX)) * np.float32(0.7 * CORTEX)
+    bone += physics.tubes(canvas, shaft[None], 10.5, thin[None], hollow=(3.4, 0.6 * MARROW / CORTEX)) * np.float32(1.2 * CORTEX)
     head = physics.ellipsoid(x, y, (start[0], start[1]), (22, 23, 20))
-    bone += head * np.float32(0.8 * MARROW) + np.exp(-((head - 9) / 6) ** 2) * np.float32(1.4 * CORTEX) * (head > 0)
+    bone += head * np.float32(1.3 * MARROW) + np.exp(-((head - 9) / 6) ** 2) * np.float32(1.4 * CORTEX) * (head > 0)
     return bone.astype(np.float32)
 
 
