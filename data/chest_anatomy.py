@@ -79,7 +79,7 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
         height=size * rng.normal(246 if male else 226, 13),
         width=size * rng.normal(149 if male else 136, 6),
         depth=size * rng.normal(86 if male else 76, 5) * (1 + 0.05 * heavy + 0.06 * old),
-        wall=max(16, (33 if male else 29) + 9 * heavy + rng.normal(0, 2)) * growth,
+        wall=max(18, (38 if male else 33) + 11 * heavy + rng.normal(0, 3)) * growth,
         fat=max(4, 10 + 6 * heavy + (3 if not male else 0)) * growth,
         left_drop=rng.normal(13, 6) - (0 if rng.random() > 0.05 else rng.uniform(15, 45)), dome=rng.normal(44, 5),
         heart_ratio=float(np.clip(rng.normal(0.450 + 0.02 * old + 0.006 * heavy, 0.020), 0.39, 0.49)),
@@ -208,7 +208,7 @@ def vessel_tree(body: Body, side: int, rng: np.random.Generator) -> list[tuple[n
     up = np.clip(-np.sin(fan), 0, 1)
     radius = (3.5 + 0.9 * np.clip(np.sin(fan), 0, 1) - 0.7 * up) * rng.uniform(0.75, 1.15, count)
     edge = np.where(np.abs(np.sin(fan)) > 0.6, 0.42 * body.height, body.width - body.mediastinum)
-    length = edge * rng.uniform(0.16, 0.30, count)
+    length = edge * rng.uniform(0.12, 0.27, count)
     tree = []
     for steps in (22, 18, 15, 12, 10, 9):  # about 1.5 mm each
         t = np.linspace(0, 1, steps)[None, :, None]

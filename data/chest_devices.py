@@ -97,8 +97,11 @@ def burn_in(image: np.ndarray, setup, rng: np.random.Generator) -> None:
         width = int(round(share * size))
         if width:
             dark = np.float32(rng.uniform(0, 12)) if rng.random() < 0.88 else np.float32(rng.uniform(215, 250))
-            strip = (slice(None), slice(0, width)), (slice(0, width),), (slice(None), slice(size - width, None)), (slice(size - width, None),)
-            image[strip[edge]] = dark
+            lean = rng.normal(0, 0.025) if rng.random() < 0.4 else 0.0  # a cassette that lay askew
+            reach = width + lean * (np.arange(size) - size / 2)
+            lines = image if edge in (1, 3) else image.T
+            lines = lines if edge < 2 else lines[::-1]
+            lines[np.arange(size)[:, None] < reach[None]] = dark
     mark, mx, my, tall, angle = setup.marker
     _letter(image, mark, mx * size, my * size, tall, angle, rng)
     for word, tx, ty in setup.text:

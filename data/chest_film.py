@@ -76,10 +76,10 @@ def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposur
         scatter=float(rng.uniform(0.30, 0.80) if not portable else rng.uniform(0.5, 1.3)),
         scatter_width=float(rng.uniform(35, 60)),
         compression=float(rng.uniform(0.15, 0.70)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
-        headroom=float(rng.uniform(0.02, 0.40)),
+        headroom=float(rng.uniform(0.02, 0.30)),
         contrast=float(np.clip(rng.normal(3.1 if not portable else 2.8, 0.9), 1.2, 6.0)),
-        brightness=float(np.clip(rng.normal(0.15 if not portable else 0.26, 0.10), -0.05, 0.55)),
-        sharpening=float(rng.uniform(0.05, 0.8)), white=float(rng.uniform(243, 255) if rng.random() < 0.7 else rng.uniform(140, 245)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
+        brightness=float(np.clip(rng.normal(0.10 if not portable else 0.24, 0.10), -0.10, 0.55)),
+        sharpening=float(rng.uniform(0.05, 0.8)), white=float(rng.uniform(243, 255) if rng.random() < 0.78 else rng.uniform(140, 245)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
         blur=float(rng.uniform(0.45, 0.8) if not portable else rng.uniform(0.45, 1.1)),
     )
 

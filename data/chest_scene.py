@@ -149,6 +149,9 @@ class Scene:
             artery = root + np.stack([side * (-4 + 15 * t - 4 * t**2), -16 + 70 * t, 0 * t], -1)
             knob = root + np.stack([side * (-10 + 26 * t), -2 - 14 * np.sin(np.pi * t * 0.8) + (0 if side < 0 else -6), 0 * t], -1)
             total += physics.tubes(self.canvas, artery, 7.0 * size, np.linspace(1.2, 0.12, 29)[None])
+            for _ in range(3):  # lymph nodes and vessels seen end on
+                at = root[:2] + [side * rng.normal(4, 7), rng.normal(8, 14)]
+                total += physics.ellipsoid(self.x, self.y, at, (rng.uniform(4, 9), rng.uniform(4, 9), rng.uniform(4, 9) * size))
             total += physics.tubes(self.canvas, knob, 7.5 * size, np.linspace(1.3, 0.2, 29)[None])
         return total
 
@@ -175,8 +178,8 @@ class Scene:
         deep = curve([-300, -60, -10, 0.15 * h, 0.4 * h, h, 2.2 * h],
                      [84, 76, 68, 0.58 * body.depth + 32, 0.92 * body.depth + 24, body.depth + 26, body.depth + 30])(y)
         torso, girdle, deep = (a.astype(np.float32) for a in (torso, girdle, deep))
-        flat = np.float32(44 + body.fat * 0.6)
-        chord = np.maximum(physics.loft(x, -torso, torso, deep, 4.0) * 0.4 + physics.loft(x, -torso, torso, deep) * 0.6,
+        flat = np.float32(56 + body.fat * 0.8)
+        chord = np.maximum(physics.loft(x, -torso, torso, deep, 4.0) * 0.75 + physics.loft(x, -torso, torso, deep) * 0.25,
                            physics.loft(x, -girdle, girdle, flat * np.clip((0.48 * h + 30 - y) / 40, 0, 1), 4.0))
         arm = np.zeros_like(chord)
         for side in (-1, 1):
@@ -185,7 +188,7 @@ class Scene:
             direction = np.array([side * np.sin(angle), np.cos(angle)])
             along = np.clip((x - start[0]) * direction[0] + (y - start[1]) * direction[1], 0, 400)
             dx, dy = x - start[0] - along * direction[0], y - start[1] - along * direction[1]
-            radius = np.float32(38 + body.fat * 1.1)
+            radius = np.float32(42 + body.fat * 1.2)
             side_chord = np.sqrt(np.maximum(radius * radius - dx * dx - dy * dy, 0)) * np.clip(along / 70 + 0.2, 0, 1)
             arm = np.maximum(arm, side_chord)
         # Where an arm lies beside the chest the ray passes part of both; muscles run from one to the other.

@@ -16,7 +16,7 @@ def skeleton(scene) -> np.ndarray:
     bone = _ribs(scene) + _clavicles(scene) + _spine(scene)
     for side in (-1, 1):
         bone += _shoulder(scene, side)
-    if scene.setup.offset[1] < -95:
+    if scene.setup.view == "AP" and scene.setup.offset[1] < -78:
         bone += _jaw(scene)
     return bone * np.float32(body.bone)
 
