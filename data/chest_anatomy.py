@@ -85,7 +85,7 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
         heart_ratio=float(np.clip(rng.normal(0.450 + 0.02 * old + 0.006 * heavy, 0.020), 0.39, 0.49)),
         heart_angle=float(np.clip(rng.normal(0.5 - 0.12 * heavy, 0.22), 0, 1)), heart_tall=rng.normal(1.0, 0.08),
         aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)), aorta_reach=size * (25 + 12 * old + rng.normal(0, 3.5)),
-        scoliosis=(4 + 3 * old) * float(np.clip(rng.standard_t(3), -5, 5)),
+        scoliosis=(4 + 3 * old) * float(np.clip(rng.standard_t(3), -3.5, 3.5)),
         shoulder=size * (rng.normal(222 if male else 198, 9) + 5 * heavy), shoulder_slope=rng.normal(0.42, 0.07),
         neck=size * (rng.normal(62 if male else 53, 4) + 3 * heavy),
         breast=0.0 if male or age < 13 else float(np.clip(rng.normal(66 + 13 * heavy, 13), 34, 115)),

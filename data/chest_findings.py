@@ -169,7 +169,7 @@ def _effusion(scene, plan: Plan, severity: float, rng: np.random.Generator) -> n
     for k, side in enumerate(sides):
         amount = severity if k == 0 or not plan.get("both") else severity * (0.5 + 0.5 * a[1])
         top = scene.dome_top[side]
-        level = top + scene.body.dome * 0.55 - (18 + 115 * amount**1.4)
+        level = top + scene.body.dome * 0.62 - (14 + 105 * amount**1.6)
         lung = scene.lungs[side]
         if scene.setup.view == "AP" and a[2] < 0.45:  # supine: the fluid lies behind the lung, a veil
             veil = _step(scene.y - (level - 30), 32.0)

@@ -277,7 +277,8 @@ class Scene:
         lung = self.lung
         grain = physics.fractal(self.rng, self.n, 26 / self.pixel, 4, 0.65)
         # Vessels and airways too small to draw one by one; the lung is denser below and behind, where blood collects.
-        texture = 1 + np.float32(0.06) * grain + np.float32(0.22) * np.clip(self.y / self.height - 0.35, -0.35, 0.7)
+        haze = self.rng.uniform(0.1, 0.3) if self.setup.view == "PA" else self.rng.uniform(0.15, 0.75)
+        texture = 1 + np.float32(0.06) * grain + np.float32(haze) * np.clip(self.y / self.height - 0.35, -0.35, 0.7)
         total -= (np.float32(MU_SOFT) - np.float32(mu_lung) * texture) * lung
         vessels = self._vessels() * self.vessel_share * (1 - 0.5 * np.clip(self.heart_chord / 40, 0, 1))
         displaced = np.minimum(self._great_vessels() + self.solid, lung)

@@ -65,7 +65,7 @@ def _spine(scene) -> np.ndarray:
     bend = body.scoliosis * np.sin(np.pi * (y / body.height + 0.2) / 1.3)
     half = (12.0 + 6.5 * np.clip(y / body.height, -0.2, 1.4)) * (1.0 if body.sex == "M" else 0.9)
     middle = np.abs(x).argmin()
-    reach = int(75 / scene.pixel)
+    reach = int(90 / scene.pixel)
     part = slice(max(middle - reach, 0), min(middle + reach, scene.n))
     x = x[:, part] - bend.astype(np.float32)
     q = x / half.astype(np.float32)
@@ -123,8 +123,8 @@ def _shoulder(scene, side: int) -> np.ndarray:
                       [w * 0.68 + pull, 0.20 * h]]) * [side, 1]
     inside, outline = _polygon(scene, blade, -70.0)
     bone = inside * np.float32(2.8 * CORTEX)
-    border = np.full(359, 0.35)
-    border[150:235] = 1.3  # the lateral border is thick
+    border = np.full(359, 0.2)
+    border[150:235] = 0.75  # the lateral border is thick
     bone += physics.tubes(canvas, outline[None], 1.9, border[None]) * np.float32(1.8 * CORTEX)
     t = np.linspace(0, 1, 60)[:, None]
     ridge = np.array([side * (w * 0.70 + pull), 0.11 * h, -82]) + t * [side * (joint + 6 - w * 0.70 - pull), -0.13 * h, 45]
