@@ -141,7 +141,7 @@ def heart_ratio(body: Body, breath: float) -> float:
 
 
 def ribs(body: Body) -> np.ndarray:
-    """Center lines (24, 150, 3) of the ribs: round the back, down and forward to the cartilage.
+    """Center lines (24, 300, 3) of the ribs: round the back, down and forward to the cartilage.
 
     A rib leaves the spine slightly upwards, falls over its lateral arch and ends several centimetres lower; the fall
     grows from the first to the eighth.
@@ -154,7 +154,7 @@ def ribs(body: Body) -> np.ndarray:
         steep = body.rib_slope * rng.normal(1, 0.05)
         for side in (-1, 1):
             reach = 0.82 if number < 10 else (0.60, 0.42)[number - 10]
-            angle = np.linspace(0.10, np.pi * reach * (1 - 0.010 * number), 150)
+            angle = np.linspace(0.10, np.pi * reach * (1 - 0.010 * number), 300)
             start = (number - 0.62) * spacing + common + rng.normal(0, 1.0)
             fall = steep * body.height * (0.20 + 0.030 * min(number, 7)) * rng.normal(1, 0.03)
             y = start + fall * (1 - np.cos(angle ** 1.05)) / 2 - (5 + 0.4 * number) * np.sin(np.clip(angle * 2.0, 0, np.pi))

@@ -78,7 +78,7 @@ def devices(scene, rng: np.random.Generator) -> np.ndarray:
             for k in range(int(rng.integers(4, 7))):
                 t = np.linspace(0, 2 * np.pi, 60)
                 cx, cy = rng.normal(0, 2), (0.22 + 0.11 * k) * h
-                turn = np.column_stack([cx + rng.uniform(6, 10) * np.cos(t), cy + rng.uniform(2, 5) * np.sin(t) + 0.2 * rng.normal(0, 4) * np.cos(t), np.full(60, 60)])
+                turn = np.column_stack([cx + rng.uniform(4, 7) * np.cos(t), cy + rng.uniform(1.5, 3.5) * np.sin(t) + 0.2 * rng.normal(0, 4) * np.cos(t), np.full(60, 60)])
                 out += physics.tubes(canvas, turn[None], 0.7) * np.float32(0.5)
             for _ in range(int(rng.integers(0, 6))):
                 at = np.array([20 + 40 * rng.random() + shift, rng.uniform(0.35, 0.75) * h, 40])

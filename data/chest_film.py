@@ -72,15 +72,15 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
 def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposure:
     """Draw exposure and processing; ranges set by comparing grey levels and spectra with public films."""
     return physics.Exposure(
-        photons=float(np.exp(rng.normal(np.log(8000 if not portable else 4000), 0.6))) * 30,
+        photons=float(np.exp(rng.normal(np.log(8000 if not portable else 2500), 0.6))) * 30,
         scatter=float(rng.uniform(0.30, 0.80) if not portable else rng.uniform(0.5, 1.3)),
         scatter_width=float(rng.uniform(35, 60)),
-        compression=float(rng.uniform(0.15, 0.70)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
+        compression=float(rng.uniform(0.10, 0.60) if not portable else rng.uniform(0.05, 0.45)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
         headroom=float(rng.uniform(0.02, 0.30)),
-        contrast=float(np.clip(rng.normal(3.1 if not portable else 2.8, 0.9), 1.2, 6.0)),
-        brightness=float(np.clip(rng.normal(0.10 if not portable else 0.24, 0.10), -0.10, 0.55)),
-        sharpening=float(rng.uniform(0.05, 0.8)), white=float(rng.uniform(243, 255) if rng.random() < 0.78 else rng.uniform(140, 245)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
-        blur=float(rng.uniform(0.45, 0.8) if not portable else rng.uniform(0.45, 1.1)),
+        contrast=float(np.clip(rng.normal(3.0 if not portable else 2.6, 0.9), 1.2, 6.0)),
+        brightness=float(np.clip(rng.normal(0.10 if not portable else 0.26, 0.10), -0.10, 0.55)),
+        sharpening=float(rng.uniform(0.05, 0.8)), white=float(rng.uniform(243, 255) if rng.random() < (0.78 if not portable else 0.85) else rng.uniform(140, 245)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
+        blur=float(rng.uniform(0.35, 0.7) if not portable else rng.uniform(0.35, 1.0)),
     )
 
 

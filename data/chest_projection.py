@@ -275,8 +275,8 @@ def detect(attenuation: np.ndarray, exposure: Exposure, pixel: float, rng: np.ra
 def develop(signal: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
     """Grey levels 0 to 255, float32, of a log signal: dynamic range compression, windowing, S curve, sharpening."""
     signal = signal - np.float32(exposure.compression) * (smooth(signal, 45 / pixel) - signal.mean())
-    signal = signal + np.float32(exposure.sharpening) * (signal - smooth(signal, 2.5 / pixel))
-    signal = signal + np.float32(exposure.sharpening * 0.3) * (signal - smooth(signal, 9 / pixel))
+    signal = signal + np.float32(exposure.sharpening * 1.4) * (signal - smooth(signal, 2.5 / pixel))
+    signal = signal + np.float32(exposure.sharpening * 0.12) * (signal - smooth(signal, 9 / pixel))
     margin = signal.shape[0] // 12
     low, high = np.quantile(signal[margin:-margin:3, margin:-margin:3], [exposure.low, exposure.high])
     high += exposure.headroom * (high - low)

@@ -47,6 +47,8 @@ class Scene:
         lateral = anatomy.lateral(body, u).astype(np.float32)
         medial = (body.width * anatomy.MEDIAL(u)).astype(np.float32)
         core = self._core(depth)
+        # Behind the heart spine, oesophagus and aorta keep the lungs apart.
+        beside_spine = 1 - np.float32(0.85) * np.exp(-(((x - 3) / np.float32(19)) ** 4))
         self.lungs, self.cavity, self.wall_distance = {}, {}, {}
         self.dome_top = {side: self.height - body.raise_dome[side] + (body.left_drop if side > 0 else 0) for side in (-1, 1)}
         for side in (-1, 1):
@@ -57,7 +59,8 @@ class Scene:
             dome = self._dome(side)
             under = physics.overlap(lung, dome)
             self.cavity[side] = 2 * half_chord - under
-            self.lungs[side] = np.maximum(self.cavity[side] - physics.overlap(lung, core) + physics.overlap(lung, core, dome), 0)
+            free = self.cavity[side] - physics.overlap(lung, core) + physics.overlap(lung, core, dome)
+            self.lungs[side] = np.maximum(free, 0) * beside_spine
             self.wall_distance[side] = lateral - side * x
         self.lung = self.lungs[-1] + self.lungs[1]
 
@@ -211,7 +214,7 @@ class Scene:
             centre = (side * ((0.60 if not portable else 0.72) * body.width + 0.10 * r),
                       body.height * (0.83 + body.breast_drop + 0.03 * side * ((body.seed // 3) % 3 - 1)) - (0 if not portable else 10))
             hang = np.where(y > centre[1], 0.70, 1.8).astype(np.float32)
-            breast = physics.ellipsoid(x, centre[1] + (y - centre[1]) / hang, centre, (r * 1.15, r, r * (0.33 if not portable else 0.25)))
+            breast = physics.ellipsoid(x, centre[1] + (y - centre[1]) / hang, centre, (r * 1.15, r, r * (0.40 if not portable else 0.28)))
             fade = np.clip(0.5 + (y - centre[1] + 0.5 * r) / (1.8 * r), 0, 1)
             total += breast * fade * np.float32(0.55 * MU_FAT + 0.45 * MU_SOFT)
             if body.seed % 5 == 0:
@@ -227,7 +230,7 @@ class Scene:
         top = self.dome_top[1]
         rough = physics.fractal(rng, self.n, 26 / self.pixel, 4, 0.6)
         if body.bubble:
-            r = body.bubble * rng.uniform(0.35, 1.2)
+            r = body.bubble * rng.uniform(0.45, 1.4)
             centre = ((0.40 + 0.1 * rng.random()) * body.width + rng.normal(0, 8), top + 8 + r * rng.uniform(0.6, 1.0))
             bent = y + np.float32(3.0) * rough
             bubble = physics.ellipsoid(x, bent, centre, (r * rng.uniform(0.9, 1.5), r * 0.8, r * 0.55), rng.normal(0.15, 0.15))

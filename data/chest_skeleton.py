@@ -54,7 +54,7 @@ def _clavicles(scene) -> np.ndarray:
     t = np.linspace(0, 1, line.shape[1] - 1)
     flare = (1 + 0.7 * np.exp(-((t / 0.10) ** 2)) + 0.35 * np.exp(-(((t - 1) / 0.15) ** 2)))[None]
     size = 6.8 * (1.0 if body.sex == "M" else 0.86)
-    return physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=(1.5, 1.2 * MARROW / CORTEX)) * np.float32(1.6 * CORTEX)
+    return physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=(1.5, 1.2 * MARROW / CORTEX)) * np.float32(1.35 * CORTEX)
 
 
 def _spine(scene) -> np.ndarray:
