@@ -70,7 +70,7 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
     """Draw a person of the given sex ("M", "F") and age (years)."""
     male = sex == "M"
     stature = rng.normal(1.0, 0.045)
-    heavy = np.clip(rng.normal(0.0, 1.0), -1.8, 2.6)  # body mass, in standard deviations
+    heavy = np.clip(rng.normal(0.25, 1.1), -1.8, 3.2)  # body mass, in standard deviations
     growth = 1.0 if age >= 16 else 0.62 + 0.38 * age / 16
     size = stature * growth
     old = np.clip((age - 30) / 50, 0, 1.2)

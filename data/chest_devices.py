@@ -68,8 +68,11 @@ def devices(scene, rng: np.random.Generator) -> np.ndarray:
         elif name == "pacemaker":
             side = 1 if rng.random() < 0.8 else -1
             x, y = canvas.at(body.depth)
-            box = physics.ellipsoid(x, y, (side * 0.66 * w, 0.22 * h), (22, 18, 6), 0.4)
-            out += np.minimum(box, 7) * np.float32(0.30)
+            turn = rng.normal(0.3, 0.4)
+            dx, dy = x - side * 0.66 * w, y - 0.22 * h
+            q = np.abs((dx * np.cos(turn) + dy * np.sin(turn)) / 21) ** 4 + np.abs((dy * np.cos(turn) - dx * np.sin(turn)) / rng.uniform(14, 19)) ** 4
+            inside = q < 1
+            out += (inside * (1.1 + 0.5 * np.sin(dx * 0.5) * (q < 0.6)) + 0.9 * (inside & (q > 0.7))).astype(np.float32)
             for depth in (0.62, 0.92):
                 line = _curve((side * 0.66 * w, 0.22 * h, 40), (side * 60, 0.06 * h, 20), (side * 18, 0.12 * h, 10), (-22 + shift, 0.4 * h, 10),
                               (-14 + shift, 0.72 * h, 15), ((20 if depth > 0.7 else -24) + shift, depth * h, 20))
@@ -97,7 +100,7 @@ def burn_in(image: np.ndarray, setup, rng: np.random.Generator) -> None:
         width = int(round(share * size))
         if width:
             dark = np.float32(rng.uniform(0, 12)) if rng.random() < 0.88 else np.float32(rng.uniform(215, 250))
-            lean = rng.normal(0, 0.025) if rng.random() < 0.4 else 0.0  # a cassette that lay askew
+            lean = rng.normal(0, 0.025) if rng.random() < 0.25 else 0.0  # a cassette that lay askew
             reach = width + lean * (np.arange(size) - size / 2)
             lines = image if edge in (1, 3) else image.T
             lines = lines if edge < 2 else lines[::-1]

@@ -43,7 +43,7 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
     zoom = rng.uniform(0.88, 1.06) if not portable else rng.uniform(0.94, 1.14)
     width, height = (max(p * spacing, 340) * zoom for p in pixels)
     border = [0.0] * 4
-    if rng.random() < (0.35 if not portable else 0.3):
+    if rng.random() < 0.27:
         for edge in range(4):
             if rng.random() < 0.45:
                 border[edge] = float(abs(rng.normal(0, 0.022)) + 0.006)

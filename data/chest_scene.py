@@ -214,9 +214,9 @@ class Scene:
             centre = (side * ((0.60 if not portable else 0.72) * body.width + 0.10 * r),
                       body.height * (0.83 + body.breast_drop + 0.03 * side * ((body.seed // 3) % 3 - 1)) - (0 if not portable else 10))
             hang = np.where(y > centre[1], 0.70, 1.8).astype(np.float32)
-            breast = physics.ellipsoid(x, centre[1] + (y - centre[1]) / hang, centre, (r * 1.15, r, r * (0.40 if not portable else 0.28)))
+            breast = physics.ellipsoid(x, centre[1] + (y - centre[1]) / hang, centre, (r * 1.15, r, r * (0.46 if not portable else 0.32)))
             fade = np.clip(0.5 + (y - centre[1] + 0.5 * r) / (1.8 * r), 0, 1)
-            total += breast * fade * np.float32(0.55 * MU_FAT + 0.45 * MU_SOFT)
+            total += breast * fade * np.float32(0.5 * (MU_FAT + MU_SOFT))
             if body.seed % 5 == 0:
                 total += physics.ellipsoid(x, y, (centre[0], centre[1] + 0.35 * r), (4.5, 4.0, 3.5)) * np.float32(MU_SOFT)
         return total

@@ -148,7 +148,7 @@ def _jaw(scene) -> np.ndarray:
     """The chin that a film of a lying patient often has at its upper edge."""
     rng = np.random.default_rng(scene.setup.seed + 41)
     x, y = scene.canvas.at(40.0)
-    centre, level = rng.normal(0, 14), -112 + rng.normal(0, 14)
+    centre, level = rng.normal(0, 14), -90 + rng.normal(0, 14)
     t = np.linspace(-1, 1, 120)
     arch = np.column_stack([centre + 52 * t, level + 30 - 58 * t**2, 40 - 60 * t**2])
     bone = physics.tubes(scene.canvas, arch[None], 8.0, 1.0, 13.0, hollow=(2.2, 0.5)) * np.float32(0.5 * CORTEX)
