@@ -78,7 +78,7 @@ def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposur
         compression=float(rng.uniform(0.10, 0.60) if not portable else rng.uniform(0.05, 0.45)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
         headroom=float(rng.uniform(0.02, 0.30)),
         contrast=float(np.clip(rng.normal(3.0 if not portable else 2.6, 0.9), 1.2, 6.0)),
-        brightness=float(np.clip(rng.normal(0.10 if not portable else 0.26, 0.10), -0.10, 0.55)),
+        brightness=float(np.clip(rng.normal(0.13 if not portable else 0.25, 0.10), -0.10, 0.55)),
         sharpening=float(rng.uniform(0.05, 0.8)), white=float(rng.uniform(243, 255) if rng.random() < (0.78 if not portable else 0.85) else rng.uniform(140, 245)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
         blur=float(rng.uniform(0.35, 0.7) if not portable else rng.uniform(0.35, 1.0)),
     )

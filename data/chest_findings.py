@@ -46,7 +46,7 @@ def prepare(name: str, body: anatomy.Body, setup, severity: float, rng: np.rando
         body.heart_ratio = max(body.heart_ratio, 0.525 + 0.15 * severity)
         body.heart_angle *= 0.7
     elif name == "Effusion":
-        if a[0] < 0.3 and severity > 0.2:
+        if a[0] < (0.25 if setup.view == "PA" else 0.4) and severity > 0.2:
             plan["both"] = True
         body.shift -= side * max(0.0, severity - 0.7) * 30
     elif name == "Edema":
@@ -169,7 +169,7 @@ def _effusion(scene, plan: Plan, severity: float, rng: np.random.Generator) -> n
     for k, side in enumerate(sides):
         amount = severity if k == 0 or not plan.get("both") else severity * (0.5 + 0.5 * a[1])
         top = scene.dome_top[side]
-        level = top + scene.body.dome * 0.62 - (14 + 105 * amount**1.6)
+        level = top + scene.body.dome * 0.62 - (15 + 100 * amount**2)
         lung = scene.lungs[side]
         if scene.setup.view == "AP" and a[2] < 0.45:  # supine: the fluid lies behind the lung, a veil
             veil = _step(scene.y - (level - 30), 32.0)
@@ -256,7 +256,7 @@ def _pneumothorax(scene, plan: Plan, severity: float, rng: np.random.Generator) 
     side, a, h, w = plan["side"], plan["a"], scene.height, scene.body.width
     lung = scene.lungs[side]
     scene.tube_side = side
-    gap = 7 + 62 * severity**1.4
+    gap = 9 + 62 * severity**1.25
     u = scene.y / h
     # The lung falls away from the wall, most at the top.
     away = gap * (1.15 - 0.75 * np.clip(u, 0, 1)) * np.clip((1.12 - u) / 0.25, 0, 1)
@@ -304,7 +304,14 @@ def _emphysema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> 
         bulla = physics.ellipsoid(scene.x, scene.y, centre, (r, r * 1.1, r)) * (scene.lungs[side] > 0)
         scene.gas += bulla * 1.2
         scene.vessel_share *= 1 - 0.8 * np.clip(bulla / r, 0, 1)
-    return (scene.lung > 12).astype(np.float32)
+    shown = (scene.lung > 12).astype(np.float32)
+    if scene.setup.view == "AP" and a[7] < 0.4:  # air under the skin: reports, and so NIH's labels, call it emphysema too
+        side = 1 if a[6] < 0.5 else -1
+        outside = np.clip(-scene.wall_distance[side] / 8, 0, 1) * np.clip((75 + scene.wall_distance[side]) / 20, 0, 1)
+        streaks = np.clip(_noise(scene, rng, 16, 3) - 0.3, 0, 1.5) * outside * _step(0.75 * h - scene.y, 25) * _step(scene.y + 0.2 * h, 20)
+        scene.void += streaks * (8 + 14 * severity)
+        shown = np.maximum(shown, (streaks > 0.2).astype(np.float32))
+    return shown
 
 
 def _fibrosis(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
@@ -342,14 +349,14 @@ def _pleural_thickening(scene, plan: Plan, severity: float, rng: np.random.Gener
 
 def _hernia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, g, h = plan["a"], plan["g"], scene.height
-    r = 26 + 26 * severity
+    r = 29 + 25 * severity
     centre = (8 + 10 * g[0] + scene.body.shift, h + 8 - (0.55 + 0.25 * a[2]) * r)
     wobble = 1 + 0.06 * _noise(scene, rng, 40, 2)
     ball = physics.ellipsoid(centre[0] + (scene.x - centre[0]) * wobble, scene.y, centre, (r * 1.15, r * 0.9, r * 0.8))
     ball = cv2.GaussianBlur(ball, (0, 0), 2.0 / scene.pixel)
     scene.solid += ball * np.float32(0.55 + 0.3 * severity)
     level = centre[1] + r * (0.5 * (a[0] - 0.5))
-    gas = physics.ellipsoid(scene.x, scene.y, centre, (r * 0.95, r * 0.74, r * 0.6)) * (0.25 + 0.5 * severity)
+    gas = physics.ellipsoid(scene.x, scene.y, centre, (r * 0.95, r * 0.74, r * 0.6)) * (0.45 + 0.5 * severity)
     if a[1] < 0.75 and scene.setup.view == "PA":
         gas = gas * np.clip((level - scene.y) / 1.8 + 0.5, 0, 1)  # upright: an air-fluid level
     elif a[1] > 0.9:

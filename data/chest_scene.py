@@ -324,4 +324,5 @@ class Scene:
             here = (mask > 0) & (places == place)
             rows, columns = np.flatnonzero(here.any(1)), np.flatnonzero(here.any(0))
             boxes.append((float(columns[0]), float(rows[0]), float(columns[-1] - columns[0] + 1), float(rows[-1] - rows[0] + 1)))
-        return boxes
+        largest = max(w * h for _, _, w, h in boxes)
+        return [box for box in boxes if box[2] * box[3] > 0.03 * largest]  # no slivers beside the spine
