@@ -114,7 +114,7 @@ def borders(body: Body, breath: float) -> tuple[PchipInterpolator, PchipInterpol
     rng = np.random.default_rng(body.seed + 3)
     m = body.mediastinum
     heart = 2 * body.width * body.heart_ratio * (1 + 0.10 * (1 - min(breath, 1)))
-    right = heart * np.clip(rng.normal(0.265, 0.03), 0.18, 0.35)
+    right = max(heart * np.clip(rng.normal(0.265, 0.03), 0.18, 0.35), 1.08 * m)  # the vessels above are no wider
     left = heart - right
     upright = body.heart_angle
     big = np.clip((body.heart_ratio - 0.47) / 0.2, 0, 1)  # a large heart is also higher and rounder
