@@ -93,8 +93,10 @@ class Source:
     sd: float
 
 
-def split_patients(store: FilmStore, fold: int, folds: int, seed: int) -> np.ndarray:
-    """Which films are kept out for validation: all films of every `folds`-th patient, in an order drawn by `seed`.
+def split_patients(store: FilmStore, fold: int, folds: int) -> np.ndarray:
+    """Which films are kept out for validation: all films of every `folds`-th patient of a shuffled list.
+
+    The list is the same whatever a run's seed, so that all stages of a training keep the same patients out.
 
     Returns
     -------
@@ -113,7 +115,7 @@ def split_patients(store: FilmStore, fold: int, folds: int, seed: int) -> np.nda
             f"{store.chest.folder}: all films are of one patient. Training and validation need different patients: "
             "add films of others, or train on all with --fold -1."
         )
-    order = np.random.default_rng(seed).permutation(np.sort(patients))
+    order = np.random.default_rng(0).permutation(np.sort(patients))
     kept_out = order[fold % folds :: folds] if folds < len(order) else order[[fold % len(order)]]
     return store.table["Patient ID"].isin(set(kept_out)).to_numpy()
 
@@ -129,7 +131,7 @@ def open_sources(config: Config, progress: bool = True) -> tuple[list[Source], l
     training, validation = [], []
     for folder in config.folders:
         store = open_store(folder, config.size, Path(config.cache), labels=config.labels, progress=progress)
-        kept_out = split_patients(store, config.fold, config.folds, config.seed)
+        kept_out = split_patients(store, config.fold, config.folds)
         rows = np.flatnonzero(~kept_out)
         sample = store.films[np.sort(np.random.default_rng(0).permutation(rows)[:20_000])]  # enough for two decimals
         mean, sd = float(sample.mean(dtype=np.float64)), float(sample.std(dtype=np.float64))
