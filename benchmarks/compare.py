@@ -24,6 +24,7 @@ from tqdm import tqdm
 from benchmarks.inputs import JOBS
 
 ROOT = Path(__file__).resolve().parents[1]
+STORE = ROOT / "build" / "benchmarks.json"
 OURS, THEIRS = "Keras", ("PyTorch", "PyTorch, channels last")
 FULL = {"chest": {"batch": 32, "side": 128, "tile": 0}, "brain": {"batch": 2, "side": 64, "tile": 0}, "scan": {"batch": 0, "side": 0, "tile": 96}}
 SMALL = {"chest": {"batch": 2, "side": 32, "tile": 0}, "brain": {"batch": 1, "side": 32, "tile": 0}, "scan": {"batch": 0, "side": 0, "tile": 32}}
@@ -79,7 +80,7 @@ def compare(job: str, size: dict, ours: Contender, theirs: Contender, rounds: in
         rows = []
         for name in THEIRS:
             ratios = np.divide(taken[name], taken[OURS])
-            row = {"job": job, "against": name, "rounds": rounds, **dict(zip(("low", "median", "high"), np.percentile(ratios, (25, 50, 75))))}
+            row = {"job": job, "against": name, "rounds": rounds, "ours": float(np.median(taken[OURS])), **dict(zip(("low", "median", "high"), np.percentile(ratios, (25, 50, 75))))}
             if outputs[name]:
                 row["difference"] = float(np.abs(np.load(outputs[name]) - np.load(outputs[OURS])).max())
             rows.append(row)
@@ -147,12 +148,11 @@ def main(arguments: list[str] | None = None) -> list[dict]:
 
 def keep(rows: list[dict], cores: int) -> None:
     """Write rows into README.md here; those of other jobs, measured in other calls, stay."""
-    store = ROOT / "build" / "benchmarks.json"
-    store.parent.mkdir(exist_ok=True)
-    known = json.loads(store.read_text()) if store.exists() else []
+    STORE.parent.mkdir(exist_ok=True)
+    known = json.loads(STORE.read_text()) if STORE.exists() else []
     rows = rows + [row for row in known if row["job"] not in {row["job"] for row in rows}]
     rows.sort(key=lambda row: JOBS.index(row["job"]))
-    store.write_text(json.dumps(rows, indent=1))
+    STORE.write_text(json.dumps(rows, indent=1))
     machine = f"{processor()}, {cores} cores; Keras {version('keras')} on {keras_backend()}"
     write_between(Path(__file__).with_name("README.md"), "compare", f"Measured on {machine}.\n\n{table(rows)}")
 
