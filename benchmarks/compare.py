@@ -15,7 +15,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -159,8 +160,11 @@ def keep(rows: list[dict], cores: int) -> None:
 
 def keras_backend() -> str:
     """Our side's engine with its version; Keras is not imported here, so that this process stays out of the way."""
-    package = {"jax": "jax"}.get(os.environ.get("KERAS_BACKEND", ""), "tensorflow-cpu")
-    return f"{package} {version(package)}"
+    names = ["jax"] if os.environ.get("KERAS_BACKEND") == "jax" else ["tensorflow-cpu", "tensorflow"]  # by system
+    for name in names:
+        with suppress(PackageNotFoundError):
+            return f"{name} {version(name)}"
+    return "an unknown backend"
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ def multiply_adds(model: keras.Model, shape: tuple[int, ...]) -> float:
     for layer in model.layers[1:]:
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
         given = [known[id(tensor)] for tensor in inputs]
-        known[id(layer.output)] = layer.compute_output_shape(given if len(given) > 1 else given[0])
+        tensors = [keras.KerasTensor(one) for one in given]
+        known[id(layer.output)] = layer(tensors if len(tensors) > 1 else tensors[0]).shape
         if getattr(layer, "kernel", None) is not None:
             places = given[0] if "Transpose" in type(layer).__name__ else known[id(layer.output)]
             total += math.prod(layer.kernel.shape) * math.prod(places[1:-1])

@@ -33,10 +33,12 @@ def scan(tile: int, whole: bool) -> np.ndarray:
         The ellipsoid in an archive's matrix (240 × 240 × 155 for tiles of 96) instead of in its own box.
     """
     shape = (3 * tile // 2, 2 * tile, 3 * tile // 2)
-    grid = np.meshgrid(*((np.arange(side) + 0.5) / side * 2 - 1 for side in shape), indexing="ij")
+    axes = (((np.arange(side) + 0.5) / side * 2 - 1).astype(np.float32) for side in shape)
+    grid = np.meshgrid(*axes, indexing="ij", sparse=True)
     rng = np.random.default_rng(3)
-    waves = [np.cos(sum(rng.normal(0, 6) * axis for axis in grid) + rng.uniform(0, 6)) for _ in range(8)]
-    channels = [sum(rng.normal(0, 0.6) * wave for wave in waves) + rng.normal(0, 0.3, shape) for _ in range(4)]
+    waves = [np.cos(sum(np.float32(rng.normal(0, 6)) * axis for axis in grid)) for _ in range(4)]
+    noise = rng.standard_normal((4, *shape), np.float32) * np.float32(0.3)
+    channels = [sum(np.float32(rng.normal(0, 0.6)) * wave for wave in waves) + one for one in noise]
     brain = sum(axis**2 for axis in grid) <= 1.02  # touches every face of the box
     box = (np.stack(channels, -1) * brain[..., None]).astype(np.float32)
     if not whole:
