@@ -6,7 +6,6 @@ needed is here.
 
 import hashlib
 import io
-import itertools
 import math
 import tempfile
 import warnings
@@ -603,80 +602,6 @@ BRAIN_REGIONS = ("whole tumour (WT)", "tumour core (TC)", "enhancing tumour (ET)
 CLASS_COLOURS = ("#F0E442", "#0072B2", "#D55E00")  # of the three classes; the colour-blind can tell them apart too
 
 
-def unet3d(channels: int = 4, classes: int = 3, filters: tuple[int, ...] = (8, 16, 32, 64, 128), name: str = "unet3d"):
-    """A 3D U-Net that takes boxes of any size divisible by 2 per level below the first (16 for five levels).
-
-    Parameters
-    ----------
-    channels : int
-        MR sequences.
-    classes : int
-        Classes without the background.
-    filters : tuple of int
-        Channels of each level, from full resolution to the coarsest.
-    name : str
-
-    Returns
-    -------
-    keras.Model
-        (batch, x, y, z, channels), standardised, to probabilities (batch, x, y, z, classes). What is missing to 1 is
-        the probability of background: inside, a softmax over ``classes + 1`` makes the classes exclude each other.
-
-    Notes
-    -----
-    Çiçek et al., MICCAI 2016, with what nnU-Net (Isensee et al., Nature Methods 2021) changed: instance normalisation,
-    because batches of one or two have no statistics worth sharing, and leaky ReLUs.
-    """
-    from keras import Input, Model, layers
-
-    def two_convolutions(x, number: int):
-        for _ in range(2):
-            x = layers.Conv3D(number, 3, padding="same", use_bias=False)(x)
-            x = layers.GroupNormalization(groups=-1, epsilon=1e-5)(x)  # one group per channel: instance normalisation
-            x = layers.LeakyReLU(0.01)(x)
-        return x
-
-    image = Input((None, None, None, channels), name="image")
-    x, skipped = image, []
-    for number in filters[:-1]:  # down: ever coarser, ever more channels
-        x = two_convolutions(x, number)
-        skipped.append(x)
-        x = layers.MaxPooling3D(2)(x)
-    x = two_convolutions(x, filters[-1])
-    for number, skip in zip(filters[-2::-1], skipped[::-1]):  # up: each level gets the detail of its twin back
-        x = layers.Conv3DTranspose(number, 2, strides=2)(x)
-        x = layers.Concatenate()([skip, x])
-        x = two_convolutions(x, number)
-    logits = layers.Conv3D(classes + 1, 1, dtype="float32", name="logits")(x)
-    probabilities = layers.Softmax(dtype="float32", name="probabilities")(logits)
-    return Model(image, probabilities[..., 1:], name=name)
-
-
-def dice_cross_entropy(y_true, y_pred, epsilon: float = 1e-5):
-    """Soft Dice loss plus cross-entropy, as nnU-Net trains; each makes up for what the other is blind to.
-
-    Parameters
-    ----------
-    y_true, y_pred : tensor, shape (batch, x, y, z, classes)
-        One-hot truth and probabilities, both without background. Dice is taken over the batch, so that a class missing
-        in one patch does not count as failed.
-
-    Returns
-    -------
-    scalar tensor
-    """
-    from keras import ops
-
-    y_true = ops.cast(y_true, y_pred.dtype)
-    axes = (0, 1, 2, 3)
-    overlap = ops.sum(y_true * y_pred, axes)
-    dice = (2 * overlap + epsilon) / (ops.sum(y_true**2, axes) + ops.sum(y_pred**2, axes) + epsilon)
-    truth = ops.concatenate([1 - ops.sum(y_true, -1, keepdims=True), y_true], -1)
-    found = ops.concatenate([1 - ops.sum(y_pred, -1, keepdims=True), y_pred], -1)
-    entropy = -ops.mean(ops.sum(truth * ops.log(ops.clip(found, 1e-6, 1)), -1))
-    return 1 - ops.mean(dice) + entropy
-
-
 def brain_box(image: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
     """Smallest box around all voxels that are non-zero in any channel of an (x, y, z, channels) image.
 
@@ -713,87 +638,6 @@ def standardize_scan(image: np.ndarray) -> np.ndarray:
     result = np.zeros(image.shape, np.float32)
     result[brain] = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
     return result
-
-
-def gaussian_weights(tile: tuple[int, int, int], width: float = 0.125) -> np.ndarray:
-    """Weight of each voxel of a tile: 1 in the middle, small at the border, where the network sees half the surroundings.
-
-    Parameters
-    ----------
-    tile : tuple of int
-    width : float
-        Standard deviation as a share of the tile's side (nnU-Net's 1/8).
-
-    Returns
-    -------
-    numpy.ndarray of float32, shape `tile`, never 0
-    """
-    axes = [np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (width * size)) ** 2) for size in tile]
-    weights = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
-    return np.maximum(weights / weights.max(), 1e-3).astype(np.float32)
-
-
-def tile_corners(shape: tuple[int, int, int], tile: tuple[int, int, int], overlap: float) -> list[tuple[int, int, int]]:
-    """Lowest corners of equally spaced tiles that cover a box and share at least `overlap` with their neighbours."""
-    axes = []
-    for size, side in zip(shape, tile):
-        steps = math.ceil(max(size - side, 0) / max(side * (1 - overlap), 1))
-        axes.append(np.linspace(0, max(size - side, 0), steps + 1).round().astype(int).tolist())
-    return list(itertools.product(*axes))
-
-
-def predict_scan(
-    model,
-    image: np.ndarray,
-    tile: tuple[int, int, int] = (96, 96, 96),
-    overlap: float = 0.5,
-    gaussian: bool = True,
-    progress: bool = False,
-) -> np.ndarray:
-    """Segment a whole scan by a sliding window over the box of the brain.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Such as `unet3d`'s.
-    image : numpy.ndarray of float32, shape (x, y, z, channels)
-        Standardised; 0 outside the brain.
-    tile : tuple of int
-        Box the network is given at a time; what its levels divide. Larger is faster per voxel and needs more memory.
-    overlap : float
-        Least share of a tile's side that neighbours have in common.
-    gaussian : bool
-        Whether the middle of a tile counts more than its border (nnU-Net), or all voxels the same.
-    progress : bool
-
-    Returns
-    -------
-    numpy.ndarray of float32, shape (x, y, z, classes)
-        Probabilities; 0 outside the brain.
-    """
-    box = brain_box(image)
-    brain = image[box].astype(np.float32)
-    inside = brain.any(axis=-1, keepdims=True)
-    size = brain.shape[:3]
-    brain = np.pad(brain, [*((0, max(side - length, 0)) for side, length in zip(tile, size)), (0, 0)])
-    weights = (gaussian_weights(tile) if gaussian else np.ones(tile, np.float32))[..., None]
-    total = np.zeros((*brain.shape[:3], model.output_shape[-1]), np.float32)
-    weight = np.zeros((*brain.shape[:3], 1), np.float32)
-    for corner in tqdm(tile_corners(size, tile, overlap), desc="tiles", unit="tile", disable=not progress):
-        here = tuple(slice(start, start + side) for start, side in zip(corner, tile))
-        total[here] += weights * np.asarray(model.predict_on_batch(brain[here][None]))[0]
-        weight[here] += weights
-    found = np.zeros((*image.shape[:3], total.shape[-1]), np.float32)
-    found[box] = (total / np.maximum(weight, 1e-6))[tuple(map(slice, size))] * inside
-    return found
-
-
-def label_map(probabilities: np.ndarray) -> np.ndarray:
-    """Most probable class of each voxel (uint8; 0 is background) of probabilities without background (…, classes)."""
-    background = 1 - probabilities.sum(axis=-1)
-    likeliest = probabilities.argmax(axis=-1)
-    highest = np.take_along_axis(probabilities, likeliest[..., None], -1)[..., 0]
-    return np.where(highest > background, likeliest + 1, 0).astype(np.uint8)
 
 
 def hausdorff95(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)) -> float:
@@ -893,26 +737,35 @@ def label_colours() -> ListedColormap:
     return ListedColormap(CLASS_COLOURS)
 
 
-def draw_unet(filters: tuple[int, ...] = (8, 16, 32, 64, 128), side: int = 64) -> plt.Figure:
-    """The shape of `unet3d`: a block for each level, as high as the volume and as wide as it has channels (on log scales)."""
+def draw_unet(filters: tuple[int, ...], side: int = 64) -> plt.Figure:
+    """The shape of the 3D U-Net: a block for each level, as high as the volume and as wide as it has channels (log scales).
+
+    Parameters
+    ----------
+    filters : tuple of int
+        Channels of each level, from the finest, which has half the resolution of the scan, to the coarsest.
+    side : int
+        Side of the patch in voxels.
+    """
     fig, axis = plt.subplots(figsize=(9, 3.6))
-    levels = list(range(len(filters)))
+    channels = [4, *filters]  # level 0 is the patch itself, with its four sequences
+    levels = list(range(len(channels)))
     place, down = 0.0, {}
     for step, level in enumerate(levels + levels[-2::-1]):
-        height, width = 2.2 * math.log2(side / 2**level) - 4, 0.28 * math.log2(filters[level])
+        height, width = 2.2 * math.log2(side / 2**level) - 4, 0.28 * math.log2(channels[level])
         bottom = -2.0 * level - height / 2
-        rising = step >= len(filters)
-        axis.add_patch(plt.Rectangle((place, bottom), width, height, color="#0072B2", alpha=0.35 + 0.12 * level))
-        axis.text(place + width / 2, bottom - 0.25, f"{side >> level}³ × {filters[level]}", ha="center", va="top", fontsize=9)
-        if rising:
+        colour = "#999999" if level == 0 else "#0072B2"
+        axis.add_patch(plt.Rectangle((place, bottom), width, height, color=colour, alpha=0.35 + 0.12 * level))
+        axis.text(place + width / 2, bottom - 0.25, f"{side >> level}³ × {channels[level]}", ha="center", va="top", fontsize=9)
+        if step < len(channels):
+            down[level] = place + width
+        elif level:
             axis.annotate("", (place - 0.1, -2.0 * level + height / 3), (down[level] + 0.1, -2.0 * level + height / 3),
                           arrowprops={"arrowstyle": "->", "color": "#D55E00", "linestyle": "--"})  # fmt: skip
-        else:
-            down[level] = place + width
         place += width + 0.75
     axis.set(xlim=(-0.9, place + 0.3), ylim=(-10.3, 5))
     axis.text(-0.15, 0, "4 sequences", rotation=90, ha="right", va="center", fontsize=9)
-    axis.text(place - 0.65, 0, "3 probabilities", rotation=90, ha="left", va="center", fontsize=9)
+    axis.text(place - 0.65, 0, "4 probabilities", rotation=90, ha="left", va="center", fontsize=9)
     axis.set_axis_off()
     return fig
 

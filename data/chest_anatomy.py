@@ -15,8 +15,8 @@ from scipy.interpolate import PchipInterpolator
 # Outline of a lung in units of (height, largest half width): height, lateral edge, medial edge of its cross-section
 # (below the apex the two lungs and what lies between them fill one ellipse), and half depth.
 _HEIGHT = [-0.02, 0.0, 0.02, 0.05, 0.10, 0.20, 0.35, 0.50, 0.70, 0.90, 1.10, 1.40]
-_LATERAL = [0.40, 0.40, 0.49, 0.560, 0.645, 0.765, 0.885, 0.955, 1.00, 1.01, 1.00, 0.97]
-_MEDIAL = [0.40, 0.40, 0.31, 0.25, 0.17, 0.02, -0.32, -0.62, -0.70, -0.72, -0.72, -0.70]
+_LATERAL = [0.42, 0.42, 0.52, 0.590, 0.680, 0.800, 0.905, 0.965, 1.00, 1.01, 1.00, 0.97]
+_MEDIAL = [0.42, 0.42, 0.31, 0.25, 0.17, 0.02, -0.32, -0.62, -0.70, -0.72, -0.72, -0.70]
 _DEPTH = [0.00, 0.00, 0.26, 0.39, 0.52, 0.68, 0.85, 0.96, 1.00, 1.00, 1.00, 1.00]
 LATERAL = PchipInterpolator(_HEIGHT, _LATERAL)
 MEDIAL = PchipInterpolator(_HEIGHT, _MEDIAL)
@@ -40,7 +40,7 @@ class Body:
     left_drop: float  # the left hemidiaphragm lies lower by this
     dome: float  # height of a hemidiaphragm above its edge
     heart_ratio: float  # cardiothoracic ratio
-    heart_angle: float
+    heart_angle: float  # 0 lying to 1 upright
     heart_tall: float
     aorta: float  # radius
     aorta_reach: float  # how far the arch bulges to the left
@@ -55,7 +55,8 @@ class Body:
     clavicle_tilt: float
     bubble: float  # radius of the air in the stomach, 0 for none
     bone: float  # mineral density relative to a young adult
-    mediastinum: float
+    mediastinum: float  # half width above the heart
+    flare: float  # how much the chest widens downwards
     seed: int
     # What findings change:
     shift: float = 0.0  # of the mediastinum, mm to the patient's left
@@ -69,115 +70,168 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
     """Draw a person of the given sex ("M", "F") and age (years)."""
     male = sex == "M"
     stature = rng.normal(1.0, 0.045)
-    heavy = np.clip(rng.normal(0.0, 1.0), -1.8, 2.6)  # body mass, in standard deviations
+    heavy = np.clip(rng.normal(0.25, 1.1), -1.8, 3.2)  # body mass, in standard deviations
     growth = 1.0 if age >= 16 else 0.62 + 0.38 * age / 16
     size = stature * growth
     old = np.clip((age - 30) / 50, 0, 1.2)
     return Body(
         sex=sex, age=age,
-        height=size * rng.normal(260 if male else 240, 12),
+        height=size * rng.normal(246 if male else 226, 13),
         width=size * rng.normal(149 if male else 136, 6),
         depth=size * rng.normal(86 if male else 76, 5) * (1 + 0.05 * heavy + 0.06 * old),
-        wall=max(16, (33 if male else 29) + 9 * heavy + rng.normal(0, 2)) * growth,
+        wall=max(18, (38 if male else 33) + 11 * heavy + rng.normal(0, 3)) * growth,
         fat=max(4, 10 + 6 * heavy + (3 if not male else 0)) * growth,
-        left_drop=rng.normal(13, 6), dome=rng.normal(44, 5),
+        left_drop=rng.normal(13, 6) - (0 if rng.random() > 0.05 else rng.uniform(15, 45)), dome=rng.normal(44, 5),
         heart_ratio=float(np.clip(rng.normal(0.450 + 0.02 * old + 0.006 * heavy, 0.020), 0.39, 0.49)),
-        heart_angle=np.deg2rad(np.clip(rng.normal(40 - 4 * heavy, 7), 20, 58)), heart_tall=rng.normal(1.0, 0.06),
-        aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)), aorta_reach=size * (25 + 9 * old + rng.normal(0, 3)),
-        scoliosis=rng.normal(0, 4 + 3 * old),
+        heart_angle=float(np.clip(rng.normal(0.5 - 0.12 * heavy, 0.22), 0, 1)), heart_tall=rng.normal(1.0, 0.08),
+        aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)), aorta_reach=size * (25 + 12 * old + rng.normal(0, 3.5)),
+        scoliosis=(4 + 3 * old) * float(np.clip(rng.standard_t(3), -3.5, 3.5)),
         shoulder=size * (rng.normal(222 if male else 198, 9) + 5 * heavy), shoulder_slope=rng.normal(0.42, 0.07),
         neck=size * (rng.normal(62 if male else 53, 4) + 3 * heavy),
-        breast=0.0 if male or age < 13 else float(np.clip(rng.normal(58 + 9 * heavy, 10), 34, 92)),
+        breast=0.0 if male or age < 13 else float(np.clip(rng.normal(66 + 13 * heavy, 13), 34, 115)),
         breast_drop=rng.normal(0.0, 0.05) + 0.05 * old,
         rib_size=size * rng.normal(1.0, 0.08), rib_slope=rng.normal(1.0, 0.12) * (1 + 0.1 * old),
-        clavicle_tilt=rng.normal(0.10, 0.08),
+        clavicle_tilt=rng.normal(0.16, 0.08),
         bubble=0.0 if rng.random() < 0.25 else float(np.clip(rng.normal(27, 9), 10, 48)),
         bone=(1.05 - 0.25 * old if not male else 1.08 - 0.14 * old) * rng.normal(1, 0.06),
-        mediastinum=size * (19.5 + 2.5 * heavy + 3 * old + rng.normal(0, 1.5)),
-        seed=int(rng.integers(2**31)),
+        mediastinum=size * (24 + 2.5 * heavy + 3 * old + rng.normal(0, 2.0)),
+        flare=rng.normal(0.0, 0.05), seed=int(rng.integers(2**31)),
     )
 
 
-def ribs(body: Body) -> list[np.ndarray]:
-    """Center lines (24, 200, 3) of the ribs: round the back, down and forward to the cartilage."""
+def lateral(body: Body, u: np.ndarray) -> np.ndarray:
+    """Half width of the lungs, mm, at the heights u (0 apex, 1 top of the right hemidiaphragm)."""
+    return body.width * LATERAL(u) * (1 + body.flare * (np.clip(u, 0, 1.2) - 0.7))
+
+
+def borders(body: Body, breath: float) -> tuple[PchipInterpolator, PchipInterpolator]:
+    """Outline of heart and great vessels: distance of the right and the left border from the midline over the height.
+
+    From above, right: neck vessels, superior vena cava, right atrium, inferior vena cava; left: subclavian artery, aortic
+    arch, the window under it, pulmonary trunk, atrial appendage, left ventricle (Felson 1973). `breath` is the lung
+    height over that of a full breath: a heart lies wider on a high diaphragm.
+    """
+    rng = np.random.default_rng(body.seed + 3)
+    m = body.mediastinum
+    heart = 2 * body.width * body.heart_ratio * (1 + 0.10 * (1 - min(breath, 1)))
+    right = max(heart * np.clip(rng.normal(0.265, 0.03), 0.18, 0.35), 1.08 * m)  # the vessels above are no wider
+    left = heart - right
+    upright = body.heart_angle
+    big = np.clip((body.heart_ratio - 0.47) / 0.2, 0, 1)  # a large heart is also higher and rounder
+    lift = float(np.clip(0.04 * big + 0.03 * (body.heart_tall - 1) / 0.08, -0.05, 0.06))
+    bumps = 1 + rng.normal(0, 0.045, 24)
+    knob = float(np.clip(body.aorta_reach + 7, 1.10 * m, 1.50 * m))
+    trunk = max(m * 1.32 * bumps[0], 0.40 * left)
+    left_knots = [(-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[1]), (0.08, 1.02 * m * bumps[2]), (0.17, 1.10 * m * bumps[3]),
+                  (0.195, 0.5 * (1.05 * m + knob)), (0.265, knob), (0.325, 0.5 * (knob + 1.22 * m)), (0.365, min(1.2 * m * bumps[4], 0.97 * knob)),
+                  (0.41, trunk), (0.48 - lift, max(trunk * 1.03, (0.42 + 0.10 * big) * left)),
+                  (0.60 - lift, (0.61 + 0.06 * (1 - upright) + 0.08 * big) * left * bumps[5]), (0.74 - lift, (0.80 + 0.05 * (1 - upright) + 0.03 * big) * left * bumps[6] ** 0.4),
+                  (0.88, (0.94 + 0.03 * (1 - upright)) * left), (0.99, left), (1.10, 0.96 * left), (1.4, 0.6 * left)]
+    right_knots = [(-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[7]), (0.08, 1.03 * m * bumps[8] + 1), (0.22, 0.93 * m * bumps[9] + 2),
+                   (0.33, 1.0 * m * bumps[10] + 2), (0.45, max(0.72 * right, 1.03 * m) * bumps[11]), (0.60 - lift, 0.86 * right * bumps[12]),
+                   (0.74 - lift / 2, right), (0.86, 0.98 * right), (0.96, 0.90 * right * bumps[13]), (1.08, 0.84 * right), (1.4, 0.6 * right)]
+    return tuple(PchipInterpolator(*np.transpose(knots)) for knots in (right_knots, left_knots))
+
+
+def heart_ratio(body: Body, breath: float) -> float:
+    """Cardiothoracic ratio of the body itself: widest right and left extent of the heart over the inner chest width."""
+    u = np.linspace(0.45, 1.0, 200)
+    right, left = borders(body, breath)
+    return float((right(u).max() + left(u).max()) / (2 * lateral(body, np.linspace(0.3, 1.1, 200)).max()))
+
+
+def ribs(body: Body) -> np.ndarray:
+    """Center lines (24, 300, 3) of the ribs: round the back, down and forward to the cartilage.
+
+    A rib leaves the spine slightly upwards, falls over its lateral arch and ends several centimetres lower; the fall
+    grows from the first to the eighth.
+    """
     rng = np.random.default_rng(body.seed)
     lines = []
-    spacing = body.height / 9.5
-    for side in (-1, 1):
-        for number in range(12):
-            reach = 0.80 if number < 10 else (0.60, 0.45)[number - 10]
-            angle = np.linspace(0.10, np.pi * reach * (1 - 0.012 * number), 200)
-            start = (number - 0.55) * spacing + rng.normal(0, 1.2)
-            fall = body.rib_slope * body.height * (0.22 + 0.023 * min(number, 8))
-            y = start + fall * (1 - np.cos(angle)) / 2 - 5 * np.sin(np.clip(angle * 2.2, 0, np.pi))
-            cage = body.width * RIB_CAGE(np.clip(y / body.height, -0.2, 1.4))
-            x = side * (13 * np.cos(angle / 2) + (cage + 2 - 4) * np.sin(angle) ** 0.92)
-            z = -body.depth * DEPTH(np.clip(y / body.height + 0.08, 0.02, 1.4)) * 1.06 * np.cos(angle) - 6
+    spacing = body.height / 9.3
+    for number in range(12):
+        common = rng.normal(0, 1.6)
+        steep = body.rib_slope * rng.normal(1, 0.05)
+        for side in (-1, 1):
+            reach = 0.82 if number < 10 else (0.60, 0.42)[number - 10]
+            angle = np.linspace(0.10, np.pi * reach * (1 - 0.010 * number), 300)
+            start = (number - 0.62) * spacing + common + rng.normal(0, 1.0)
+            fall = steep * body.height * (0.20 + 0.030 * min(number, 7)) * rng.normal(1, 0.03)
+            y = start + fall * (1 - np.cos(angle ** 1.05)) / 2 - (5 + 0.4 * number) * np.sin(np.clip(angle * 2.0, 0, np.pi))
+            u = y / body.height
+            cage = body.width * RIB_CAGE(np.clip(u, -0.2, 1.4)) * (1 + body.flare * (np.clip(u, 0, 1.2) - 0.7))
+            x = side * (12 * np.cos(angle / 2) + (cage - 7 + rng.normal(0, 0.8)) * np.sin(angle) ** 0.85)
+            z = -body.depth * DEPTH(np.clip(u + 0.08, 0.02, 1.4)) * 1.06 * np.cos(angle) - 6
             lines.append(np.stack([x, y, z], -1))
     return np.stack(lines)
 
 
 def clavicles(body: Body, lift: float) -> np.ndarray:
-    """Center lines (2, 160, 3); `lift` raises the outer ends, mm (arms up or down)."""
-    t = np.linspace(0, 1, 160)
+    """Center lines (2, 100, 3) from the sternal end; `lift` raises the outer ends, mm (arms up or down)."""
+    rng = np.random.default_rng(body.seed + 7)
+    t = np.linspace(0, 1, 100)
+    bow = rng.normal(9, 2.5)
     lines = []
     for side in (-1, 1):
-        inner = 17.0
-        outer = body.shoulder * 0.78
+        inner, outer = 13.0, body.shoulder * 0.76
         x = side * (inner + (outer - inner) * t)
-        y = (0.115 * body.height - (body.clavicle_tilt * outer + lift) * t - 7 * np.sin(2 * np.pi * t)
-             * (1 if t[1] > 0 else 0) * 0.8 - 8 * np.sin(np.pi * t))
+        rise = (body.clavicle_tilt + rng.normal(0, 0.02)) * outer + lift
+        y = 0.125 * body.height - rise * t - bow * 0.25 * np.sin(np.pi * t) - bow * 0.45 * np.sin(2 * np.pi * t)
         z = 52 - 62 * t + 10 * np.sin(2 * np.pi * t)
         lines.append(np.stack([x, y, z], -1))
     return np.stack(lines)
 
 
 def hilum(body: Body, side: int) -> np.ndarray:
-    """Position (3,) of the root of the lung; side -1 is the patient's right."""
-    return np.array([side * (body.mediastinum + (9 if side < 0 else 11)) + body.shift,
-                     body.height * (0.445 if side < 0 else 0.405), -5.0])
+    """Position (3,) of the root of the lung; side -1 is the patient's right, the lower one."""
+    return np.array([side * (body.mediastinum + (15 if side < 0 else 17)) + body.shift,
+                     body.height * (0.46 if side < 0 else 0.42), -5.0])
 
 
-def vessel_tree(body: Body, side: int, rng: np.random.Generator, steps: int = 14) -> list[tuple[np.ndarray, np.ndarray]]:
+def vessel_tree(body: Body, side: int, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
     """Pulmonary vessels of one lung, generation by generation.
 
     Returns
     -------
-    list of (points (branches, steps, 3), radii (branches,)); each branch splits into two, which are thinner by
-    2^(-1/3) (Murray's law) and shorter.
+    list of (points (branches, steps, 3), radii (branches, steps - 1)), mm
+        Each branch tapers and splits into two; their radii follow Murray's law, r^3 = a^3 + b^3, with random shares.
     """
     root = hilum(body, side)
-    count = 15
+    count = 14
     # Directions fan out from straight up over the side to straight down: most vessels go to the bases.
-    fan = np.linspace(-1.38, 1.5, count) + rng.normal(0, 0.10, count)
-    start = root + np.stack([rng.normal(0, 4, count), np.sin(fan) * 13 + rng.normal(0, 4, count),
-                             rng.normal(0, 10, count)], -1)
-    depth = rng.normal(0, 0.5, count)
+    fan = np.linspace(-1.35, 1.5, count) + rng.normal(0, 0.13, count)
+    # They leave the interlobar artery one after the other and not from one point.
+    start = root + np.stack([side * rng.normal(3, 4, count), np.sin(fan) * 24 + rng.normal(4, 6, count), rng.normal(0, 10, count)], -1)
+    depth = rng.normal(0, 0.55, count)
     direction = np.stack([side * np.cos(fan), np.sin(fan), depth], -1)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     up = np.clip(-np.sin(fan), 0, 1)
-    radius = (3.1 + 0.9 * np.clip(np.sin(fan), 0, 1) - 0.5 * up) * rng.uniform(0.8, 1.15, count)
+    radius = (3.5 + 0.9 * np.clip(np.sin(fan), 0, 1) - 0.7 * up) * rng.uniform(0.75, 1.15, count)
     edge = np.where(np.abs(np.sin(fan)) > 0.6, 0.42 * body.height, body.width - body.mediastinum)
-    length = edge * rng.uniform(0.20, 0.32, count)
-    t = np.linspace(0, 1, steps)[None, :, None]
+    length = edge * rng.uniform(0.12, 0.27, count)
     tree = []
-    for _ in range(6):
-        bend = rng.normal(0, 0.22, start.shape)
-        bend[:, 1] += 0.10 * np.sign(direction[:, 1])
-        points = start[:, None] + (direction[:, None] * t + bend[:, None] * t**2 / 2) * length[:, None, None]
+    for steps in (22, 18, 15, 12, 10, 9):  # about 1.5 mm each
+        t = np.linspace(0, 1, steps)[None, :, None]
+        taper = np.linspace(1.05, 0.85, steps - 1)[None]
+        bend = rng.normal(0, 0.34, start.shape)
+        bend[:, 1] += 0.12 * np.sign(direction[:, 1])
+        wave = rng.normal(0, 0.035, start.shape)[:, None] * np.sin(2 * np.pi * t)
+        points = start[:, None] + (direction[:, None] * t + bend[:, None] * t**2 / 2 + wave) * length[:, None, None]
         points[..., 2] = np.clip(points[..., 2], -0.9 * body.depth, 0.9 * body.depth)
-        tree.append((points, radius))
+        tree.append((points, radius[:, None] * taper))
         heading = direction + bend
         heading /= np.linalg.norm(heading, axis=1, keepdims=True)
-        turn = rng.normal(0.42, 0.15, len(start))
+        turn = rng.normal(0.55, 0.2, len(start))
         across = np.cross(heading, rng.normal(size=heading.shape) * [0.35, 0.35, 1.0])
         across /= np.linalg.norm(across, axis=1, keepdims=True) + 1e-9
-        share = rng.uniform(0.35, 0.65, len(start))
-        first = heading * np.cos(turn * share)[:, None] + across * np.sin(turn * share)[:, None]
-        second = heading * np.cos(turn * (1 - share))[:, None] - across * np.sin(turn * (1 - share) * 1.6)[:, None]
+        flow = rng.uniform(0.25, 0.75, len(start))  # share of the flow that the first daughter takes, r^3
+        angle = turn * (1 - flow)  # the thicker daughter turns less
+        first = heading * np.cos(angle)[:, None] + across * np.sin(angle)[:, None]
+        angle = 1.4 * turn * flow
+        second = heading * np.cos(angle)[:, None] - across * np.sin(angle)[:, None]
         start = np.repeat(points[:, -1], 2, 0)
         direction = np.stack([first, second], 1).reshape(-1, 3)
         direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-        radius = np.repeat(radius, 2) * 0.72 * rng.uniform(0.8, 1.12, 2 * len(radius))
-        length = np.repeat(length, 2) * 0.80 * rng.uniform(0.7, 1.2, 2 * len(length))
+        radius = (0.93 * radius[:, None] * np.stack([flow, 1 - flow], 1) ** (1 / 3)).ravel()
+        length = np.repeat(length, 2) * 0.83 * rng.uniform(0.6, 1.3, 2 * len(length))
     return tree

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from data.errors import DataError
 from data.storage import atomic_file, cache_dir, partial_folder, remove_folder
 
-VERSION = 4  # raised whenever the films or tables of a seed change
+VERSION = 5  # raised whenever the films or tables of a seed change
 SEED = 14
 _COURSE = Path(__file__).resolve().parents[1]
 

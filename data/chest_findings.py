@@ -44,9 +44,9 @@ def prepare(name: str, body: anatomy.Body, setup, severity: float, rng: np.rando
         body.shift += side * 11 * loss
     elif name == "Cardiomegaly":
         body.heart_ratio = max(body.heart_ratio, 0.525 + 0.15 * severity)
-        body.heart_angle *= 0.85
+        body.heart_angle *= 0.7
     elif name == "Effusion":
-        if a[0] < 0.3 and severity > 0.2:
+        if a[0] < (0.25 if setup.view == "PA" else 0.4) and severity > 0.2:
             plan["both"] = True
         body.shift -= side * max(0.0, severity - 0.7) * 30
     elif name == "Edema":
@@ -113,10 +113,11 @@ def _lobe(scene, side: int, which: str, soft: float = 3.0) -> np.ndarray:
     h, w = scene.height, scene.body.width
     lateral = side * scene.x / w
     inside = (scene.lungs[side] > 0).astype(np.float32)
+    bent = 0.012 * h * np.sin(np.float32(4) * lateral + np.float32(scene.body.seed % 6))  # no fissure is straight
     if which == "upper":
-        return inside * _step((0.46 - 0.05 * lateral) * h - scene.y, soft)
+        return inside * _step((0.47 - 0.06 * lateral) * h + bent - scene.y, soft)
     if which == "middle":
-        return inside * _step(scene.y - 0.46 * h, soft) * _step((0.72 - lateral) * 0.6 * w, 8.0) * 0.75
+        return inside * _step(scene.y - 0.47 * h - bent, soft) * _step((0.72 - lateral) * 0.6 * w, 12.0) * 0.75
     return inside * _step(scene.y - (0.50 + 0.10 * (1 - lateral)) * h, 10.0) * np.float32(0.9)
 
 
@@ -144,7 +145,7 @@ def _atelectasis(scene, plan: Plan, severity: float, rng: np.random.Generator) -
             reach, angle = 26 + 30 * a[4] + 8 * severity, 0.30 * g[k] + 0.1 * side
             t = np.linspace(-1, 1, 80)
             line = middle + np.column_stack([reach * t * np.cos(angle), reach * t * np.sin(angle) + 4 * g[k + 2] * (1 - t**2), 0 * t])
-            total += physics.tubes(scene.canvas, line[None], 2.6 + 2.2 * severity, np.sqrt(1 - t[1:] ** 2)[None]) * (4.0 + 5 * severity)
+            total += physics.tubes(scene.canvas, line[None], 1.3 + 1.6 * severity * a[6], np.sqrt(1 - t[1:] ** 2)[None]) * (3.5 + 4 * severity)
         haze = _blob(scene, (side * w * 0.45, scene.dome_top[side] + 2), (0.42 * w, 26)) * (10 + 16 * severity)
         return _add(scene, (total + haze) * (scene.lungs[side] > 0))
     upper = a[1] < 0.3
@@ -158,7 +159,7 @@ def _atelectasis(scene, plan: Plan, severity: float, rng: np.random.Generator) -
 
 
 def _cardiomegaly(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
-    return (scene.heart_chord > 0).astype(np.float32)
+    return (scene.heart_chord > 3).astype(np.float32)
 
 
 def _effusion(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
@@ -168,7 +169,7 @@ def _effusion(scene, plan: Plan, severity: float, rng: np.random.Generator) -> n
     for k, side in enumerate(sides):
         amount = severity if k == 0 or not plan.get("both") else severity * (0.5 + 0.5 * a[1])
         top = scene.dome_top[side]
-        level = top + scene.body.dome * 0.55 - (18 + 115 * amount**1.4)
+        level = top + scene.body.dome * 0.62 - (15 + 100 * amount**2)
         lung = scene.lungs[side]
         if scene.setup.view == "AP" and a[2] < 0.45:  # supine: the fluid lies behind the lung, a veil
             veil = _step(scene.y - (level - 30), 32.0)
@@ -206,7 +207,7 @@ def _nodule(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.
         turned = dict(plan, a=np.roll(plan["a"], k), g=np.roll(plan["g"], k))
         if k:
             turned["side"] = plan["side"] if plan["a"][k] < 0.5 else -plan["side"]
-        total += _ball(scene, turned, rng, (18 + 12 * severity) / 2 * (1 if k == 0 else 0.8), 0.05, 1.6)
+        total += _ball(scene, turned, rng, (15 + 15 * severity) / 2 * (1 if k == 0 else 0.8), 0.05, 1.25)
     return total
 
 
@@ -222,7 +223,7 @@ def _ball(scene, plan: Plan, rng: np.random.Generator, radius: float, lobes: flo
     edge = 1 + lobes * (np.sin(2 * angle + 6 * a[4]) + 0.7 * np.sin(3 * angle + 6 * a[5]) + 0.4 * np.sin(5 * angle + 6 * a[6]))
     q = ((x / (1 + 0.15 * g[0] * 0.7)) ** 2 + y**2) / (np.float32(radius) * edge) ** 2
     chord = (2 * deep * radius * np.sqrt(np.maximum(1 - q, 0))).astype(np.float32)
-    chord = cv2.GaussianBlur(chord, (0, 0), 0.8)
+    chord = cv2.GaussianBlur(chord, (0, 0), (1.2 + 1.6 * a[7]) / scene.pixel)
     added = np.minimum(chord, np.maximum(scene.lung - scene.solid, 0))
     scene.solid += added
     return added if added.max() > 1 else chord
@@ -231,7 +232,7 @@ def _ball(scene, plan: Plan, rng: np.random.Generator, radius: float, lobes: flo
 def _pneumonia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, h, w, side = plan["a"], scene.height, scene.body.width, plan["side"]
     which = ("upper", "middle", "lower")[0 if a[0] < 0.25 else 1 if a[0] < 0.45 else 2]
-    lobe = _lobe(scene, side, which, 3.0)
+    lobe = _lobe(scene, side, which, 2.5 if a[4] < 0.25 else 22.0)  # most stop short of the fissure
     centre = {"upper": (0.45, 0.28), "middle": (0.36, 0.60), "lower": (0.48, 0.78)}[which]
     area = _blob(scene, (side * w * (centre[0] + 0.12 * (a[1] - 0.5)), h * centre[1]), (w * (0.34 + 0.12 * a[2]), h * 0.19), 2.6)
     patches = _step(_noise(scene, rng, 22) + 0.5 + 0.5 * severity, 0.7)
@@ -241,12 +242,12 @@ def _pneumonia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> 
 def _consolidation(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, h, w, side = plan["a"], scene.height, scene.body.width, plan["side"]
     which = ("upper", "middle", "lower")[0 if a[0] < 0.3 else 1 if a[0] < 0.5 else 2]
-    lobe = _lobe(scene, side, which, 2.0)
+    lobe = _lobe(scene, side, which, 2.0 if a[4] < 0.45 else 14.0)
     centre = {"upper": (0.50, 0.26), "middle": (0.34, 0.60), "lower": (0.50, 0.80)}[which]
-    area = _blob(scene, (side * w * centre[0], h * centre[1]), (w * (0.40 + 0.2 * severity), h * (0.20 + 0.12 * severity)), 4.0, 0.12, rng, 40)
+    area = _blob(scene, (side * w * centre[0], h * centre[1]), (w * (0.30 + 0.3 * severity * a[5]), h * (0.16 + 0.16 * severity * a[6])), 2.6, 0.2, rng, 45)
     region = lobe * area
-    thickness = region * (0.38 + 0.42 * severity) * scene.lungs[side] * (1 + 0.12 * _noise(scene, rng, 18))
-    air = _bronchogram(scene, side, plan["seed"], region) * 1.3
+    thickness = region * (0.26 + 0.46 * severity) * scene.lungs[side] * (1 + 0.10 * _noise(scene, rng, 24))
+    air = _bronchogram(scene, side, plan["seed"], region) * (0.3 + 0.8 * a[7])
     scene.vessel_share *= 1 - 0.9 * region
     return _add(scene, np.maximum(thickness - air, 0))
 
@@ -254,7 +255,8 @@ def _consolidation(scene, plan: Plan, severity: float, rng: np.random.Generator)
 def _pneumothorax(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     side, a, h, w = plan["side"], plan["a"], scene.height, scene.body.width
     lung = scene.lungs[side]
-    gap = 7 + 62 * severity**1.4
+    scene.tube_side = side
+    gap = 9 + 62 * severity**1.25
     u = scene.y / h
     # The lung falls away from the wall, most at the top.
     away = gap * (1.15 - 0.75 * np.clip(u, 0, 1)) * np.clip((1.12 - u) / 0.25, 0, 1)
@@ -302,35 +304,37 @@ def _emphysema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> 
         bulla = physics.ellipsoid(scene.x, scene.y, centre, (r, r * 1.1, r)) * (scene.lungs[side] > 0)
         scene.gas += bulla * 1.2
         scene.vessel_share *= 1 - 0.8 * np.clip(bulla / r, 0, 1)
-    return (scene.lung > 12).astype(np.float32)
+    shown = (scene.lung > 12).astype(np.float32)
+    if scene.setup.view == "AP" and a[7] < 0.4:  # air under the skin: reports, and so NIH's labels, call it emphysema too
+        side = 1 if a[6] < 0.5 else -1
+        outside = np.clip(-scene.wall_distance[side] / 8, 0, 1) * np.clip((75 + scene.wall_distance[side]) / 20, 0, 1)
+        streaks = np.clip(_noise(scene, rng, 16, 3) - 0.3, 0, 1.5) * outside * _step(0.75 * h - scene.y, 25) * _step(scene.y + 0.2 * h, 20)
+        scene.void += streaks * (8 + 14 * severity)
+        shown = np.maximum(shown, (streaks > 0.2).astype(np.float32))
+    return shown
 
 
 def _fibrosis(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     h, w = scene.height, scene.body.width
     total = np.zeros((scene.n, scene.n), np.float32)
-    t = np.linspace(0, 1, 16)[None, :, None]
+    # Thickened septa that cross: the ridges of noise, coarse and fine ones over one another.
+    net = sum(np.exp(-((_noise(scene, rng, grain, 3) / 0.28) ** 2)) for grain in (11, 7))
+    patchy = np.clip(0.9 + 0.5 * _noise(scene, rng, 60, 2), 0.1, 2)
     for side in (-1, 1):
-        count = int(150 + 190 * severity)
-        y0 = scene.dome_top[side] + 14 - np.abs(rng.normal(0, 0.17 + 0.08 * severity, count)) * h
-        x0 = side * w * anatomy.LATERAL(np.clip(y0 / h, 0, 1.2)) * np.sqrt(rng.uniform(0.12, 1.0, count))
-        start = np.stack([x0, y0, rng.normal(0, 20, count)], -1)
-        angle = rng.uniform(0, 2 * np.pi, count)
-        length = rng.uniform(5, 13, count)
-        way = np.stack([np.cos(angle), np.sin(angle), 0 * angle], -1)
-        bend = np.stack([-np.sin(angle), np.cos(angle), 0 * angle], -1) * rng.normal(0, 0.9, count)[:, None]
-        points = start[:, None] + (way[:, None] * t + bend[:, None] * t**2) * length[:, None, None]
-        total += physics.tubes(scene.canvas, points, 0.8) * (scene.lungs[side] > 0)
-        haze = _step(scene.y - (scene.dome_top[side] - 0.16 * h), 18) * np.clip(side * scene.x / w, 0, 1)
-        total += haze * (2.5 + 3 * severity) * (scene.lungs[side] > 0)
-    return _add(scene, total * (3.2 + 4.0 * severity))
+        less = 1.0 if plan["a"][0] < 0.6 or side == plan["side"] else 0.55
+        reach = (0.20 + 0.25 * severity) * h * (0.7 + 0.6 * plan["a"][1])
+        basal = np.exp(-np.clip((scene.dome_top[side] + 10 - scene.y) / np.float32(reach), 0, None) ** 1.5)
+        outer = 0.35 + 0.65 * np.clip(side * scene.x / w, 0, 1) ** 1.5
+        total += less * basal * outer * patchy * (net * (4 + 9 * severity) + 3 + 8 * severity) * (scene.lungs[side] > 0)
+    return _add(scene, total)
 
 
 def _pleural_thickening(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     side, a, h = plan["side"], plan["a"], scene.height
     apical = a[0] < 0.45
     lung = scene.lungs[side]
-    wave = 1 + 0.25 * _noise(scene, rng, 30, 3)
-    thick = (9 + 12 * severity) * wave
+    wave = 1 + 0.22 * _noise(scene, rng, 45, 2)
+    thick = (6 + 13 * severity) * wave
     if apical:
         along = _step(0.20 * h + 0.1 * h * severity - scene.y, 7.0)
         distance = np.minimum(scene.wall_distance[side], scene.y * 0.9 + 2)
@@ -339,22 +343,25 @@ def _pleural_thickening(scene, plan: Plan, severity: float, rng: np.random.Gener
         low, high = h * (0.35 + 0.2 * a[1]), h * (0.75 + 0.25 * a[2])
         along = _step(scene.y - low, 9.0) * _step(high - scene.y, 9.0)
         distance = scene.wall_distance[side]
-    band = _step(thick - distance, 1.3) * along * (lung > 0)
-    return _add(scene, (band * (26 + 34 * severity) * np.clip(lung / 40, 0, 1)).astype(np.float32))
+    band = _step(thick - distance, 2.0) * along * (lung > 0)
+    return _add(scene, (band * (16 + 34 * severity) * np.clip(lung / 40, 0, 1)).astype(np.float32))
 
 
 def _hernia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.ndarray:
     a, g, h = plan["a"], plan["g"], scene.height
-    r = 31 + 27 * severity
-    centre = (10 + 9 * g[0] + scene.body.shift, h + 4 - 0.75 * r)
+    r = 29 + 25 * severity
+    centre = (8 + 10 * g[0] + scene.body.shift, h + 8 - (0.55 + 0.25 * a[2]) * r)
     wobble = 1 + 0.06 * _noise(scene, rng, 40, 2)
-    ball = physics.ellipsoid(centre[0] + (scene.x - centre[0]) * wobble, scene.y, centre, (r * 1.12, r * 0.92, r * 0.9))
-    scene.solid += ball
-    level = centre[1] + r * (0.35 * (a[0] - 0.5))
-    gas = physics.ellipsoid(scene.x, scene.y, centre, (r * 0.98, r * 0.80, r * 0.78))
-    gas = gas * np.clip((level - scene.y) / 1.2 + 0.5, 0, 1) * ((0.35 + 0.5 * severity) if a[1] < 0.8 else 0.15)
-    scene.void += gas
-    scene.line += 0.02 * (np.clip(ball / (0.5 * r), 0, 1) - np.clip(gas / (0.5 * r), 0, 1))
+    ball = physics.ellipsoid(centre[0] + (scene.x - centre[0]) * wobble, scene.y, centre, (r * 1.15, r * 0.9, r * 0.8))
+    ball = cv2.GaussianBlur(ball, (0, 0), 2.0 / scene.pixel)
+    scene.solid += ball * np.float32(0.55 + 0.3 * severity)
+    level = centre[1] + r * (0.5 * (a[0] - 0.5))
+    gas = physics.ellipsoid(scene.x, scene.y, centre, (r * 0.95, r * 0.74, r * 0.6)) * (0.45 + 0.5 * severity)
+    if a[1] < 0.75 and scene.setup.view == "PA":
+        gas = gas * np.clip((level - scene.y) / 1.8 + 0.5, 0, 1)  # upright: an air-fluid level
+    elif a[1] > 0.9:
+        gas = gas * 0.15
+    scene.void += cv2.GaussianBlur(gas, (0, 0), 0.8 / scene.pixel)
     return ball
 
 

@@ -96,7 +96,7 @@ def _patient(rng: np.random.Generator, forced: int | None, most: int) -> tuple[d
     if forced is not None:  # move this finding over its limit, and all that goes with it accordingly
         wanted = (_LIMIT[forced] + 0.25 + abs(rng.normal(0, 0.35))) / keep[forced]
         kin = kin + _CORRELATION[:, forced] * max(0.0, wanted - kin[forced])
-    base = rng.beta(1.8, 1.3, 14)
+    base = rng.beta(2.2, 1.2, 14)
     count = _films_of_patient(rng, most)
     age = rng.normal(46.5, 16.5) + 4 * (kin[1] > 1) + 6 * (kin[11] > 1.5) + 9 * (kin[13] > 1.8)
     age = int(np.clip(round(age), 5, 92))

@@ -10,6 +10,7 @@ densities: Hubbell and Seltzer, NIST Standard Reference Database 126 (ICRU-44 ti
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -108,9 +109,10 @@ def loft(x: np.ndarray, left: np.ndarray, right: np.ndarray, half_depth: np.ndar
     """
     half = np.maximum((right - left) / 2, np.float32(1e-3))
     q = np.abs((x - (left + right) / 2) / half)
-    q = q * q if power == 2.0 else q ** np.float32(power)
-    rest = np.maximum(1 - q, 0)
-    return half_depth * (np.sqrt(rest) if power == 2.0 else rest ** np.float32(1 / power))
+    if power == 2.0 or power == 4.0:  # much faster than a general power
+        rest = np.sqrt(np.maximum(1 - q**int(power), 0))
+        return half_depth * (rest if power == 2.0 else np.sqrt(rest))
+    return half_depth * np.maximum(1 - q ** np.float32(power), 0) ** np.float32(1 / power)
 
 
 def overlap(*intervals: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
@@ -122,11 +124,8 @@ def overlap(*intervals: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     return np.maximum(end - start, 0)
 
 
-def disc(radius_x: float, radius_y: float) -> np.ndarray:
-    """Elliptic disc of height 1 as a kernel, its edge shared out between pixels; radii in pixels.
-
-    A line of unit density convolved with it has the profile 2 sqrt(r^2 - d^2), the chord length of a round tube.
-    """
+@lru_cache(maxsize=256)
+def _disc(radius_x: float, radius_y: float) -> np.ndarray:
     half_x, half_y, fine = int(np.ceil(radius_x + 0.5)), int(np.ceil(radius_y + 0.5)), 5
     x = (np.arange((2 * half_x + 1) * fine) + 0.5) / fine - half_x - 0.5
     y = (np.arange((2 * half_y + 1) * fine) + 0.5) / fine - half_y - 0.5
@@ -135,18 +134,32 @@ def disc(radius_x: float, radius_y: float) -> np.ndarray:
     return (kernel * (np.pi * radius_x * radius_y / max(kernel.sum(), 1e-9))).astype(np.float32)
 
 
-def splat(canvas: Canvas, points: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
+def disc(radius_x: float, radius_y: float) -> np.ndarray:
+    """Elliptic disc of height 1 as a kernel, its edge shared out between pixels; radii in pixels.
+
+    A line of unit density convolved with it has the profile 2 sqrt(r^2 - d^2), the chord length of a round tube.
+    """
+    return _disc(round(radius_x, 3), round(radius_y, 3)).copy()
+
+
+def splat(canvas: Canvas, points: np.ndarray, weights: np.ndarray | float = 1.0, margin: int = 0
+          ) -> tuple[np.ndarray, tuple[slice, slice]]:
     """Spread the length of polylines over the pixels that their projections cross.
 
     Parameters
     ----------
     points : (lines, steps, 3) mm; the steps should be about a pixel or shorter.
     weights : (lines,) or (lines, steps - 1) factor on the length.
+    margin : int
+        Pixels that are left free around the lines, where the canvas goes on.
 
     Returns
     -------
-    (n, n) float32, length in pixels of line per pixel; lengths are three-dimensional, so a tube that runs along the ray
-    is as long as it is. Convolve with `disc` and multiply by the pixel spacing to get the chord length.
+    part : (rows, columns) float32
+        Length in pixels of line per pixel; lengths are three-dimensional, so a tube that runs along the ray is as long
+        as it is. Convolve with `disc` and divide by the pixels per mm to get the chord length.
+    place : (slice, slice)
+        Where in the canvas the part belongs; beyond it nothing is crossed.
     """
     length = np.linalg.norm(np.diff(points, axis=1), axis=-1)
     weights = np.asarray(weights)
@@ -157,20 +170,40 @@ def splat(canvas: Canvas, points: np.ndarray, weights: np.ndarray | float = 1.0)
     column, row = column.ravel(), row.ravel()
     n = canvas.n
     keep = (column >= 0) & (column < n - 1) & (row >= 0) & (row < n - 1)
+    if not keep.any():
+        return np.zeros((1, 1), np.float32), (slice(0, 1), slice(0, 1))
     column, row, length = column[keep], row[keep], length[keep]
     c, r = column.astype(np.int64), row.astype(np.int64)
     fc, fr = column - c, row - r
-    index = np.concatenate([r * n + c, r * n + c + 1, (r + 1) * n + c, (r + 1) * n + c + 1])
-    share = np.concatenate([(1 - fr) * (1 - fc), (1 - fr) * fc, fr * (1 - fc), fr * fc])
-    return np.bincount(index, share * np.tile(length, 4), n * n).reshape(n, n).astype(np.float32)
+    left, top = max(int(c.min()) - margin, 0), max(int(r.min()) - margin, 0)
+    right, bottom = min(int(c.max()) + 2 + margin, n), min(int(r.max()) + 2 + margin, n)
+    wide, high = right - left, bottom - top
+    first = (r - top) * wide + c - left
+    index = np.concatenate([first, first + 1, first + wide, first + wide + 1])
+    one, other = length * (1 - fr), length * fr
+    share = np.concatenate([one * (1 - fc), one * fc, other * (1 - fc), other * fc])
+    part = np.bincount(index, share, high * wide).reshape(high, wide).astype(np.float32)
+    return part, (slice(top, bottom), slice(left, right))
 
 
 def tubes(canvas: Canvas, points: np.ndarray, radius: float, weights: np.ndarray | float = 1.0,
-          radius_y: float | None = None) -> np.ndarray:
-    """Chord length, mm, through tubes of one radius along polylines (lines, steps, 3); see `splat`."""
-    scale = canvas.magnification(float(points[..., 2].mean())) / canvas.pixel
-    kernel = disc(radius * scale, (radius_y or radius) * scale)
-    return cv2.filter2D(splat(canvas, points, weights), -1, kernel, borderType=cv2.BORDER_CONSTANT) * np.float32(1 / scale)
+          radius_y: float | None = None, hollow: tuple[float, float] | None = None) -> np.ndarray:
+    """Chord length (n, n), mm, through tubes of one radius along polylines (lines, steps, 3); see `splat`.
+
+    `hollow` is the thickness of a wall, mm, and the factor on what is inside of it.
+    """
+    scale = float(canvas.magnification(float(points[..., 2].mean())) / canvas.pixel)
+    radius_y = radius_y or radius
+    kernel = disc(radius * scale, radius_y * scale)
+    if hollow:
+        thick, factor = hollow
+        inner = disc((radius - thick) * scale, (radius_y - thick) * scale)
+        high, wide = ((np.array(kernel.shape) - inner.shape) // 2).tolist()
+        kernel[high : high + inner.shape[0], wide : wide + inner.shape[1]] -= np.float32(1 - factor) * inner
+    part, place = splat(canvas, points, weights, max(kernel.shape) // 2 + 1)
+    out = np.zeros((canvas.n, canvas.n), np.float32)
+    out[place] = cv2.filter2D(part, -1, kernel * np.float32(1 / scale), borderType=cv2.BORDER_CONSTANT)
+    return out
 
 
 def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -210,9 +243,11 @@ class Exposure:
     compression: float  # share of the coarse structure that the processing takes away
     low: float  # the quantiles of the log signal that become black and white
     high: float
+    headroom: float  # how much further than that white lies, as a share of the range
     contrast: float  # slope of the display curve
     brightness: float  # shift of the display curve
     sharpening: float
+    white: float  # grey level of what is whitest, 0 to 255
     fog: float  # grey of what is blackest, 0 to 1
     blur: float  # mm, focal spot, motion and detector together
 
@@ -240,14 +275,14 @@ def detect(attenuation: np.ndarray, exposure: Exposure, pixel: float, rng: np.ra
 def develop(signal: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
     """Grey levels 0 to 255, float32, of a log signal: dynamic range compression, windowing, S curve, sharpening."""
     signal = signal - np.float32(exposure.compression) * (smooth(signal, 45 / pixel) - signal.mean())
-    signal = signal + np.float32(exposure.sharpening) * (signal - smooth(signal, 2.5 / pixel))
-    signal = signal + np.float32(exposure.sharpening * 0.5) * (signal - smooth(signal, 9 / pixel))
+    signal = signal + np.float32(exposure.sharpening * 1.4) * (signal - smooth(signal, 2.5 / pixel))
+    signal = signal + np.float32(exposure.sharpening * 0.12) * (signal - smooth(signal, 9 / pixel))
     margin = signal.shape[0] // 12
     low, high = np.quantile(signal[margin:-margin:3, margin:-margin:3], [exposure.low, exposure.high])
-    high += 0.10 * (high - low)
+    high += exposure.headroom * (high - low)
     t = (signal - np.float32(low)) / np.float32(max(high - low, 0.2))
     # The characteristic curve of film, which digital systems imitate: a logistic function.
     curve = 1 / (1 + np.exp(-np.float32(exposure.contrast) * (t - np.float32(exposure.brightness))))
     ends = 1 / (1 + np.exp(-exposure.contrast * (np.array([-0.03, 1.08]) - exposure.brightness)))
     grey = np.clip((curve - np.float32(ends[0])) / np.float32(ends[1] - ends[0]), 0, 1)
-    return (exposure.fog + (1 - np.float32(exposure.fog)) * grey) * 255
+    return (exposure.fog + (1 - np.float32(exposure.fog)) * grey) * np.float32(exposure.white)

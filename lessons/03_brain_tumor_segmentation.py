@@ -61,6 +61,7 @@ import public_tests
 import util
 from data import decathlon
 from data.brain_cohort import brain_cohort
+from models import brain_network
 
 assert keras.__version__ >= "3", "This course needs Keras 3: pip install -r requirements.txt"
 keras.utils.set_random_seed(3)
@@ -414,18 +415,21 @@ util.sign_figure(fig, brain.source)
 # sharply. On the way up it doubles the resolution again, and each level gets the detail of its twin on the way down back, through a
 # **skip connection**.
 #
-# Each step is two 3×3×3 convolutions. After each one, **instance normalisation** brings every channel of every sample to mean 0 and
+# At full resolution even a few channels are slow and fill the memory. So the first convolution **folds** each cube of 2×2×2 voxels into one
+# voxel with 16 channels, and the last one unfolds it again: every voxel still gets an answer of its own.
+#
+# Each step between them is two 3×3×3 convolutions. After each one, **instance normalisation** brings every channel of every sample to mean 0 and
 # spread 1. Batch normalisation would average over the batch, but 3D batches hold one or two patches, too few for statistics. At
 # the end, a softmax over four classes makes them exclude each other; the network returns the three that are not background.
 
 # %%
-unet = util.unet3d()
-fig = util.draw_unet(filters=(8, 16, 32, 64, 128), side=64)
+unet = brain_network.unet3d()
+fig = util.draw_unet(brain_network.FILTERS, side=64)
 util.sign_figure(fig, f"{unet.count_params():,} parameters")
 
 # %% [markdown]
 # *Figure 8. The network, for a patch of 64³ voxels. Height: side of the volume in voxels. Width: number of channels. Arrows:
-# skip connections. Built by one function of 30 lines, `util.unet3d`; read it.*
+# skip connections. Built by one function of 30 lines, `unet3d` in `models/brain_network.py`; read it.*
 
 # %%
 probabilities = unet(np.zeros((1, 32, 48, 16, 4), np.float32))
@@ -436,7 +440,7 @@ print("any box whose sides are divisible by 16 will do:", tuple(probabilities.sh
 # fully convolutional: it takes patches of any size, which will make whole scans fast.
 #
 # *Further exercise.* How far can a voxel see? Add up the receptive field: each 3×3×3 convolution adds 2 voxels of its own level, and a
-# voxel of level $n$ is $2^n$ voxels wide.
+# voxel of level $n$ (1 after folding) is $2^n$ voxels wide.
 
 # %% [markdown]
 # ## 3.5 How good is a mask? Dice, and a loss made of it
@@ -687,7 +691,7 @@ class Patches(keras.utils.PyDataset):
 # %%
 side, steps, epochs = (32, 4, 2) if QUICK else (48, 25, 6)
 check_patches = Patches(validation_scans, 1, batch=8, side=side, mirror=False)[0]
-student = util.unet3d(name="trained_here")
+student = brain_network.unet3d(name="trained_here")
 student.compile(keras.optimizers.Adam(3e-3), loss=dice_and_cross_entropy, metrics=[dice_coefficient])
 started = time.perf_counter()
 history = student.fit(
@@ -726,8 +730,8 @@ util.sign_figure(fig, brain.source)
 # 16-bit numbers.
 
 # %%
-shipped = util.unet3d(name="shipped")
-util.load_weights(shipped, "unet3d_brain.weights.h5")
+shipped = brain_network.unet3d(name="shipped")
+util.load_weights(shipped, brain_network.BRAIN_WEIGHTS)
 
 # %% [markdown]
 # ### Exercise: sensitivity and specificity of a class (15 points)
@@ -778,7 +782,7 @@ X, y = Patches(test_scans, 1, batch=4 if QUICK else 12, side=32 if QUICK else 64
 del test_scans
 networks = {"trained here": student, "shipped": shipped}
 found = {
-    name: np.concatenate([util.label_map(network.predict_on_batch(x[None])) for x in X])
+    name: np.concatenate([brain_network.label_map(network.predict_on_batch(x[None])) for x in X])
     for name, network in networks.items()
 }
 rows = []
@@ -837,9 +841,9 @@ ways = dict(list(ways.items())[-1:]) if QUICK else ways
 results, rows = {}, []
 for name, way in ways.items():
     started = time.perf_counter()
-    results[name] = util.predict_scan(shipped, scan, tile, **way)
+    results[name] = brain_network.predict_scan(shipped, scan, tile, **way)
     seconds = time.perf_counter() - started
-    mask = util.label_map(results[name])
+    mask = brain_network.label_map(results[name])
     dice = float(single_class_dice_coefficient(expert > 0, mask > 0))
     rows.append([name, dice, util.hausdorff95(mask > 0, expert > 0, patient.spacing), seconds])
 table = pd.DataFrame(rows, columns=["window", "whole-tumour Dice", "HD95, mm", "seconds"]).set_index("window")
@@ -939,7 +943,7 @@ def keep_largest_piece(found):
 def segment(patient):
     """Label map of a patient as the shipped network sees it, and the expert's."""
     scan = standardize(patient.image()).astype(np.float32)
-    return util.label_map(util.predict_scan(shipped, scan, tile)), patient.label()
+    return brain_network.label_map(brain_network.predict_scan(shipped, scan, tile)), patient.label()
 
 
 rows = []

@@ -95,6 +95,14 @@ def test_augmentation_never_mirrors():
     np.testing.assert_array_equal(film, before)
 
 
+def test_strength_of_augmentation(films):
+    changes = []
+    for strength in (0, 1, 2):
+        rngs = [np.random.default_rng(seed) for seed in range(10)]
+        changes.append(np.mean([np.abs(augment_film(films[0], rng, strength).astype(float) - films[0]) for rng in rngs]))
+    assert changes[0] <= 1 < changes[1] < changes[2]  # 0: rounding only
+
+
 def test_prediction_covers_the_last_part_batch(films):
     model = keras.Sequential([keras.Input((32, 32, 1)), keras.layers.GlobalAveragePooling2D()])
     pred = predict_films(model, films, 10.0, 2.0, batch_size=4)

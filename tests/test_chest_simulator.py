@@ -88,7 +88,7 @@ def test_tube_keeps_its_volume_under_magnification():
 def test_attenuation_of_a_slab_follows_beer_and_lambert():
     """Behind 100 mm of soft tissue, without scatter, exp(-mu x) of the photons arrive, and their noise is Poisson's."""
     quiet = physics.Exposure(photons=1e5, scatter=0.0, scatter_width=40, compression=0, low=0, high=1, contrast=3,
-                             brightness=0.5, sharpening=0, fog=0, blur=0.1)  # fmt: skip
+                             brightness=0.5, headroom=0.1, sharpening=0, white=255, fog=0, blur=0.1)  # fmt: skip
     slab = np.full((200, 200), physics.MU_SOFT * 100, np.float32)
     signal = np.exp(-physics.detect(slab, quiet, 1.0, np.random.default_rng(1)))
     expected = np.exp(-0.2048 * 1.06 * 10)

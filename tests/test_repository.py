@@ -14,7 +14,7 @@ from course import NAMES, python_of
 
 from tools.lesson import ROOT, lesson_paths
 
-OURS = {"util", "public_tests", "data", "models", "grading", "tools", "lessons", "tests"}
+OURS = {"util", "public_tests", "data", "models", "grading", "tools", "lessons", "tests", "benchmarks"}
 MAY_IMPORT = {
     "util": {"data"},
     "public_tests": set(),
@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "lessons": {"util", "public_tests", "data", "models"},
     "grading": {"grading", "public_tests"},
     "tools": {"tools"},
+    "benchmarks": {"benchmarks", "models", "util", "data"},
 }
 LEGACY = re.compile(
     r"^(tf|tensorflow)\.keras\b|^tensorflow\.python\b|^(tf|tensorflow)\.(compat\.v1|Session|placeholder|contrib)\b"
@@ -178,7 +179,7 @@ def test_weights_are_those_of_the_checksums():
         assert hashlib.sha256((ROOT / "models" / name).read_bytes()).hexdigest() == digest, name
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt", "benchmarks/requirements.txt"])
 def test_every_requirement_is_pinned_and_explained(name):
     for line in requirements(name).values():
         assert re.match(r"[\w.\-]+==\d+\.\d+\.\*(;[^#]+)?\s+# \w", line), line
@@ -192,10 +193,11 @@ def test_what_is_imported_is_required_and_the_reverse():
         top = {name.split(".")[0] for name in imported(file, tree)} - OURS - set(sys.stdlib_module_names)
         packages = {IMPORT_TO_PACKAGE.get(name, name).lower() for name in top}
         required = both if layer(file) in {"tools", "tests", "grading"} else student
+        required = both | set(requirements("benchmarks/requirements.txt")) if layer(file) == "benchmarks" else required
         local = {path.stem for path in (ROOT / "tests").rglob("*")} if layer(file) == "tests" else set()
         optional = {"google", "jax"}  # Colab's own module; another backend for training
         assert packages - local - optional <= required, f"{file.relative_to(ROOT)}: {packages - local - optional - required}"
-        if layer(file) not in {"tools", "tests", "grading"}:
+        if layer(file) not in {"tools", "tests", "grading", "benchmarks"}:
             used |= packages
     assert student - used <= USED_WITHOUT_IMPORT, f"required but not used: {student - used - USED_WITHOUT_IMPORT}"
 

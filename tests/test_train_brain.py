@@ -2,7 +2,12 @@
 
 import errno
 import json
+import os
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -13,10 +18,13 @@ from data.errors import DataError
 
 pytest.importorskip("keras")
 import util  # noqa: E402
-from models import train_brain  # noqa: E402
-from models.train_brain import Config, Packed, augment, cut_patch, make_batch, train  # noqa: E402
+from models import brain_patches, train_brain  # noqa: E402
+from models.brain_network import deeply_supervised, unet3d  # noqa: E402
+from models.brain_patches import Packed, augment, batches, cut_patch, make_batch  # noqa: E402
+from models.train_brain import Config, Folder, shares_of, train  # noqa: E402
 
-SMALL = {"steps": 4, "batch": 1, "patch": 16, "filters": (4, 8), "report": 2, "validation": 1}
+ROOT = Path(__file__).resolve().parents[1]
+SMALL = {"steps": 4, "batch": 1, "patch": 16, "filters": (4, 6, 8), "report": 2, "validation": 1, "average": 0.8}
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +52,7 @@ def whole(folder, tmp_path_factory):
 
 
 def weights_of(path):
-    model = util.unet3d(filters=SMALL["filters"])
+    model = unet3d(filters=SMALL["filters"])
     util.load_weights(model, path)
     return model.get_weights()
 
@@ -56,41 +64,41 @@ def test_a_run_leaves_weights_log_config_and_evaluation(whole):
     log = pd.read_csv(out / "log.csv")
     assert log["step"].tolist() == [2, 4] and log["loss"].between(0, 10).all()
     saved = json.loads((out / "config.json").read_text())
-    assert saved["seed"] == config.seed and saved["filters"] == [4, 8] and saved["backend"]
+    assert saved["seed"] == config.seed and saved["filters"] == [4, 6, 8] and saved["backend"]
     table = pd.read_csv(out / "evaluation.csv")
     assert len(table) == 1 and table["Dice WT"].between(0, 1).all()
 
 
 def test_a_killed_run_goes_on_exactly(whole, folder, tmp_path, monkeypatch):
     config = Config((str(folder),), str(tmp_path), **SMALL)
-    real = train_brain.make_batch
+    real = brain_patches.make_batch
 
-    def killed(scans, config, step):
+    def killed(scans, shares, config, step, rows):
         if step >= 3:
             raise KeyboardInterrupt
-        return real(scans, config, step)
+        return real(scans, shares, config, step, rows)
 
-    monkeypatch.setattr(train_brain, "make_batch", killed)
+    monkeypatch.setattr(brain_patches, "make_batch", killed)
     with pytest.raises(KeyboardInterrupt):
         train(config)
     monkeypatch.undo()
     assert (tmp_path / "checkpoint.weights.h5").exists() and not (tmp_path / "unet3d_brain.weights.h5").exists()
     with (tmp_path / "log.csv").open("a") as log:
-        log.write("3,9.9,9.9\n")  # logged after the checkpoint, before the kill
+        log.write("3,9.9,9.9,9.9\n")  # logged after the checkpoint, before the kill
     resumed = train(config)
     for ours, theirs in zip(weights_of(resumed), weights_of(whole[1])):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
-    columns = ["step", "loss"]
+    columns = ["step", "loss", "rate"]
     ours, theirs = (pd.read_csv(path.parent / "log.csv")[columns] for path in (resumed, whole[1]))
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3)
 
 
 def test_fine_tuning_starts_from_given_weights(whole, folder, tmp_path):
-    tuned = train_brain.build(Config((), "", **SMALL | {"start": str(whole[1])}))
+    tuned, _ = train_brain.build(Config((), "", **SMALL | {"start": str(whole[1])}))
     for ours, theirs in zip(tuned.get_weights(), weights_of(whole[1])):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(DataError, match="another architecture"):
-        train_brain.build(Config((), "", **SMALL | {"start": str(whole[1]), "filters": (4, 8, 16)}))
+        train_brain.build(Config((), "", **SMALL | {"start": str(whole[1]), "filters": (4, 8)}))
 
 
 def test_cases_of_the_same_name_in_two_folders_stay_apart(folder, tmp_path):
@@ -100,8 +108,8 @@ def test_cases_of_the_same_name_in_two_folders_stay_apart(folder, tmp_path):
     nib.save(nib.Nifti1Image(np.asanyarray(label.dataobj)[::-1] // 2, label.affine), other / "labelsTr/C0.nii.gz")
     config = Config((str(folder), str(other)), str(tmp_path / "run"), **SMALL | {"steps": 1})
     train(config)
-    labels = [np.load(tmp_path / f"run/packed/{number}/C0.label.npy") for number in (0, 1)]
-    assert (labels[0] != labels[1]).any()
+    first, second = (tmp_path / "run/packed").glob("*/C0.label.npy")
+    assert (np.load(first) != np.load(second)).any()
 
 
 def test_another_configuration_does_not_go_on_with_a_run(whole, folder):
@@ -148,7 +156,7 @@ def test_a_broken_scan_stops_before_training(folder, tmp_path):
 
 
 def test_too_few_cases(folder, tmp_path):
-    with pytest.raises(DataError, match="3 cases, but 3 are kept out"):
+    with pytest.raises(DataError, match="3 case.*of which 3 are kept out.*none is left.*Add some"):
         train(Config((str(folder),), str(tmp_path), **SMALL | {"validation": 3}))
 
 
@@ -179,16 +187,170 @@ def test_augmentation_keeps_shape_outside_and_classes():
         assert new_label.dtype == np.uint8 and set(np.unique(new_label)) <= {0, 1}
 
 
-def test_batches_depend_on_seed_and_step_only():
-    scans, config = [a_packed_scan()], Config((), "", patch=16, batch=2)
-    first, again = make_batch(scans, config, 5), make_batch(scans, config, 5)
+def test_batches_depend_on_seed_step_and_row_only():
+    scans, config, shares = [a_packed_scan()], Config((), "", patch=16, batch=4, filters=(4, 6, 8, 8)), np.ones(1)
+    first, again = (make_batch(scans, shares, config, 5, range(4)) for _ in range(2))
     np.testing.assert_array_equal(first[0], again[0])
-    assert first[0].shape == (2, 16, 16, 16, 4) and first[1].shape == (2, 16, 16, 16, 3)
-    assert (make_batch(scans, config, 6)[0] != first[0]).any()
+    assert first[0].shape == (4, 16, 16, 16, 4)
+    assert [truth.shape for truth in first[1]] == [(4, side, side, side, 3) for side in (16, 4, 2)]
+    second_half = make_batch(scans, shares, config, 5, range(2, 4))  # as another process would prepare its share
+    np.testing.assert_array_equal(second_half[0], first[0][2:])
+    assert (make_batch(scans, shares, config, 6, range(4))[0] != first[0]).any()
+
+
+def test_batches_come_in_order_whatever_the_number_of_threads():
+    scans, shares = [a_packed_scan()], np.ones(1)
+    for workers, start, steps in ((1, 0, 5), (3, 2, 6), (4, 0, 2), (2, 3, 3)):
+        config = Config((), "", patch=16, batch=1, steps=steps, workers=workers)
+        got = [images for images, _ in batches(scans, shares, config, start, range(1))]
+        wanted = [make_batch(scans, shares, config, step, range(1))[0] for step in range(start, steps)]
+        assert len(got) == len(wanted) == steps - start
+        np.testing.assert_array_equal(np.array(got), np.array(wanted))
+
+
+def test_coarse_truths_fit_the_answers_of_the_supervised_network():
+    config = Config((), "", patch=16, batch=2, filters=(4, 6, 8))
+    images, truths = make_batch([a_packed_scan()], np.ones(1), config, 0, range(2))
+    answers = deeply_supervised(unet3d(filters=config.filters))(images)
+    assert [truth.shape for truth in truths] == [tuple(answer.shape) for answer in answers]
+
+
+def test_folders_are_mixed_by_their_shares():
+    three_and_one = [0, 0, 0, 1]
+    given = shares_of([Folder.parse("A=0.2"), Folder.parse("B=0.6")], three_and_one)
+    np.testing.assert_allclose(given, [1 / 12, 1 / 12, 1 / 12, 0.75])
+    np.testing.assert_allclose(shares_of([Folder.parse("A"), Folder.parse("B")], three_and_one), 0.25)
+    with pytest.raises(DataError, match="every folder a share"):
+        shares_of([Folder.parse("A=0.2"), Folder.parse("B")], three_and_one)
+    with pytest.raises(DataError, match="above 0"):
+        shares_of([Folder.parse("A=0"), Folder.parse("B=1")], three_and_one)
+    with pytest.raises(DataError, match="--data B: no scan is left"):
+        shares_of([Folder.parse("A"), Folder.parse("B")], [0, 0])
+    with pytest.raises(DataError, match="number"):
+        Folder.parse("A=half")
+
+
+def test_a_folder_whose_name_has_an_equals_sign(tmp_path):
+    (tmp_path / "a=1").mkdir()
+    assert Folder.parse(f"{tmp_path}/a=1").path == tmp_path / "a=1"
+    assert Folder.parse(f"{tmp_path}/a=1=0.5").share == 0.5
+
+
+def test_named_cases_are_kept_out(folder, tmp_path, capsys):
+    train(Config((str(folder),), str(tmp_path), **SMALL | {"steps": 1, "validation": 0, "keep_out": ("C0", "C2")}))
+    assert "1 scans to train on; kept out: C0, C2" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "evaluation.csv")["case"].tolist() == ["C0", "C2"]
+    assert not list((tmp_path / "packed").glob("*/C0*"))
+    with pytest.raises(DataError, match="C9: no such case. There are C0, C1, C2"):
+        train(Config((str(folder),), str(tmp_path / "other"), **SMALL | {"keep_out": ("C9",)}))
+
+
+def test_a_folder_with_one_patient(folder, tmp_path):
+    for kind in ("imagesTr", "labelsTr"):
+        (tmp_path / "one" / kind).mkdir(parents=True)
+        shutil.copy(folder / kind / "C0.nii.gz", tmp_path / "one" / kind)
+    assert train(Config((f"{tmp_path}/one",), f"{tmp_path}/run", **SMALL | {"steps": 1, "validation": 0})).exists()
+    with pytest.raises(DataError, match="1 case.*none is left to train on"):
+        train(Config((f"{tmp_path}/one",), f"{tmp_path}/other", **SMALL))
+
+
+def test_a_value_that_is_no_number_stops_before_training(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "scans")
+    file = tmp_path / "scans/imagesTr/C1.nii.gz"
+    image = np.asanyarray(nib.load(file).dataobj).astype(np.float32)
+    image[9, 9, 9, 1] = np.nan
+    nib.save(nib.Nifti1Image(image, np.eye(4)), file)
+    with pytest.raises(DataError, match="C1.nii.gz: T1w holds 1 values that are NaN"):
+        train(Config((f"{tmp_path}/scans",), f"{tmp_path}/run", **SMALL | {"validation": 0}))
+    assert not list((tmp_path / "run").glob("checkpoint*"))
+
+
+def test_weights_of_another_network_are_no_checkpoint(whole, folder, tmp_path):
+    config = Config((str(folder),), str(tmp_path), **SMALL)
+    train(config)
+    checkpoint = tmp_path / "checkpoint.weights.h5"
+    unet3d(filters=(4, 6)).save_weights(checkpoint)
+    before = checkpoint.read_bytes()
+    with pytest.raises(DataError, match="checkpoint.weights.h5: cut off or of another network"):
+        train(config)
+    assert checkpoint.read_bytes() == before
+
+
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(folder, tmp_path, monkeypatch):
+    real = brain_patches.make_batch
+
+    def broken(scans, shares, config, step, rows):
+        images, truths = real(scans, shares, config, step, rows)
+        return (images * np.nan if step == 3 else images), truths
+
+    monkeypatch.setattr(brain_patches, "make_batch", broken)
+    config = Config((str(folder),), str(tmp_path), **SMALL)
+    with pytest.raises(DataError, match="the loss is nan at step 4.*lower --rate"):
+        train(config)
+    monkeypatch.undo()
+    assert pd.read_csv(tmp_path / "log.csv")["step"].tolist() == [2]
+    assert train(config).exists()  # goes on from step 2
+
+
+def test_the_average_of_the_weights_is_what_is_saved(folder, tmp_path):
+    """After two steps with momentum m: the average of w1 and w2 is m w1 + (1 - m) w2, as Keras starts it at w1."""
+    config = Config((str(folder),), f"{tmp_path}/a", **SMALL | {"steps": 2, "report": 1, "validation": 0, "average": 0.6})
+    seen = []
+    real = train_brain._average
+
+    def noted(trained):
+        seen.append([np.array(weight) for weight in trained.get_weights()])
+        real(trained)
+        seen.append(trained.get_weights())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_brain, "_average", noted)
+        train(config)
+    one, trained = train_brain.build(config)
+    images, truths = make_batch_of(config, tmp_path / "a")
+    trained.train_on_batch(images, truths)
+    first = trained.get_weights()
+    for last, average, start in zip(seen[0], seen[1], first):
+        np.testing.assert_allclose(average, 0.6 * start + 0.4 * last, atol=2e-4)
+    assert any(not np.allclose(last, average, atol=1e-6) for last, average in zip(seen[0], seen[1]))
+
+
+def make_batch_of(config, out):
+    """The first batch of a run of one folder, from what the run has packed."""
+    folder = next((out / "packed").iterdir())
+    scans = []
+    for file in sorted(folder.glob("*.image.npy")):
+        label = np.load(str(file).replace("image", "label"))
+        places = [voxels[:: max(1, len(voxels) // 2000)] for voxels in (np.argwhere(label == n) for n in (1, 2, 3))]
+        scans.append(Packed(file.name, np.load(file), label, places))
+    return make_batch(scans, np.full(len(scans), 1 / len(scans)), config, 0, range(config.batch))
+
+
+def test_kill_minus_nine_in_the_middle_and_the_same_curve(whole, folder, tmp_path):
+    """A process of its own, killed when its first checkpoint is there; the second one goes on to the same curve."""
+    config, weights = whole
+    options = [f"--{key}={value}" for key, value in SMALL.items() if key != "filters"]
+    command = [sys.executable, "-m", "models.train_brain", "--data", str(folder), "--out", str(tmp_path), *options]
+    command += ["--filters", *map(str, SMALL["filters"])]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "checkpoint.weights.h5").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.kill()
+        process.wait()
+    resumed = train(Config((str(folder),), str(tmp_path), **SMALL))
+    columns = ["step", "loss", "rate"]
+    ours, theirs = (pd.read_csv(path.parent / "log.csv")[columns] for path in (resumed, weights))
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3)
+    for ours, theirs in zip(weights_of(resumed), weights_of(weights)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
 
 
 def test_command_line(monkeypatch):
     given = []
-    monkeypatch.setattr(train_brain, "train", given.append)
+    monkeypatch.setattr(train_brain, "train", lambda config, team: given.append(config))
     train_brain.main(["--data", "A", "--data", "B", "--out", "R", "--steps", "9", "--filters", "4", "8", "--rate", "0.1"])
     assert given == [Config(("A", "B"), "R", steps=9, filters=(4, 8), rate=0.1)]

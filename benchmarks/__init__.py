@@ -1,0 +1,1 @@
+"""How fast the course's networks are beside the same networks in PyTorch and MONAI. See README.md here."""

@@ -1,0 +1,173 @@
+"""Our networks and the same ones in PyTorch and MONAI, one after the other in every round; ratios go into README.md here.
+
+    python -m venv build/torch && build/torch/bin/pip install -r benchmarks/requirements.txt
+    python -m benchmarks.compare --torch build/torch/bin/python                       # everything; writes README.md
+    python -m benchmarks.compare --torch build/torch/bin/python --jobs brain --rounds 5 --dry
+
+A machine's speed changes while it is measured, that of two contenders in one round hardly: so each round gives a ratio,
+and the table the ratios' median and quartiles.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.inputs import JOBS
+
+ROOT = Path(__file__).resolve().parents[1]
+STORE = ROOT / "build" / "benchmarks.json"
+OURS, THEIRS = "Keras", ("PyTorch", "PyTorch, channels last")
+FULL = {"chest": {"batch": 32, "side": 128, "tile": 0}, "brain": {"batch": 2, "side": 64, "tile": 0}, "scan": {"batch": 0, "side": 0, "tile": 96}}
+SMALL = {"chest": {"batch": 2, "side": 32, "tile": 0}, "brain": {"batch": 1, "side": 32, "tile": 0}, "scan": {"batch": 0, "side": 0, "tile": 32}}
+MEANING = {
+    "chest train": "DenseNet121, one training step",
+    "chest predict": "DenseNet121, inference",
+    "brain train": "3D U-Net, one training step",
+    "brain predict": "3D U-Net, inference",
+    "scan box": "whole scan, cut to the brain for both",
+    "scan whole": "whole scan as it is in the archive",
+}
+
+
+class Contender:
+    """A process that waits until it is its turn; see `serve`."""
+
+    def __init__(self, python: str, module: str, cores: int):
+        threads = {name: str(cores) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")} | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.process = subprocess.Popen(
+            [python, "-m", module], cwd=ROOT, env=os.environ | threads, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        )  # fmt: skip
+
+    def ask(self, **request) -> dict:
+        """Send a request and wait for its answer."""
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.process.args[-1]} ended; its last words are above.")
+        return json.loads(answer)
+
+    def close(self) -> None:
+        """End it."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def compare(job: str, size: dict, ours: Contender, theirs: Contender, rounds: int, seconds: float) -> list[dict]:
+    """One row a contender: quartiles of its time over ours in the same round, and the largest difference of outputs."""
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = {name: None if job.endswith("train") else f"{folder}/{number}.npy" for number, name in enumerate((OURS, *THEIRS))}
+        common = size | {"weights": str(Path(folder) / "weights.npz")}
+        ours.ask(prepare=job, output=outputs[OURS], **common)
+        for name in THEIRS:
+            theirs.ask(prepare=f"{job} {name}", output=outputs[name], channels_last=name != THEIRS[0], **common)
+        turns = [(OURS, ours, job), *((name, theirs, f"{job} {name}") for name in THEIRS)]
+        times = max(1, round(seconds / ours.ask(run=job, times=1)["seconds"]))
+        taken = {name: [] for name, _, _ in turns}
+        for number in tqdm(range(rounds), desc=job, unit="round"):
+            for name, who, what in turns[:: 1 if number % 2 else -1]:  # A B C, C B A, …
+                taken[name].append(who.ask(run=what, times=times)["seconds"] / times)
+        rows = []
+        for name in THEIRS:
+            ratios = np.divide(taken[name], taken[OURS])
+            row = {"job": job, "against": name, "rounds": rounds, "ours": float(np.median(taken[OURS])), **dict(zip(("low", "median", "high"), np.percentile(ratios, (25, 50, 75))))}
+            if outputs[name]:
+                found, expected = np.load(outputs[name]), np.load(outputs[OURS])
+                brain = expected.any(axis=-1) if job.startswith("scan") else ...  # outside, `predict_scan` gives 0
+                row["difference"] = float(np.abs(found - expected)[brain].max())
+            rows.append(row)
+        return rows
+
+
+def table(rows: list[dict]) -> str:
+    """Rows as a Markdown table."""
+    lines = [
+        "| | against | their time ÷ ours, median (quartiles) | rounds | largest difference of the outputs |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        other = row["against"].replace("PyTorch", "MONAI") if row["job"].startswith("scan") else row["against"]
+        difference = f"{row['difference']:.1e}" if "difference" in row else "–"
+        lines.append(
+            f"| {MEANING[row['job']]} | {other} | **{row['median']:.2f}** ({row['low']:.2f} to {row['high']:.2f}) "
+            f"| {row['rounds']} | {difference} |"
+        )
+    return "\n".join(lines)
+
+
+def write_between(file: Path, name: str, text: str) -> None:
+    """Replace what stands between ``<!-- NAME -->`` and ``<!-- /NAME -->`` in a file."""
+    before, rest = file.read_text(encoding="utf-8").split(f"<!-- {name} -->\n")
+    file.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- /{name} -->" + rest.split(f"<!-- /{name} -->")[1], encoding="utf-8")
+
+
+def processor() -> str:
+    """Name of the processor, as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def main(arguments: list[str] | None = None) -> list[dict]:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--torch", required=True, help="Python of an environment with benchmarks/requirements.txt")
+    parser.add_argument("--jobs", nargs="+", default=["chest", "brain", "scan"], help="beginnings of: " + ", ".join(JOBS))
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--cores", type=int, default=2, help="for each contender")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of our turn; the others do as much work")
+    parser.add_argument("--small", action="store_true", help="tiny batches and scans: does it run?")
+    parser.add_argument("--dry", action="store_true", help="print the table and leave README.md as it is")
+    config = parser.parse_args(arguments)
+    jobs = [job for job in JOBS if job.startswith(tuple(config.jobs))]
+    if not jobs:
+        parser.error(f"--jobs {' '.join(config.jobs)}: none of {', '.join(JOBS)} begins so")
+    rows = []
+    ours = Contender(sys.executable, "benchmarks.ours", config.cores)
+    theirs = Contender(config.torch, "benchmarks.theirs", config.cores)
+    sizes = SMALL if config.small else FULL
+    try:
+        for job in jobs:
+            rows += compare(job, sizes[job.split()[0]] | {"cores": config.cores}, ours, theirs, config.rounds, config.seconds)
+            if not (config.dry or config.small):
+                keep(rows, config.cores)
+    finally:
+        ours.close()
+        theirs.close()
+    print(table(rows))
+    return rows
+
+
+def keep(rows: list[dict], cores: int) -> None:
+    """Write rows into README.md here; those of other jobs, measured in other calls, stay."""
+    STORE.parent.mkdir(exist_ok=True)
+    known = json.loads(STORE.read_text()) if STORE.exists() else []
+    rows = rows + [row for row in known if row["job"] not in {row["job"] for row in rows}]
+    rows.sort(key=lambda row: JOBS.index(row["job"]))
+    STORE.write_text(json.dumps(rows, indent=1))
+    machine = f"{processor()}, {cores} cores; Keras {version('keras')} on {keras_backend()}"
+    write_between(Path(__file__).with_name("README.md"), "compare", f"Measured on {machine}.\n\n{table(rows)}")
+
+
+def keras_backend() -> str:
+    """Our side's engine with its version; Keras is not imported here, so that this process stays out of the way."""
+    names = ["jax"] if os.environ.get("KERAS_BACKEND") == "jax" else ["tensorflow-cpu", "tensorflow"]  # by system
+    for name in names:
+        with suppress(PackageNotFoundError):
+            return f"{name} {version(name)}"
+    return "an unknown backend"
+
+
+if __name__ == "__main__":
+    main()

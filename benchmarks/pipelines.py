@@ -1,0 +1,140 @@
+"""Do the trainers' input pipelines keep the networks busy? A step fed by the pipeline over one on data in memory.
+
+    python -m benchmarks.pipelines --chest FOLDER --brain FOLDER      # in the design's formats; writes README.md
+
+Both kinds of step take turns, so that a machine that changes its pace changes both. The first steps of a turn, which live
+on what was prepared ahead while the other kind computed, are not counted.
+"""
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.compare import processor, write_between
+
+AHEAD = 9  # batches that a pipeline prepares ahead at most, and one
+
+
+class Clock(keras.callbacks.Callback):
+    """Times of the ends of all steps of a `fit`."""
+
+    def __init__(self):
+        super().__init__()
+        self.ends = []
+
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
+        """Called by Keras."""
+        self.ends.append(time.perf_counter())
+
+
+class Same(keras.utils.PyDataset):
+    """One batch, again and again."""
+
+    num_batches = None
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def __getitem__(self, index: int):
+        return self.batch
+
+
+def compare(name: str, in_memory: Callable[[int], np.ndarray], fed: Callable[[int], np.ndarray], rounds: int, steps: int) -> dict:
+    """Median over rounds of (median step fed by the pipeline ÷ median step in memory), with the extremes.
+
+    Parameters
+    ----------
+    in_memory, fed : callable
+        Does a number of steps of its kind and gives the seconds of each, the wait for its batch included.
+    """
+    in_memory(2)  # compiles
+    ratios = []
+    for _ in tqdm(range(rounds), desc=name, unit="round"):
+        ratios.append(float(np.median(fed(AHEAD + steps)[AHEAD:]) / np.median(in_memory(steps + 1)[1:])))
+    return {"name": name, "median": float(np.median(ratios)), "low": min(ratios), "high": max(ratios), "rounds": rounds}
+
+
+def chest(folder: str, size: int, batch: int, rounds: int, steps: int) -> dict:
+    """`models.train_chest` on a folder in the NIH format."""
+    from models.train_chest import Config, MixedBatches, batch_shares, build, open_sources
+
+    with tempfile.TemporaryDirectory() as cache:
+        config = Config((folder,), size=size, batch_size=batch, steps=1000, epochs=1, cache=cache, allow_absent=True)
+        sources, _ = open_sources(config)
+        data = MixedBatches(sources, batch_shares(sources, (), batch), config, range(batch))
+        model = build(config)
+
+        def fit(batches: keras.utils.PyDataset, count: int) -> np.ndarray:
+            clock = Clock()
+            model.fit(batches, steps_per_epoch=count, shuffle=False, verbose=0, callbacks=[clock])
+            return np.diff(clock.ends, prepend=clock.ends[0])
+
+        same = Same(data[0])
+        return compare("chest", lambda count: fit(same, count), lambda count: fit(data, count), rounds, steps)
+
+
+def brain(folder: str, patch: int, batch: int, rounds: int, steps: int) -> dict:
+    """`models.train_brain` on a folder of scans."""
+    from data.decathlon import read_brain
+    from models.brain_patches import batches, pack
+    from models.train_brain import Config, build
+
+    with tempfile.TemporaryDirectory() as out:
+        config = Config((folder,), out, steps=100_000, patch=patch, batch=batch)
+        scans = [pack(case, Path(out), patch) for case in tqdm(read_brain(folder), desc="packing scans")]
+        _, trained = build(config)
+        fed = batches(scans, np.full(len(scans), 1 / len(scans)), config, 0, range(batch))
+
+        def train(source: Iterator, count: int) -> np.ndarray:
+            ends = [time.perf_counter()]
+            for images, truths in itertools.islice(source, count):
+                trained.train_on_batch(images, truths)
+                ends.append(time.perf_counter())
+            return np.diff(ends)
+
+        same = next(fed)
+        row = compare("brain", lambda count: train(itertools.repeat(same), count), lambda count: train(fed, count), rounds, steps)
+        fed.close()
+        return row
+
+
+def table(rows: list[dict]) -> str:
+    """Rows as a Markdown table."""
+    lines = ["| trainer | step fed by the pipeline ÷ step in memory, median (extremes) | rounds |", "| --- | --- | --- |"]
+    lines += [f"| {row['name']} | **{row['median']:.3f}** ({row['low']:.3f} to {row['high']:.3f}) | {row['rounds']} |" for row in rows]
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> list[dict]:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipelines", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--chest", help="folder of films in the NIH format")
+    parser.add_argument("--brain", help="folder of scans in the Decathlon or BraTS format")
+    parser.add_argument("--size", type=int, default=128, help="side of the films in pixels")
+    parser.add_argument("--patch", type=int, default=64, help="side of the patches in voxels")
+    parser.add_argument("--batch", type=int, nargs=2, default=(32, 2), help="films and patches a step")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10, help="of each kind in a round")
+    parser.add_argument("--dry", action="store_true", help="print the table and leave README.md as it is")
+    config = parser.parse_args(arguments)
+    if not (config.chest or config.brain):
+        parser.error("give --chest FOLDER, --brain FOLDER or both")
+    rows = [chest(config.chest, config.size, config.batch[0], config.rounds, config.steps)] if config.chest else []
+    rows += [brain(config.brain, config.patch, config.batch[1], config.rounds, config.steps)] if config.brain else []
+    print(table(rows))
+    if not config.dry:
+        text = f"Measured on {processor()}; Keras {keras.__version__} on {keras.config.backend()}.\n\n{table(rows)}"
+        write_between(Path(__file__).with_name("README.md"), "pipelines", text)
+    return rows
+
+
+if __name__ == "__main__":
+    main()

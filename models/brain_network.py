@@ -1,0 +1,265 @@
+"""The network of notebook 03 and what surrounds it: 3D U-Net, loss, sliding window, regions."""
+
+import itertools
+import math
+
+import keras
+import numpy as np
+from keras import layers, ops
+from scipy import ndimage
+from tqdm import tqdm
+
+from util import brain_box, volume_ml
+
+FILTERS = (16, 32, 64, 128)  # of the shipped network
+BRAIN_WEIGHTS = "unet3d_brain.weights.h5"
+LEAST_ENHANCING_ML = 0.05  # smaller enhancing tumours are taken for a vessel; chosen on training patients
+
+
+@keras.saving.register_keras_serializable("course")
+class InstanceNormalization(layers.Layer):
+    """Bring every channel of every sample to mean 0 and spread 1, then scale and shift it by learned numbers.
+
+    `keras.layers.GroupNormalization(groups=-1)` computes the same, but reshapes the volume on the way, which on a
+    processor takes longer than the convolutions around it. Statistics are in 32 bits also where the network is in 16.
+    (Ulyanov et al., arXiv 1607.08022.)
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, shape):
+        """Make the two learned numbers of each channel."""
+        self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
+
+    def call(self, x):
+        """Normalise (batch, x, y, z, channels)."""
+        wide = ops.cast(x, "float32")
+        mean = ops.mean(wide, (1, 2, 3), keepdims=True)
+        variance = ops.mean(ops.square(wide), (1, 2, 3), keepdims=True) - ops.square(mean)
+        scale = ops.cast(self.gamma, "float32") * ops.rsqrt(ops.maximum(variance, 0) + self.epsilon)
+        shift = ops.cast(self.beta, "float32") - mean * scale
+        return x * ops.cast(scale, x.dtype) + ops.cast(shift, x.dtype)
+
+    def get_config(self):
+        """What `keras.Model.save` writes down."""
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def unet3d(
+    channels: int = 4, classes: int = 3, filters: tuple[int, ...] = FILTERS, name: str = "unet3d"
+) -> keras.Model:
+    """A 3D U-Net that takes boxes of any size divisible by 2 for each level (16 for four levels).
+
+    The first convolution folds each cube of 2×2×2 voxels into one with more channels, the last one unfolds it again: all
+    levels work at half the resolution or less, at a fraction of the cost, and the answer is at full resolution.
+
+    Parameters
+    ----------
+    channels : int
+        MR sequences.
+    classes : int
+        Classes without the background.
+    filters : tuple of int
+        Channels of each level, from the finest (half the resolution) to the coarsest.
+    name : str
+
+    Returns
+    -------
+    keras.Model
+        (batch, x, y, z, channels), standardised, to probabilities (batch, x, y, z, classes). What is missing to 1 is
+        the probability of background: inside, a softmax over ``classes + 1`` makes the classes exclude each other.
+
+    Notes
+    -----
+    Çiçek et al., MICCAI 2016, with what nnU-Net (Isensee et al., Nature Methods 2021) changed: instance normalisation,
+    because batches of one or two have no statistics worth sharing, and leaky ReLUs. Unfolding: Shi et al., CVPR 2016.
+    """
+
+    def two_convolutions(x, number: int, name: str):
+        for step in (1, 2):
+            x = layers.Conv3D(number, 3, padding="same", use_bias=False)(x)
+            x = InstanceNormalization()(x)
+            x = layers.LeakyReLU(0.01, name=f"{name}_{step}")(x)
+        return x
+
+    image = keras.Input((None, None, None, channels), name="image")
+    x, skipped = layers.Conv3D(filters[0], 2, strides=2, name="fold")(image), []
+    for level, number in enumerate(filters[:-1]):  # down: ever coarser, ever more channels
+        x = two_convolutions(x, number, f"down{level}")
+        skipped.append(x)
+        x = layers.MaxPooling3D(2)(x)
+    x = two_convolutions(x, filters[-1], "bottom")
+    for level in reversed(range(len(skipped))):  # up: each level gets the detail of its twin back
+        x = layers.Conv3DTranspose(filters[level], 2, strides=2)(x)
+        x = layers.Concatenate()([skipped[level], x])
+        x = two_convolutions(x, filters[level], f"up{level}")
+    logits = layers.Conv3DTranspose(classes + 1, 2, strides=2, dtype="float32", name="logits")(x)
+    probabilities = layers.Softmax(dtype="float32", name="probabilities")(logits)
+    return keras.Model(image, probabilities[..., 1:], name=name)
+
+
+def deeply_supervised(model: keras.Model) -> keras.Model:
+    """The same network for training, with an answer at each coarser level on the way up, so that each learns directly.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `unet3d`. Its layers are shared, so it is trained along; the added ones are thrown away in the end.
+
+    Returns
+    -------
+    keras.Model
+        With the list of probabilities at 1, 1/4, 1/8 … of the resolution as output; what is at 1/2 makes the first one.
+
+    Notes
+    -----
+    Lee et al., AISTATS 2015; as nnU-Net uses it.
+    """
+    found = [model.output]
+    level = 1
+    while any(layer.name == f"up{level}_2" for layer in model.layers):
+        features = model.get_layer(f"up{level}_2").output
+        logits = layers.Conv3D(model.output_shape[-1] + 1, 1, dtype="float32", name=f"logits{level}")(features)
+        found.append(layers.Softmax(dtype="float32", name=f"probabilities{level}")(logits)[..., 1:])
+        level += 1
+    return keras.Model(model.input, found, name=f"{model.name}_deep")
+
+
+def dice_cross_entropy(y_true, y_pred, epsilon: float = 1e-5):
+    """Soft Dice loss plus cross-entropy, as nnU-Net trains; each makes up for what the other is blind to.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor, shape (batch, x, y, z, classes)
+        One-hot truth and probabilities, both without background. Dice is taken over the batch, so that a class missing
+        in one patch does not count as failed.
+
+    Returns
+    -------
+    scalar tensor
+    """
+    y_true = ops.cast(y_true, y_pred.dtype)
+    axes = (0, 1, 2, 3)
+    overlap = ops.sum(y_true * y_pred, axes)
+    dice = (2 * overlap + epsilon) / (ops.sum(y_true**2, axes) + ops.sum(y_pred**2, axes) + epsilon)
+    truth = ops.concatenate([1 - ops.sum(y_true, -1, keepdims=True), y_true], -1)
+    found = ops.concatenate([1 - ops.sum(y_pred, -1, keepdims=True), y_pred], -1)
+    entropy = -ops.mean(ops.sum(truth * ops.log(ops.clip(found, 1e-6, 1)), -1))
+    return 1 - ops.mean(dice) + entropy
+
+
+def gaussian_weights(tile: tuple[int, int, int], width: float = 0.125) -> np.ndarray:
+    """Weight of each voxel of a tile: 1 in the middle, small at the border, where the network sees half the surroundings.
+
+    Parameters
+    ----------
+    tile : tuple of int
+    width : float
+        Standard deviation as a share of the tile's side (nnU-Net's 1/8).
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape `tile`, never 0
+    """
+    axes = [np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (width * size)) ** 2) for size in tile]
+    weights = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
+    return np.maximum(weights / weights.max(), 1e-3).astype(np.float32)
+
+
+def tile_corners(shape: tuple[int, int, int], tile: tuple[int, int, int], overlap: float) -> list[tuple[int, int, int]]:
+    """Lowest corners of equally spaced tiles that cover a box and share at least `overlap` with their neighbours."""
+    axes = []
+    for size, side in zip(shape, tile):
+        steps = math.ceil(max(size - side, 0) / max(side * (1 - overlap), 1))
+        axes.append(np.linspace(0, max(size - side, 0), steps + 1).round().astype(int).tolist())
+    return list(itertools.product(*axes))
+
+
+def predict_scan(
+    model,
+    image: np.ndarray,
+    tile: tuple[int, int, int] = (96, 96, 96),
+    overlap: float = 0.5,
+    gaussian: bool = True,
+    progress: bool = False,
+    mirror: tuple[int, ...] = (),
+) -> np.ndarray:
+    """Segment a whole scan by a sliding window over the box of the brain.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Such as `unet3d`'s.
+    image : numpy.ndarray of float32, shape (x, y, z, channels)
+        Standardised; 0 outside the brain.
+    tile : tuple of int
+        Box the network is given at a time; what its levels divide. Larger is faster per voxel and needs more memory.
+    overlap : float
+        Least share of a tile's side that neighbours have in common.
+    gaussian : bool
+        Whether the middle of a tile counts more than its border (nnU-Net), or all voxels the same.
+    progress : bool
+    mirror : tuple of int
+        Axes of space along which each tile is also shown mirrored, alone and together; the answers are averaged. Each
+        axis doubles the time.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (x, y, z, classes)
+        Probabilities; 0 outside the brain.
+    """
+    box = brain_box(image)
+    brain = image[box].astype(np.float32)
+    inside = brain.any(axis=-1, keepdims=True)
+    size = brain.shape[:3]
+    brain = np.pad(brain, [*((0, max(side - length, 0)) for side, length in zip(tile, size)), (0, 0)])
+    weights = (gaussian_weights(tile) if gaussian else np.ones(tile, np.float32))[..., None]
+    total = np.zeros((*brain.shape[:3], model.output_shape[-1]), np.float32)
+    weight = np.zeros((*brain.shape[:3], 1), np.float32)
+    flips = [axes for number in range(len(mirror) + 1) for axes in itertools.combinations(mirror, number)]
+    for corner in tqdm(tile_corners(size, tile, overlap), desc="tiles", unit="tile", disable=not progress):
+        here = tuple(slice(start, start + side) for start, side in zip(corner, tile))
+        for axes in flips:
+            answer = np.asarray(model.predict_on_batch(np.flip(brain[here], axes)[None]))[0]
+            total[here] += weights * np.flip(answer, axes) / len(flips)
+        weight[here] += weights
+    found = np.zeros((*image.shape[:3], total.shape[-1]), np.float32)
+    found[box] = (total / np.maximum(weight, 1e-6))[tuple(map(slice, size))] * inside
+    return found
+
+
+def label_map(probabilities: np.ndarray) -> np.ndarray:
+    """Most probable class of each voxel (uint8; 0 is background) of probabilities without background (…, classes)."""
+    background = 1 - probabilities.sum(axis=-1)
+    likeliest = probabilities.argmax(axis=-1)
+    highest = np.take_along_axis(probabilities, likeliest[..., None], -1)[..., 0]
+    return np.where(highest > background, likeliest + 1, 0).astype(np.uint8)
+
+
+def clean(label: np.ndarray, one_piece: bool = True, spacing: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
+    """Take out of a label map what is hardly ever a tumour.
+
+    Parameters
+    ----------
+    label : numpy.ndarray of uint8, shape (x, y, z)
+    one_piece : bool
+        Whether to keep only the largest connected piece of the whole tumour: gliomas mostly grow in one piece.
+    spacing : tuple of float
+        Size of a voxel in mm.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, shape (x, y, z)
+        Also, less than `LEAST_ENHANCING_ML` of enhancing tumour becomes non-enhancing tumour.
+    """
+    label = label.copy()
+    if one_piece:
+        pieces, count = ndimage.label(label > 0)
+        if count > 1:
+            label[pieces != np.bincount(pieces.ravel())[1:].argmax() + 1] = 0
+    if volume_ml(label == 3, spacing) < LEAST_ENHANCING_ML:
+        label[label == 3] = 2
+    return label

@@ -1,0 +1,193 @@
+"""What feeds the training of the 3D U-Net: packed scans, patches with tumour, augmentation, batches prepared ahead."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+import util
+from data.decathlon import BrainCase
+from data.errors import DataError
+from data.storage import actionable_disk_errors, atomic_file
+
+CLASSES = 3
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A scan as training needs it, left on disk until a patch is cut from it.
+
+    Attributes
+    ----------
+    name : str
+    image : numpy.memmap of float16, shape (x, y, z, 4)
+        Cropped to the brain, standardised, 0 outside.
+    label : numpy.memmap of uint8, shape (x, y, z)
+    places : list of numpy.ndarray of int, shape (n, 3)
+        Some voxels of each class that is there.
+    """
+
+    name: str
+    image: np.ndarray
+    label: np.ndarray
+    places: list[np.ndarray]
+
+
+def pack(case: BrainCase, folder: Path, least: int) -> Packed:
+    """Read, check, crop and standardise a scan once; later runs find it in `folder`.
+
+    Parameters
+    ----------
+    case : BrainCase
+    folder : Path
+    least : int
+        The scan is padded with zeros to at least this many voxels a side.
+
+    Raises
+    ------
+    DataError
+        When the scan is broken, holds a value that is no number, or the disk is full.
+    """
+    image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.label.npy"
+    if not (image_file.exists() and label_file.exists()):
+        with actionable_disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        image, label = case.image(), case.label()
+        box = util.brain_box(image)
+        image, label = util.standardize_scan(image[box]), label[box]
+        padding = [(0, max(0, least - size)) for size in label.shape]
+        for file, voxels in ((image_file, np.pad(image.astype(np.float16), [*padding, (0, 0)])),
+                             (label_file, np.pad(label, padding))):  # fmt: skip
+            with atomic_file(file) as temporary:
+                np.save(temporary, voxels)
+    image, label = np.load(image_file, mmap_mode="r"), np.load(label_file, mmap_mode="r")
+    if min(label.shape) < least:
+        raise DataError(f"{image_file}: packed for smaller patches. Delete the folder {folder} and start again.")
+    places = []
+    for number in range(1, CLASSES + 1):
+        voxels = np.argwhere(label == number)
+        if len(voxels):
+            places.append(voxels[:: max(1, len(voxels) // 2000)])
+    return Packed(f"{folder.name}/{case.name}", image, label, places)
+
+
+def cut_patch(scan: Packed, side: int, foreground: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a cube; with probability `foreground` it holds a voxel of a class drawn with equal chances.
+
+    Returns
+    -------
+    image : numpy.ndarray of float32, shape (side, side, side, 4)
+    label : numpy.ndarray of uint8, shape (side, side, side)
+    """
+    room = np.array(scan.label.shape) - side
+    corner = rng.integers(0, room + 1)
+    if scan.places and rng.random() < foreground:
+        voxel = rng.choice(scan.places[rng.integers(len(scan.places))])
+        corner = np.clip(voxel - rng.integers(side // 6, side - side // 6, 3), 0, room)
+    here = tuple(slice(start, start + side) for start in corner)
+    return scan.image[here].astype(np.float32), np.array(scan.label[here])
+
+
+def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Change a patch as another patient, scanner or day would: pose and size, contrast, shading, sharpness, noise.
+
+    Returns new arrays of the same shapes and dtypes; the outside of the brain stays 0.
+    """
+    if rng.random() < 0.35:
+        image, label = _turn(image, label, rng)
+    for axis in range(3):
+        if rng.random() < 0.5:
+            image, label = np.flip(image, axis), np.flip(label, axis)
+    brain = (image != 0).any(axis=-1)
+    channels = []
+    for values in np.moveaxis(image, -1, 0):  # each sequence is taken on its own, so each changes on its own
+        values = np.ascontiguousarray(values)
+        if rng.random() < 0.15:  # softer: every slice, then the third axis as one tall picture
+            sigma = rng.uniform(0.4, 1.1)
+            values = cv2.GaussianBlur(values.reshape(len(values), -1), (1, 7), 0, sigmaY=sigma).reshape(values.shape)
+            values = np.stack([cv2.GaussianBlur(one, (7, 7), sigma) for one in values])
+        if rng.random() < 0.35:  # another contrast curve
+            low, high = values.min(), values.max() + np.float32(1e-6)
+            values = ((values - low) / (high - low)) ** np.float32(np.exp(rng.uniform(-0.45, 0.45))) * (high - low) + low
+        if rng.random() < 0.3:  # shading by the coil
+            values = values * (1 + _smooth(values.shape, rng.uniform(0.05, 0.2), rng))
+        values = values * np.float32(rng.uniform(0.75, 1.3)) + np.float32(rng.normal(0, 0.2))
+        if rng.random() < 0.25:
+            values = values + np.float32(rng.uniform(0.02, 0.2)) * rng.standard_normal(values.shape, np.float32)
+        channels.append(values)
+    if rng.random() < 0.05:  # a sequence that came out badly
+        channels[rng.integers(len(channels))] = np.zeros(label.shape, np.float32)
+    return np.stack(channels, axis=-1) * brain[..., None], np.ascontiguousarray(label)
+
+
+def _smooth(shape: tuple[int, int, int], height: float, rng: np.random.Generator) -> np.ndarray:
+    """A field that changes slowly over a patch: product of one in the plane and one along the first axis, float32."""
+    plane = cv2.resize(rng.normal(0, height, (3, 3)), shape[2:0:-1], interpolation=cv2.INTER_CUBIC)
+    depth = np.interp(np.linspace(0, 2, shape[0]), range(3), rng.normal(0, height, 3))
+    return (plane[None] + depth[:, None, None]).astype(np.float32)
+
+
+def _turn(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Turn by up to 30 degrees about one axis, and scale and stretch by up to 25 % in the plane across it.
+
+    Plane by plane with OpenCV: twenty times faster than in three dimensions, so that the network never waits.
+    """
+    axis = rng.integers(3)
+    image, label = np.moveaxis(image, axis, 0), np.moveaxis(label, axis, 0)
+    height, width = label.shape[1:]
+    matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rng.uniform(-30, 30), rng.uniform(0.8, 1.25))
+    matrix[0] *= rng.uniform(0.9, 1.1)
+    turned = [cv2.warpAffine(np.ascontiguousarray(plane), matrix, (width, height)) for plane in image]
+    labels = [cv2.warpAffine(np.ascontiguousarray(plane), matrix, (width, height), flags=cv2.INTER_NEAREST) for plane in label]
+    return np.moveaxis(np.stack(turned), 0, axis), np.moveaxis(np.stack(labels), 0, axis)
+
+
+def make_batch(
+    scans: Sequence[Packed], shares: np.ndarray, config, step: int, rows: Sequence[int]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The rows of a step's batch; the same whenever, and by whatever process, they are asked for.
+
+    Parameters
+    ----------
+    scans : sequence of Packed
+    shares : numpy.ndarray of float, shape (scans,)
+        Probability of each scan to be drawn.
+    config : models.train_brain.Config
+        `seed`, `patch` and `foreground` are read.
+    step : int
+    rows : sequence of int
+        Which rows of the global batch.
+
+    Returns
+    -------
+    images : numpy.ndarray of float32, shape (rows, side, side, side, 4)
+    truths : list of numpy.ndarray of float32
+        One-hot labels (rows, side / n, side / n, side / n, 3) for n = 1, 4, 8 … as `deeply_supervised` answers.
+    """
+    pairs = []
+    for row in rows:
+        rng = np.random.default_rng([config.seed, step, row])
+        scan = scans[rng.choice(len(scans), p=shares)]
+        pairs.append(augment(*cut_patch(scan, config.patch, config.foreground, rng), rng))
+    images, labels = map(np.stack, zip(*pairs))
+    steps = [1, *(2 ** (level + 1) for level in range(1, len(config.filters) - 1))]
+    coarse = [labels[:, n // 2 :: n, n // 2 :: n, n // 2 :: n] for n in steps]
+    return images, [(label[..., None] == np.arange(1, CLASSES + 1)).astype(np.float32) for label in coarse]
+
+
+def batches(scans, shares, config, start: int, rows: Sequence[int]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
+    """Batches of the steps from `start` on (see `make_batch`), prepared ahead by threads while the network computes."""
+    with ThreadPoolExecutor(config.workers) as pool:
+        def submit(step: int):
+            return pool.submit(make_batch, scans, shares, config, step, rows)
+
+        last = config.steps
+        ahead = [submit(step) for step in range(start, min(start + 2 * config.workers, last))]
+        for step in range(start + len(ahead), last + len(ahead)):
+            batch = ahead.pop(0).result()
+            if step < last:
+                ahead.append(submit(step))
+            yield batch

@@ -1,0 +1,55 @@
+"""The benchmarks' own parts; and, where TORCH_PYTHON names a Python with benchmarks/requirements.txt, a tiny comparison."""
+
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import compare, inputs
+from models.brain_network import tile_corners, unet3d
+from util import brain_box
+
+
+def test_the_scan_fills_its_box_and_lies_in_the_archives_matrix():
+    box, whole = inputs.scan(96, False), inputs.scan(96, True)
+    assert box.shape == (144, 192, 144, 4) and whole.shape == (240, 240, 155, 4)
+    assert [(part.start, part.stop) for part in brain_box(box)] == [(0, 144), (0, 192), (0, 144)]
+    np.testing.assert_array_equal(whole[brain_box(whole)], box)
+
+
+def test_tiles_of_both_sides_coincide_in_the_box():
+    """MONAI's lie every half tile, the last one at the border."""
+    expected = [[0, 48], [0, 48, 96], [0, 48]]
+    corners = np.array(tile_corners((144, 192, 144), (96,) * 3, 0.5))
+    assert [sorted(set(axis)) for axis in corners.T.tolist()] == expected
+
+
+def test_operations_are_counted():
+    from benchmarks.cost import multiply_adds
+
+    # folding, two convolutions at half the resolution, unfolding
+    assert multiply_adds(unet3d(2, 1, (4,)), (8, 8, 8, 2)) == 64 * (8 * 2 * 4 + 27 * 4 * 4 * 2 + 8 * 4 * 2)
+
+
+def test_tables_replace_what_stood_between_their_marks(tmp_path):
+    file = tmp_path / "README.md"
+    file.write_text("a\n<!-- x -->\nold\n<!-- /x -->\nb\n")
+    compare.write_between(file, "x", "new")
+    assert file.read_text() == "a\n<!-- x -->\nnew\n<!-- /x -->\nb\n"
+    row = {"job": "scan box", "against": "PyTorch", "rounds": 3, "low": 1.1, "median": 1.234, "high": 1.4, "difference": 1.2e-6}
+    assert "| MONAI | **1.23** (1.10 to 1.40) | 3 | 1.2e-06 |" in compare.table([row])
+
+
+@pytest.mark.skipif("TORCH_PYTHON" not in os.environ, reason="TORCH_PYTHON is not set: Python of an environment with PyTorch and MONAI")
+@pytest.mark.parametrize("job", ["brain predict", "chest predict", "scan box"])
+def test_both_sides_compute_the_same(job):
+    ours = compare.Contender(sys.executable, "benchmarks.ours", 2)
+    theirs = compare.Contender(os.environ["TORCH_PYTHON"], "benchmarks.theirs", 2)
+    try:
+        rows = compare.compare(job, compare.SMALL[job.split()[0]] | {"cores": 2}, ours, theirs, 1, 0.0)
+    finally:
+        ours.close()
+        theirs.close()
+    assert [row["against"] for row in rows] == list(compare.THEIRS)
+    assert all(row["difference"] < 2e-4 and row["median"] > 0 for row in rows)

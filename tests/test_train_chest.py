@@ -1,0 +1,433 @@
+"""Training of the chest network: exact resumption after a kill, mixed folders, bad input, full disk; a tiny network throughout."""
+
+import dataclasses
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from data import nih
+from data.errors import DataError
+
+keras = pytest.importorskip("keras")
+import util  # noqa: E402
+from models import evaluate_chest, film_store, train_chest, transfer  # noqa: E402
+from models.chest_calibration import apply_calibration, calibrate, fit_calibration  # noqa: E402
+from models.chest_network import CHEST_WEIGHTS  # noqa: E402
+from models.film_store import open_store  # noqa: E402
+from models.train_chest import Config, MixedBatches, batch_shares, build, open_sources, split_patients, train  # noqa: E402
+
+SIZE = 32
+
+
+def tiny(size=SIZE, classes=14, weights=None):
+    """A network with the course network's layer names and 500 weights."""
+    film = keras.Input((size, size, 1))
+    maps = keras.layers.Conv2D(8, 5, strides=4, name="conv")(film)
+    maps = keras.layers.Activation("relu")(keras.layers.BatchNormalization()(maps))
+    features = keras.layers.GlobalAveragePooling2D(name="features")(maps)
+    logits = keras.layers.Dense(classes, name="logits")(features)
+    return keras.Model(film, keras.layers.Activation("sigmoid", name="probabilities")(logits), name="tiny")
+
+
+def make_folder(folder, patients=30, shade=0):
+    """Two films a patient; the brightness of a film says which of the 14 findings it has."""
+    (folder / "images").mkdir(parents=True)
+    rng = np.random.default_rng(shade)
+    rows, names = [], {"train_val": [], "test": []}
+    for patient in range(patients):
+        for number in range(2):
+            name = f"{patient:08}_{number:03}.png"
+            finding = (patient + number) % 15
+            film = np.clip(rng.normal(60 + 8 * finding + shade, 20, (40, 40)), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / "images" / name), film)
+            label = nih.FINDINGS[finding] if finding < 14 else "No Finding"
+            rows.append([name, label, patient, 50, "F", "PA"])
+            names["test" if patient % 5 == 4 else "train_val"].append(name)
+    pd.DataFrame(rows, columns=list(nih.TABLE_COLUMNS)).to_csv(folder / nih.TABLE_FILE, index=False)
+    for split, file in nih.SPLIT_FILES.items():
+        (folder / file).write_text("\n".join(names[split]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_folder(tmp_path_factory.mktemp("films") / "real")
+
+
+@pytest.fixture
+def config(folder, tmp_path):
+    return Config(
+        (str(folder),), out=str(tmp_path / "run"), cache=str(tmp_path / "films"), size=SIZE, epochs=4, steps=6, batch_size=8,
+        folds=4, average=0.8, smoothing=0.05, mixup=0.2, learning_rate=0.01, workers=2,
+    )  # fmt: skip
+
+
+def arguments(config):
+    """The command line of a configuration."""
+    words = list(config.folders)
+    for field in dataclasses.fields(config)[1:]:
+        value = getattr(config, field.name)
+        if value not in ("", (), False):
+            words += [f"--{field.name.replace('_', '-')}", *([] if value is True else map(str, np.atleast_1d(value)))]
+    return words
+
+
+def in_a_process(config, root, *, slow=0.0, backend="tensorflow"):
+    """The command line in another process, with the tiny network, `slow` seconds longer a film."""
+    code = (
+        f"import sys, time; sys.path[:0] = [{str(root)!r}, {str(Path(__file__).parent)!r}]; import test_train_chest as t\n"
+        "film = t.MixedBatches.film\n"
+        f"t.MixedBatches.film = lambda *a: (time.sleep({slow}), film(*a))[1]\n"
+        f"t.train_chest.main({arguments(config)!r}, network=t.tiny)"
+    )
+    environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
+    return subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def log_of(config):
+    return pd.read_csv(Path(config.out) / "log.csv").drop(columns="films_per_second")
+
+
+def weights_of(config):
+    model = tiny()
+    util.load_weights(model, Path(config.out) / CHEST_WEIGHTS)
+    return model.get_weights()
+
+
+def test_killed_in_the_middle_and_resumed_is_the_same_run(config, tmp_path, root):
+    train(config, network=tiny)
+    killed = dataclasses.replace(config, out=str(tmp_path / "killed"))
+    process = in_a_process(killed, root, slow=0.02)
+    second = Path(killed.out) / "checkpoint-00002.weights.h5"
+    until = time.monotonic() + 300
+    while not second.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    time.sleep(0.2)  # in the middle of the third epoch
+    process.kill()
+    output = process.communicate()[0]
+    assert process.returncode == -9, output
+    assert not (Path(killed.out) / CHEST_WEIGHTS).exists()
+    done = len(log_of(killed))
+    assert 2 <= done < config.epochs
+
+    train(killed, network=tiny)
+    assert log_of(killed)["epoch"].tolist() == [1, 2, 3, 4]
+    pd.testing.assert_frame_equal(log_of(killed), log_of(config), rtol=1e-4)
+    for ours, theirs in zip(weights_of(killed), weights_of(config), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_finished_run_is_not_trained_again(config):
+    train(config, network=tiny)
+    before = weights_of(config)
+    train(config, network=tiny)
+    assert len(log_of(config)) == config.epochs
+    for ours, theirs in zip(weights_of(config), before, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+
+
+def test_it_learns_and_leaves_log_config_and_two_checkpoints(config, tmp_path):
+    config = dataclasses.replace(config, epochs=8, steps=12, mixup=0.0, learning_rate=0.05, calibrate=True)
+    train(config, network=tiny)
+    log = log_of(config)
+    assert log["loss"].iloc[-1] < log["loss"].iloc[0] and log["auroc_real"].iloc[-1] > 0.7
+    assert [path.name[:16] for path in train_chest.checkpoints(Path(config.out))] == ["checkpoint-00007", "checkpoint-00008"]
+    saved = json.loads((Path(config.out) / "config.json").read_text())
+    assert saved["learning_rate"] == 0.05 and saved["seed"] == 0 and saved["backend"] == keras.config.backend()
+
+
+def test_runs_on_jax(config, root):
+    pytest.importorskip("jax")
+    config = dataclasses.replace(config, epochs=2, mixup=0.0)
+    process = in_a_process(config, root, backend="jax")
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    on_jax = log_of(config)
+    again = dataclasses.replace(config, out=f"{config.out}-tf")
+    train(again, network=tiny)
+    # other random initial weights, the same films: the loss is near, not equal
+    np.testing.assert_allclose(on_jax["loss"], log_of(again)["loss"], rtol=0.2)
+    assert json.loads((Path(config.out) / "config.json").read_text())["backend"] == "jax"
+
+
+def test_batches_depend_on_seed_and_step_alone(config):
+    training, _ = open_sources(config, progress=False)
+    whole = MixedBatches(training, [8], config, range(8))
+    later = MixedBatches(training, [8], config, range(8), first=5)
+    share = MixedBatches(training, [8], config, range(4, 8))
+    for ours, theirs in zip(whole[7], later[2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for ours, theirs in zip(whole[7], share[7], strict=True):
+        np.testing.assert_array_equal(ours[4:], theirs)
+    other = MixedBatches(training, [8], dataclasses.replace(config, seed=1), range(8))
+    assert (whole[7][0] != other[7][0]).any()
+
+
+def test_every_film_comes_once_in_a_pass(config):
+    config = dataclasses.replace(config, mixup=0.0)
+    training, _ = open_sources(config, progress=False)
+    films = len(training[0].rows)
+    batches = MixedBatches(training, [8], config, range(8))
+    drawn = [batches._pass(0, place // films)[place % films] for place in range(2 * films)]
+    assert sorted(drawn[:films]) == sorted(drawn[films:]) == sorted(training[0].rows)
+    assert drawn[:films] != drawn[films:]
+
+
+def test_two_folders_in_one_batch(config, folder, tmp_path):
+    simulated = make_folder(tmp_path / "simulated", shade=40)
+    (simulated / nih.SIMULATED_FILE).write_text("{}")
+    config = dataclasses.replace(config, folders=(str(folder), str(simulated)), shares=(3.0, 1.0), epochs=1)
+    training, validation = open_sources(config, progress=False)
+    assert batch_shares(training, config.shares, 8) == [6, 2]
+    assert abs(training[1].mean - training[0].mean) > 20  # each is standardised by its own films
+    films, _ = MixedBatches(training, [6, 2], dataclasses.replace(config, mixup=0.0), range(8))[0]
+    assert abs(films[:6].mean() - films[6:].mean()) < 1
+    train(config, network=tiny)
+    assert {"auroc_real", "auroc_simulated"} <= set(log_of(config).columns)
+    with pytest.raises(DataError, match="one number above 0 for each of the 2 folders"):
+        batch_shares(training, (1.0,), 8)
+
+
+def test_patients_are_in_one_part_only(config):
+    store = open_store(config.folders[0], SIZE, Path(config.cache), progress=False)
+    parts = [split_patients(store, fold, 4) for fold in range(4)]
+    assert (np.sum(parts, axis=0) == 1).all()
+    for part in parts:
+        assert not set(store.table["Patient ID"][part]) & set(store.table["Patient ID"][~part])
+    assert set(store.table["split"]) == {"train_val"}
+    assert not split_patients(store, -1, 4).any()
+
+
+def copied(folder, target, keep):
+    """A copy of a folder with the rows of its table that `keep` holds for."""
+    (target / "images").mkdir(parents=True)
+    table = pd.read_csv(folder / nih.TABLE_FILE)
+    table = table[keep(table)]
+    table.to_csv(target / nih.TABLE_FILE, index=False)
+    for name in table["Image Index"]:
+        (target / "images" / name).write_bytes((folder / "images" / name).read_bytes())
+    for file in nih.SPLIT_FILES.values():
+        (target / file).write_text((folder / file).read_text())
+    return target
+
+
+def test_one_patient(config, folder, tmp_path):
+    alone = copied(folder, tmp_path / "alone", lambda table: table["Patient ID"] == 1)
+    with pytest.raises(DataError, match="alone: all films are of one patient.*--fold -1"):
+        train(dataclasses.replace(config, folders=(str(alone),)), network=tiny)
+    assert not Path(config.out).exists()
+
+
+def test_a_finding_without_positives(config, folder, tmp_path):
+    without = copied(folder, tmp_path / "without", lambda table: table["Finding Labels"] != "Hernia")
+    config = dataclasses.replace(config, folders=(str(without),), epochs=1)
+    with pytest.raises(DataError, match="No training film is positive for Hernia.*--allow-absent"):
+        train(config, network=tiny)
+    train(dataclasses.replace(config, allow_absent=True), network=tiny)
+    assert np.isfinite(log_of(config)["auroc_without"]).all()
+
+
+def test_loss_that_is_no_number_leaves_the_last_checkpoint(config, monkeypatch):
+    film = MixedBatches.film
+
+    def broken(self, step, row):
+        pixels, labels = film(self, step, row)
+        return (pixels * np.nan if step == 2 * config.steps + 1 else pixels), labels
+
+    monkeypatch.setattr(MixedBatches, "film", broken)
+    with pytest.raises(DataError, match="loss became nan in epoch 3.*lower --learning-rate"):
+        train(config, network=tiny)
+    assert train_chest.checkpoints(Path(config.out))[-1].name == "checkpoint-00002.weights.h5"
+    monkeypatch.undo()
+    train(config, network=tiny)
+    assert len(log_of(config)) == config.epochs and np.isfinite(log_of(config)["loss"]).all()
+
+
+def test_full_disk_while_saving_leaves_the_last_checkpoint(config, monkeypatch):
+    save = keras.Model.save_weights
+
+    def full(model, path, **options):
+        if "00003" in str(path):
+            Path(path).write_bytes(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(model, path, **options)
+
+    monkeypatch.setattr(keras.Model, "save_weights", full)
+    with pytest.raises(DataError, match="checkpoint-00003.*disk is full"):
+        train(config, network=tiny)
+    left = sorted(path.name for path in Path(config.out).iterdir() if "checkpoint" in path.name)
+    assert left == ["checkpoint-00001.weights.h5", "checkpoint-00002.weights.h5"]
+    monkeypatch.undo()
+    train(config, network=tiny)
+    assert len(log_of(config)) == config.epochs
+
+
+def test_a_checkpoint_cut_off_is_named_and_the_one_before_serves(config):
+    train(config, network=tiny)
+    whole = log_of(config)
+    newest = train_chest.checkpoints(Path(config.out))[-1]
+    content = newest.read_bytes()
+    newest.write_bytes(content[: len(content) // 2])
+    with pytest.raises(DataError, match=f"{newest.name}: the checkpoint is cut off.*checkpoint-00003"):
+        train(config, network=tiny)
+    newest.unlink()
+    train(config, network=tiny)
+    pd.testing.assert_frame_equal(log_of(config), whole, rtol=1e-4)
+
+
+def wider(size=SIZE, classes=14, weights=None):
+    film = keras.Input((size, size, 1))
+    features = keras.layers.GlobalAveragePooling2D(name="features")(keras.layers.Conv2D(9, 5, name="conv")(film))
+    logits = keras.layers.Dense(classes, name="logits")(features)
+    return keras.Model(film, keras.layers.Activation("sigmoid")(logits), name="wider")
+
+
+def test_checkpoint_and_weights_of_another_network(config):
+    train(config, network=tiny)
+    with pytest.raises(DataError, match="checkpoint-00004.*another network.*--out"):
+        train(config, network=wider)
+    weights = Path(config.out) / CHEST_WEIGHTS
+    with pytest.raises(DataError, match="another architecture"):
+        build(dataclasses.replace(config, init=str(weights)), network=wider)
+    assert len(train_chest.checkpoints(Path(config.out))) == 2
+
+
+def test_another_configuration_in_the_same_folder(config):
+    train(config, network=tiny)
+    with pytest.raises(DataError, match="started with learning_rate 0.01, now 0.02.*--out"):
+        train(dataclasses.replace(config, learning_rate=0.02), network=tiny)
+
+
+def test_broken_films_are_named_and_left_out(folder, tmp_path):
+    copy = copied(folder, tmp_path / "copy", lambda table: table["Patient ID"] < 9)
+    path = copy / "images" / "00000002_001.png"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.warns(UserWarning, match="1 broken films are left out:\n.*00000002_001.png"):
+        store = open_store(copy, SIZE, tmp_path / "cache", progress=False)
+    assert path.name not in set(store.table["Image Index"]) and len(store.films) == len(store.table) == len(store.labels)
+    for row in (0, len(store.table) - 1):
+        np.testing.assert_array_equal(store.films[row], nih.read_film(copy / "images" / store.table["Image Index"][row], SIZE))
+
+
+def test_decoding_goes_on_where_it_was_stopped(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(film_store, "CHUNK", 8)
+    read, calls = nih.read_film, []
+
+    def stopped(path, size):
+        calls.append(path.name)
+        if len(calls) > 20:
+            raise KeyboardInterrupt
+        return read(path, size)
+
+    monkeypatch.setattr(film_store.nih, "read_film", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        open_store(folder, SIZE, tmp_path, progress=False)
+    again = []
+    monkeypatch.setattr(film_store.nih, "read_film", lambda path, size: (again.append(path.name), read(path, size))[1])
+    store = open_store(folder, SIZE, tmp_path, progress=False)
+    assert len(again) == 48 - 16  # two whole chunks were kept
+    for film, name in zip(store.films, store.table["Image Index"], strict=True):
+        np.testing.assert_array_equal(film, read(folder / "images" / name, SIZE))
+    again.clear()
+    open_store(folder, SIZE, tmp_path, progress=False)
+    assert not again  # all are there
+
+
+def test_better_labels_must_be_complete(folder, tmp_path):
+    copy = copied(folder, tmp_path / "copy", lambda table: table["Patient ID"] < 9)
+    names = pd.read_csv(copy / nih.TABLE_FILE)["Image Index"]
+    truth = pd.DataFrame({"Image Index": names, **{finding: 1 for finding in nih.FINDINGS}})
+    truth.to_csv(copy / "truth.csv", index=False)
+    store = open_store(copy, SIZE, tmp_path / "cache", labels="truth.csv", progress=False)
+    assert store.labels.all()
+    truth.loc[3, "Mass"] = np.nan
+    truth.to_csv(copy / "truth.csv", index=False)
+    with pytest.raises(DataError, match=f"truth.csv: film {names[3]}.*other than 0 and 1"):
+        open_store(copy, SIZE, tmp_path / "cache", labels="truth.csv", progress=False)
+
+
+def test_calibration_finds_slope_and_intercepts():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (20_000, 2))
+    labels = rng.random(logits.shape) < 1 / (1 + np.exp(-(0.4 * logits + [0.5, -1.0])))
+    slope, intercepts = fit_calibration(logits, labels)
+    assert abs(slope - 0.4) < 0.02
+    np.testing.assert_allclose(intercepts, [0.5, -1.0], atol=0.06)
+    slope, intercepts = fit_calibration(logits[:50], np.zeros((50, 2)))  # never positive: finite all the same
+    assert np.isfinite([slope, *intercepts]).all()
+
+
+def test_calibration_goes_into_the_network_and_keeps_the_order(folder, tmp_path):
+    model = tiny()
+    store = open_store(folder, SIZE, tmp_path, progress=False)
+    scores = keras.Model(model.input, model.get_layer("logits").output)
+    x = np.random.default_rng(0).normal(size=(5, SIZE, SIZE, 1)).astype(np.float32)
+    before = np.asarray(scores(x))
+    apply_calibration(model, 2.0, np.arange(14))
+    np.testing.assert_allclose(np.asarray(scores(x)), 2 * before + np.arange(14), rtol=1e-4, atol=1e-4)
+    apply_calibration(model, 0.5, -np.arange(14) / 2)  # back to where it was
+    calibrate(model, [(store.films, store.labels, 100.0, 30.0)])
+    pred = np.asarray(model((np.asarray(store.films, np.float32)[..., None] - 100) / 30))
+    np.testing.assert_allclose(pred.mean(axis=0), store.labels.mean(axis=0), atol=0.03)
+
+
+def test_evaluation_table(config, folder, tmp_path, capsys):
+    train(config, network=tiny)
+    csv = tmp_path / "table.csv"
+    weights = str(Path(config.out) / CHEST_WEIGHTS)
+    tables = evaluate_chest.main(
+        [str(folder), "--weights", weights, "--size", str(SIZE), "--cache", config.cache, "--csv", str(csv)], network=tiny
+    )
+    mined = tables[evaluate_chest.MINED]
+    assert list(mined.index) == [*nih.FINDINGS, "mean"] and list(tables) == [evaluate_chest.MINED]
+    model = tiny()
+    util.load_weights(model, Path(weights))
+    chest, table, pred = evaluate_chest.predict_folder(model, folder, size=SIZE, cache=Path(config.cache))
+    assert set(table["split"]) == {"test"} and len(table) == 12
+    y = table[list(nih.FINDINGS)].to_numpy()
+    for k, finding in enumerate(nih.FINDINGS):
+        np.testing.assert_equal(mined.loc[finding, "AUROC"], util.auroc(y[:, k], pred[:, k]))
+    assert mined.loc["mean", "AUROC"] == pytest.approx(np.nanmean(mined["AUROC"].iloc[:14]))
+    assert mined.loc["mean", "low"] <= mined.loc["mean", "AUROC"] <= mined.loc["mean", "high"]
+    assert "| mean | of 12 films |" in capsys.readouterr().out and csv.exists()
+
+
+def test_evaluation_of_a_manual_reading(folder):
+    chest = nih.read_chest_folder(folder)
+    table = chest.table.reset_index(drop=True)
+    manual = table[["Image Index", *nih.FINDINGS]].iloc[::2].assign(Mass=1 - table["Mass"])  # they disagree on one finding
+    pred = table[list(nih.FINDINGS)].to_numpy() * 0.8 + 0.1
+    tables = evaluate_chest.score(dataclasses.replace(chest, manual=manual), table, pred, resamples=50)
+    assert tables[evaluate_chest.MINED].loc["Mass", "AUROC"] == 1 and tables[evaluate_chest.MANUAL].loc["Mass", "AUROC"] == 0
+    assert tables[evaluate_chest.MANUAL].loc["mean", "positive"] == len(manual)
+
+
+def test_evaluation_without_a_folder():
+    with pytest.raises(SystemExit, match="there is no such folder"):
+        evaluate_chest.main(["nowhere", "--size", str(SIZE)], network=lambda size, weights: tiny())
+
+
+def test_transfer_trains_on_simulated_films_and_tests_on_all_others(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "chest_cohort", lambda **asked: make_folder(tmp_path / f"simulated-{asked['seed']}", shade=5))
+    weights = transfer.train_on_simulated_films(tmp_path / "run", 60, 2, SIZE, network=tiny)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["folders"] == [str(tmp_path / f"simulated-{transfer.CHEST_SEED}")] and config["labels"] == "truth.csv"
+    tables = transfer.chest_transfer(folder, weights, size=SIZE, cache=tmp_path / "cache", network=tiny)
+    mined = tables[evaluate_chest.MINED]
+    assert mined.loc["mean", "positive"] == 60  # films of both splits
+    assert mined.loc["mean", "AUROC"] > 0.5 and set(transfer.AIMS) < set(mined.index)
+
+
+def test_transfer_without_a_folder(capsys):
+    with pytest.raises(SystemExit):
+        transfer.main([])
+    assert "--chest FOLDER" in capsys.readouterr().err
