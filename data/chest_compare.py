@@ -86,15 +86,15 @@ def compare(simulated: np.ndarray, real: np.ndarray, patients: np.ndarray, repea
     The simulated side is a random half as well, so that both distances are between samples of like size.
     """
     one, other = appearance(simulated), appearance(real)
-    rows = []
+    measured = {"simulated to real": [], "real to real": []}
     for seed in range(repeats):
         half = halves(patients, seed)
         first, second = ({k: v[part] for k, v in other.items()} for part in (half, ~half))
         drawn = np.random.default_rng(seed).permutation(len(simulated))[: max(1, min(len(simulated), int(half.sum())))]
-        rows.append({("simulated to real", k): v for k, v in distances({k: v[drawn] for k, v in one.items()}, first).items()}
-                    | {("real to real", k): v for k, v in distances(first, second).items()})  # fmt: skip
-    table = pd.DataFrame(rows).mean().unstack(0)[["simulated to real", "real to real"]]
-    return table.reindex(["grey levels", "spectrum", "local contrast"]).assign(ratio=lambda t: t.iloc[:, 0] / t.iloc[:, 1])
+        measured["simulated to real"].append(distances({k: v[drawn] for k, v in one.items()}, first))
+        measured["real to real"].append(distances(first, second))
+    table = pd.DataFrame({name: pd.DataFrame(rows).mean() for name, rows in measured.items()})
+    return table.assign(ratio=table["simulated to real"] / table["real to real"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
