@@ -117,3 +117,16 @@ def test_command_line_prints_and_draws(cohort, tmp_path, capsys, monkeypatch):
     assert picture.stat().st_size > 10_000
     assert compare.main([str(tmp_path), str(cohort)]) == 1
     assert "DataError" in capsys.readouterr().err
+    assert compare.main([str(cohort)]) == 1
+    assert "--sheet" in capsys.readouterr().err
+
+
+def test_sheet_has_a_film_of_each_finding(cohort):
+    """Findings are asked for in turn; a folder in which one is lacking is named."""
+    chest = read_chest_folder(cohort)
+    table = chest.table.assign(split="test")
+    picture = compare.finding_sheet(chest.with_table(table), size=40)
+    assert picture.shape == (3 * 56, 5 * 44)
+    none_left = table[compare.truth(chest, table)[:, FINDINGS.index("Hernia")] == 0]
+    with pytest.raises(compare.DataError, match="Hernia"):
+        compare.finding_sheet(chest.with_table(none_left), size=40)
