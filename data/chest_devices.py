@@ -23,7 +23,8 @@ def _lead(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
     wire = _curve(pad, bow, far)
     out += physics.tubes(canvas, wire[None], rng.uniform(0.6, 1.0)) * np.float32(rng.uniform(0.12, 0.3))
     x, y = canvas.at(float(pad[2]))
-    out += physics.ellipsoid(x, y, pad[:2], (4.2, 4.2, 1.6)) * np.float32(0.30) + physics.ellipsoid(x, y, pad[:2], (11, 11, 1.5)) * np.float32(0.05)
+    snap, gel = physics.ellipsoid(x, y, pad[:2], (4.2, 4.2, 1.6)), physics.ellipsoid(x, y, pad[:2], (11, 11, 1.5))
+    out += snap * np.float32(0.30) + gel * np.float32(0.05)
     if rng.random() < 0.5:  # the clip
         clip = np.array([pad, pad + [rng.normal(0, 8), rng.normal(0, 14), 0]])
         out += physics.tubes(canvas, clip[None], 2.6) * np.float32(0.12)
@@ -33,7 +34,8 @@ def _tubing(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None
     """Oxygen hoses and cables that lie over the patient."""
     canvas, h, w = scene.canvas, scene.height, scene.body.width
     x0 = rng.uniform(-1.2, 1.2) * w
-    line = _curve((x0, -160, 100), (x0 + rng.normal(0, 50), rng.uniform(0, 0.4) * h, 100), (x0 + rng.normal(0, 110), rng.uniform(0.6, 1) * h, 100),
+    line = _curve((x0, -160, 100), (x0 + rng.normal(0, 50), rng.uniform(0, 0.4) * h, 100),
+                  (x0 + rng.normal(0, 110), rng.uniform(0.6, 1) * h, 100),
                   (x0 + rng.normal(0, 160), 480, 100))
     out += physics.tubes(canvas, line[None], rng.uniform(1.5, 4), hollow=(0.9, 0.0)) * np.float32(0.045)
 
@@ -52,7 +54,8 @@ def _gastric(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> Non
     canvas, h, shift = scene.canvas, scene.height, scene.body.shift
     line = _curve((rng.normal(0, 6), -120, 20), (1, 0.1 * h, -25), (4 + shift, 0.5 * h, -30), (10 + shift, 0.95 * h, -20),
                   (30 + 20 * rng.random(), scene.dome_top[1] + 60, 0), (70, scene.dome_top[1] + 90 * rng.random() + 40, 10))
-    out += physics.tubes(canvas, line[None], 2.4, hollow=(0.8, 0.0)) * np.float32(0.07) + physics.tubes(canvas, line[None], 0.6) * np.float32(0.15)
+    out += (physics.tubes(canvas, line[None], 2.4, hollow=(0.8, 0.0)) * np.float32(0.07)
+            + physics.tubes(canvas, line[None], 0.6) * np.float32(0.15))  # fmt: skip
 
 
 def _catheter(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -77,9 +80,11 @@ def _chest_tube(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> 
     canvas, h, w = scene.canvas, scene.height, scene.body.width
     side = scene.tube_side or side
     top = rng.uniform(0.08, 0.6) * h
-    line = _curve((side * w * 1.25, rng.uniform(0.6, 1.0) * h, 0), (side * w * 0.95, rng.uniform(0.5, 0.8) * h, 0), (side * w * 0.72, 0.4 * h + 0.3 * top, 0),
+    line = _curve((side * w * 1.25, rng.uniform(0.6, 1.0) * h, 0), (side * w * 0.95, rng.uniform(0.5, 0.8) * h, 0),
+                  (side * w * 0.72, 0.4 * h + 0.3 * top, 0),
                   (side * w * rng.uniform(0.25, 0.6), top, 10))
-    out += physics.tubes(canvas, line[None], 4.5, hollow=(1.2, 0.0)) * np.float32(0.05) + physics.tubes(canvas, line[None], 0.8) * np.float32(0.25)
+    out += (physics.tubes(canvas, line[None], 4.5, hollow=(1.2, 0.0)) * np.float32(0.05)
+            + physics.tubes(canvas, line[None], 0.8) * np.float32(0.25))  # fmt: skip
 
 
 def _pacemaker(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -104,7 +109,8 @@ def _wires(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
     for k in range(int(rng.integers(4, 7))):
         t = np.linspace(0, 2 * np.pi, 60)
         cx, cy = rng.normal(0, 2), (0.22 + 0.11 * k) * h
-        turn = np.column_stack([cx + rng.uniform(4, 7) * np.cos(t), cy + rng.uniform(1.5, 3.5) * np.sin(t) + 0.2 * rng.normal(0, 4) * np.cos(t), np.full(60, 60)])
+        turn = np.column_stack([cx + rng.uniform(4, 7) * np.cos(t),
+                                cy + rng.uniform(1.5, 3.5) * np.sin(t) + 0.2 * rng.normal(0, 4) * np.cos(t), np.full(60, 60)])
         out += physics.tubes(canvas, turn[None], 0.7) * np.float32(0.5)
     for _ in range(int(rng.integers(0, 6))):
         at = np.array([20 + 40 * rng.random() + shift, rng.uniform(0.35, 0.75) * h, 40])
