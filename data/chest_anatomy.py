@@ -122,14 +122,23 @@ def borders(body: Body, breath: float) -> tuple[PchipInterpolator, PchipInterpol
     bumps = 1 + rng.normal(0, 0.045, 24)
     knob = float(np.clip(body.aorta_reach + 7, 1.10 * m, 1.50 * m))
     trunk = max(m * 1.32 * bumps[0], 0.40 * left)
-    left_knots = [(-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[1]), (0.08, 1.02 * m * bumps[2]), (0.17, 1.10 * m * bumps[3]),
-                  (0.195, 0.5 * (1.05 * m + knob)), (0.265, knob), (0.325, 0.5 * (knob + 1.22 * m)), (0.365, min(1.2 * m * bumps[4], 0.97 * knob)),
-                  (0.41, trunk), (0.48 - lift, max(trunk * 1.03, (0.42 + 0.10 * big) * left)),
-                  (0.60 - lift, (0.61 + 0.06 * (1 - upright) + 0.08 * big) * left * bumps[5]), (0.74 - lift, (0.80 + 0.05 * (1 - upright) + 0.03 * big) * left * bumps[6] ** 0.4),
-                  (0.88, (0.94 + 0.03 * (1 - upright)) * left), (0.99, left), (1.10, 0.96 * left), (1.4, 0.6 * left)]
-    right_knots = [(-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[7]), (0.08, 1.03 * m * bumps[8] + 1), (0.22, 0.93 * m * bumps[9] + 2),
-                   (0.33, 1.0 * m * bumps[10] + 2), (0.45, max(0.72 * right, 1.03 * m) * bumps[11]), (0.60 - lift, 0.86 * right * bumps[12]),
-                   (0.74 - lift / 2, right), (0.86, 0.98 * right), (0.96, 0.90 * right * bumps[13]), (1.08, 0.84 * right), (1.4, 0.6 * right)]
+    left_knots = [
+        (-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[1]),
+        (0.08, 1.02 * m * bumps[2]), (0.17, 1.10 * m * bumps[3]),  # subclavian artery
+        (0.195, 0.5 * (1.05 * m + knob)), (0.265, knob), (0.325, 0.5 * (knob + 1.22 * m)),  # aortic arch
+        (0.365, min(1.2 * m * bumps[4], 0.97 * knob)),  # the window under it
+        (0.41, trunk), (0.48 - lift, max(trunk * 1.03, (0.42 + 0.10 * big) * left)),  # pulmonary trunk, appendage
+        (0.60 - lift, (0.61 + 0.06 * (1 - upright) + 0.08 * big) * left * bumps[5]),  # left ventricle from here on
+        (0.74 - lift, (0.80 + 0.05 * (1 - upright) + 0.03 * big) * left * bumps[6] ** 0.4),
+        (0.88, (0.94 + 0.03 * (1 - upright)) * left), (0.99, left), (1.10, 0.96 * left), (1.4, 0.6 * left),
+    ]  # fmt: skip
+    right_knots = [
+        (-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[7]), (0.08, 1.03 * m * bumps[8] + 1),
+        (0.22, 0.93 * m * bumps[9] + 2), (0.33, 1.0 * m * bumps[10] + 2),  # superior vena cava
+        (0.45, max(0.72 * right, 1.03 * m) * bumps[11]), (0.60 - lift, 0.86 * right * bumps[12]),  # right atrium
+        (0.74 - lift / 2, right), (0.86, 0.98 * right), (0.96, 0.90 * right * bumps[13]),
+        (1.08, 0.84 * right), (1.4, 0.6 * right),  # inferior vena cava
+    ]  # fmt: skip
     return tuple(PchipInterpolator(*np.transpose(knots)) for knots in (right_knots, left_knots))
 
 

@@ -72,10 +72,19 @@ def chest_cohort(folder: str | Path | None = None, *, films: int = 1500, seed: i
             path.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
         (partial / "images").mkdir(exist_ok=True)
         (partial / "boxes").mkdir(exist_ok=True)
+        _sweep(partial)
         _draw_all(partial, films, seed, size, jobs, progress)
         _write_tables(partial, films, seed, size)
+        _sweep(partial)
         remove_folder(partial / "boxes")
     return final
+
+
+def _sweep(partial: Path) -> None:
+    """Delete the temporary files that a killed run has left (see `data.storage.atomic_file`)."""
+    for folder in (partial, partial / "images", partial / "boxes"):
+        for leftover in folder.glob(".*"):
+            leftover.unlink(missing_ok=True)
 
 
 def _identity(folder: Path) -> dict | None:

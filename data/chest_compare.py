@@ -3,7 +3,8 @@
 ``python -m data.chest_compare SIMULATED REAL`` prints the figures; ``--sheet FILE.png`` draws 15 films of each cohort side by
 side; ``--train 3000`` trains a small network on the simulated training films and reports its AUROC per finding on the
 simulated test films and on the real ones; ``--predictions FILE.csv`` reports the AUROC of predictions that exist. Both
-folders are in the NIH format. Keep a sheet with real patients private.
+folders are in the NIH format. Keep a sheet with real patients private. ``python -m data.chest_compare SIMULATED
+--sheet FILE.png`` draws the data card's picture: simulated films only, one per finding.
 
 A distance between two cohorts means little alone, so each is given beside the distance between two halves of the
 real one, split by patient.
@@ -86,15 +87,15 @@ def compare(simulated: np.ndarray, real: np.ndarray, patients: np.ndarray, repea
     The simulated side is a random half as well, so that both distances are between samples of like size.
     """
     one, other = appearance(simulated), appearance(real)
-    rows = []
+    measured = {"simulated to real": [], "real to real": []}
     for seed in range(repeats):
         half = halves(patients, seed)
         first, second = ({k: v[part] for k, v in other.items()} for part in (half, ~half))
         drawn = np.random.default_rng(seed).permutation(len(simulated))[: max(1, min(len(simulated), int(half.sum())))]
-        rows.append({("simulated to real", k): v for k, v in distances({k: v[drawn] for k, v in one.items()}, first).items()}
-                    | {("real to real", k): v for k, v in distances(first, second).items()})  # fmt: skip
-    table = pd.DataFrame(rows).mean().unstack(0)[["simulated to real", "real to real"]]
-    return table.reindex(["grey levels", "spectrum", "local contrast"]).assign(ratio=lambda t: t.iloc[:, 0] / t.iloc[:, 1])
+        measured["simulated to real"].append(distances({k: v[drawn] for k, v in one.items()}, first))
+        measured["real to real"].append(distances(first, second))
+    table = pd.DataFrame({name: pd.DataFrame(rows).mean() for name, rows in measured.items()})
+    return table.assign(ratio=table["simulated to real"] / table["real to real"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -238,6 +239,37 @@ def sheet(simulated: np.ndarray, real: np.ndarray, rows: int = 5, columns: int =
     return np.hstack([block(simulated), bar, block(real)])
 
 
+def finding_sheet(chest: ChestFolder, columns: int = 5, size: int = 216) -> np.ndarray:
+    """Picture of test films with their true findings beneath: one without, then one with each finding and few others."""
+    table = chest.table[chest.table["split"] == "test"].reset_index(drop=True)
+    present = truth(chest, table) > 0
+    tiles, used = [], set()
+    for name in (None, *FINDINGS):
+        fits = present[:, FINDINGS.index(name)] if name else ~present.any(1)
+        rows = [k for k in np.argsort(present.sum(1), kind="stable") if fits[k] and table["Patient ID"][k] not in used]
+        if not rows:
+            raise DataError(f"{chest.folder}: no test film of another patient with {name or 'no finding'}. Make a larger cohort.")
+        used.add(table["Patient ID"][rows[0]])
+        film = load_films(chest, size, table.loc[rows[:1]], progress=False)[0][0]
+        words = [f for f, here in zip(FINDINGS, present[rows[0]], strict=True) if here] or ["no finding"]
+        tile = np.full((size + 16, size + 4), 255, np.uint8)
+        tile[:size, 2:-2] = film
+        text = f"{table['View Position'][rows[0]]}: {', '.join(words).replace('_', ' ')}"
+        cv2.putText(tile, text, (3, size + 12), cv2.FONT_HERSHEY_SIMPLEX, 0.33, 60, 1, cv2.LINE_AA)
+        tiles.append(tile)
+    return np.vstack([np.hstack(tiles[k : k + columns]) for k in range(0, len(tiles), columns)])
+
+
+def _write_picture(path: Path, picture: np.ndarray) -> None:
+    """Write a PNG, or raise a `DataError` that says what to do."""
+    try:
+        written = cv2.imwrite(str(path), picture, [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    except cv2.error:  # an ending that it does not know
+        written = False
+    if not written:
+        raise DataError(f"{path}: the picture could not be written. Name a .png file in a folder that exists.")
+
+
 def _some(chest: ChestFolder, films: int, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
     """Up to `films` films of a folder at `SIZE`, drawn at random."""
     rows = chest.table.sample(min(films, len(chest.table)), random_state=seed)
@@ -248,17 +280,23 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m data.chest_compare", description=__doc__.splitlines()[0])
     parser.add_argument("simulated", type=Path)
-    parser.add_argument("real", type=Path)
+    parser.add_argument("real", type=Path, nargs="?", help="without it only the picture of the simulated films is drawn")
     parser.add_argument("--films", type=int, default=1500, help="films of each cohort whose look is compared")
-    parser.add_argument("--sheet", type=Path, help="also draw 15 films of each side by side")
+    parser.add_argument("--sheet", type=Path, help="also draw 15 films of each cohort side by side")
     parser.add_argument("--train", type=int, metavar="FILMS", help="also train a small network on so many simulated films")
     parser.add_argument("--size", type=int, default=80, help="pixels per side for that network")
     parser.add_argument("--predictions", type=Path, help="also report the AUROC of these predictions")
     options = parser.parse_args(arguments)
     try:
-        simulated, real = read_chest_folder(options.simulated), read_chest_folder(options.real)
+        simulated = read_chest_folder(options.simulated)
         if simulated.source != "simulated":
             raise DataError(f"{options.simulated}: has no {SIMULATED_FILE}. Name the simulated folder first.")
+        if options.real is None:
+            if options.sheet is None:
+                raise DataError("Name a folder of real films to compare with, or --sheet FILE.png for a picture.")
+            _write_picture(options.sheet, finding_sheet(simulated))
+            return 0
+        real = read_chest_folder(options.real)
         one, table = _some(simulated, options.films, 0)
         other, others = _some(real, options.films, 0)
         print(f"{len(one)} simulated films and {len(other)} of {real.source}, at {SIZE} pixels")
@@ -280,8 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.sheet:
             if min(len(one), len(other)) < 15:
                 raise DataError("A sheet needs 15 films of each cohort.")
-            if not cv2.imwrite(str(options.sheet), sheet(one[:15], other[:15])):
-                raise DataError(f"{options.sheet}: the picture could not be written. Name a .png file in a folder that exists.")
+            _write_picture(options.sheet, sheet(one[:15], other[:15]))
     except DataError as error:
         print(f"DataError: {error}", file=sys.stderr)
         return 1

@@ -52,7 +52,8 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
     text = []
     if portable and rng.random() < 0.55:
         corner = (float(rng.uniform(0.66, 0.80) if rng.random() < 0.5 else rng.uniform(0.02, 0.12)), float(rng.uniform(0.03, 0.14)))
-        words = [["PORTABLE"], ["PORTABLE", "AP"], ["AP", "SUPINE"], ["PORTABLE", "ERECT"], ["AP"], ["^", "PORTABLE"], ["AP", "^"]][rng.integers(7)]
+        words = (["PORTABLE"], ["PORTABLE", "AP"], ["AP", "SUPINE"], ["PORTABLE", "ERECT"], ["AP"], ["^", "PORTABLE"],
+                 ["AP", "^"])[rng.integers(7)]
         text = [(word, corner[0], corner[1] + 0.055 * k) for k, word in enumerate(words)]
     return Setup(
         view=view, field=(width, height),
@@ -75,11 +76,14 @@ def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposur
         photons=float(np.exp(rng.normal(np.log(8000 if not portable else 2500), 0.6))) * 30,
         scatter=float(rng.uniform(0.30, 0.80) if not portable else rng.uniform(0.5, 1.3)),
         scatter_width=float(rng.uniform(35, 60)),
-        compression=float(rng.uniform(0.10, 0.60) if not portable else rng.uniform(0.05, 0.45)), low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
+        compression=float(rng.uniform(0.10, 0.60) if not portable else rng.uniform(0.05, 0.45)),
+        low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
         headroom=float(rng.uniform(0.02, 0.30)),
         contrast=float(np.clip(rng.normal(3.0 if not portable else 2.6, 0.9), 1.2, 6.0)),
         brightness=float(np.clip(rng.normal(0.13 if not portable else 0.25, 0.10), -0.10, 0.55)),
-        sharpening=float(rng.uniform(0.05, 0.8)), white=float(rng.uniform(243, 255) if rng.random() < (0.78 if not portable else 0.85) else rng.uniform(140, 245)), fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
+        sharpening=float(rng.uniform(0.05, 0.8)),
+        white=float(rng.uniform(243, 255) if rng.random() < (0.78 if not portable else 0.85) else rng.uniform(140, 245)),
+        fog=float(min(abs(rng.normal(0, 0.05)), 0.2)),
         blur=float(rng.uniform(0.35, 0.7) if not portable else rng.uniform(0.35, 1.0)),
     )
 

@@ -75,7 +75,9 @@ class Scene:
         peak = rng.normal(0.46, 0.05)
         inner = np.where(across < peak, rng.uniform(0.0, 0.35), 1.0).astype(np.float32)
         q = inner * ((across - np.float32(peak)) / np.float32(0.56)) ** 2
-        q = np.minimum(q, 1 - own * np.float32(0.6) + 10 * (across > 0.4)) + np.float32(abs(rng.normal(0, 0.05))) * np.cos(np.float32(rng.uniform(9, 16)) * across + np.float32(rng.uniform(0, 6)))
+        q = np.minimum(q, 1 - own * np.float32(0.6) + 10 * (across > 0.4))
+        scallops = np.float32(abs(rng.normal(0, 0.05)))
+        q = q + scallops * np.cos(np.float32(rng.uniform(9, 16)) * across + np.float32(rng.uniform(0, 6)))
         half = np.float32(1.05 * body.depth * 1.25) * np.sqrt(np.maximum((self.y - top) / np.float32(body.dome) - q, 0))
         return np.float32(12) - half, np.float32(16) + half * np.float32(1.6)
 
@@ -236,7 +238,8 @@ class Scene:
             bubble = physics.ellipsoid(x, bent, centre, (r * rng.uniform(0.9, 1.5), r * 0.8, r * 0.55), rng.normal(0.15, 0.15))
             bubble = bubble * np.clip((y - top - 3 - body.dome * ((x - 0.46 * body.width) / (0.56 * body.width)) ** 2) / 4, 0, 1)
             level = centre[1] + r * rng.uniform(-0.2, 0.8)
-            gas += bubble * (np.clip((level - y) / 2.5, 0, 1) if self.setup.view == "PA" else np.float32(0.55)) * np.clip(0.75 + 0.25 * rough, 0.2, 1)
+            under_level = np.clip((level - y) / 2.5, 0, 1) if self.setup.view == "PA" else np.float32(0.55)
+            gas += bubble * under_level * np.clip(0.75 + 0.25 * rough, 0.2, 1)
         loops = np.zeros_like(gas)
         for _ in range(int(rng.integers(0, 7))):
             centre = (rng.uniform(-0.3, 0.95) * body.width, top + rng.uniform(35, 120))
@@ -253,7 +256,8 @@ class Scene:
             size = max(0.0, rng.normal(14, 12) + 0.6 * body.fat)
             right, left = anatomy.borders(body, self.breath)
             edge = side * float((left if side > 0 else right)(0.97)) + body.shift
-            fat = np.exp(-np.clip(side * (x - edge), 0, None) / np.float32(5 + size * 0.5)) * np.exp(-np.clip(self.dome_top[side] + 6 - y, 0, None) / np.float32(4 + size * 0.5))
+            fat = np.exp(-np.clip(side * (x - edge), 0, None) / np.float32(5 + size * 0.5))
+            fat = fat * np.exp(-np.clip(self.dome_top[side] + 6 - y, 0, None) / np.float32(4 + size * 0.5))
             out += np.minimum(fat * np.float32(50), self.lungs[side] * np.float32(0.8)) * np.float32(MU_FAT - MU_LUNG)
         for _ in range(int(rng.poisson(0.5 if body.age > 35 else 0.1))):  # calcified granulomas
             at = (rng.choice([-1, 1]) * w * rng.uniform(0.25, 0.85), h * rng.uniform(0.15, 0.9))
@@ -266,7 +270,8 @@ class Scene:
             side = shot.choice([-1, 1])
             edge = side * x - w * np.float32(shot.uniform(0.35, 0.8)) - (y - 0.4 * h) * np.float32(shot.normal(0, 0.25))
             fold = np.exp(np.clip(edge, None, 0) / np.float32(shot.uniform(12, 30))) * (edge < 0)
-            fold = fold * np.clip((y - h * np.float32(shot.uniform(-0.2, 0.3))) / 40, 0, 1) * np.clip((h * np.float32(shot.uniform(0.7, 1.4)) - y) / 40, 0, 1)
+            fold = fold * np.clip((y - h * np.float32(shot.uniform(-0.2, 0.3))) / 40, 0, 1)
+            fold = fold * np.clip((h * np.float32(shot.uniform(0.7, 1.4)) - y) / 40, 0, 1)
             out += cv2.GaussianBlur(fold, (0, 0), max(0.8 / self.pixel, 0.3)) * np.float32(shot.uniform(2, 9) * MU_SOFT)
         return out
 

@@ -28,7 +28,8 @@ def _ribs(scene) -> np.ndarray:
     t = np.linspace(0, 1, rib.shape[1] - 1)[None]
     rng = np.random.default_rng(body.seed + 17)
     # Flat in front, where the cartilage begins; each rib is a little different.
-    ends = np.clip((1 - t) / 0.08, 0, 1) * (1 - 0.45 * np.clip((t - 0.35) / 0.4, 0, 1) - 0.3 * np.exp(-(((t - 0.56) / 0.10) ** 2))) * rng.uniform(0.85, 1.15, (len(rib), 1))
+    along = 1 - 0.45 * np.clip((t - 0.35) / 0.4, 0, 1) - 0.3 * np.exp(-(((t - 0.56) / 0.10) ** 2))
+    ends = np.clip((1 - t) / 0.08, 0, 1) * along * rng.uniform(0.85, 1.15, (len(rib), 1))
     ends = ends * (1 + 0.10 * np.sin(9 * t + rng.uniform(0, 6, (len(rib), 1))))
     a, b = 3.0 * body.rib_size, 6.2 * body.rib_size
     bone = physics.tubes(canvas, rib, a, ends, b, hollow=(0.9, MARROW / CORTEX)) * np.float32(1.1 * CORTEX)

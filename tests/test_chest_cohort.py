@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -135,6 +136,28 @@ def test_resumes_when_killed_while_tidying_up(small, tmp_path, monkeypatch):
     assert not (tmp_path / "tidy").exists()
     monkeypatch.setattr(cohort, "remove_folder", real)
     assert digest(cohort.chest_cohort(tmp_path / "tidy", **SMALL, jobs=1)) == digest(small)
+
+
+def test_resumes_after_a_kill(small, tmp_path):
+    """SIGKILL leaves no time to tidy up: the next run must go on, keep what is whole, and end with the same bytes."""
+    made, partial = tmp_path / "killed", tmp_path / "killed.partial"
+    options = [f"--{name}={SMALL[name]}" for name in ("films", "seed", "size")]
+    run = subprocess.Popen([sys.executable, "-m", "data.chest_cohort", *options, "--jobs=1", f"--out={made}"], cwd=ROOT,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while len(list((partial / "images").glob("[0-9]*.png"))) < 3:
+            assert run.poll() is None and time.monotonic() < deadline, "ended before it could be killed"
+            time.sleep(0.01)
+    finally:
+        run.kill()
+        run.wait()
+    kept = {p: p.stat().st_mtime_ns for p in (partial / "images").glob("[0-9]*.png")}
+    assert 3 <= len(kept) < SMALL["films"] and not made.exists()
+    torn = partial / "images" / ".4711.00000001_000.png"  # a film that was half written at that moment
+    torn.write_bytes(b"half a film")
+    assert digest(cohort.chest_cohort(made, **SMALL, jobs=1)) == digest(small)
+    assert all((made / "images" / p.name).stat().st_mtime_ns == when for p, when in kept.items())
 
 
 def test_leftovers_of_another_cohort_are_not_mixed_in(small, tmp_path):

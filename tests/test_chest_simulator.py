@@ -115,6 +115,86 @@ def test_tissues_are_ordered_as_in_nature():
     assert physics.MU_AIR < physics.MU_LUNG < physics.MU_FAT < physics.MU_SOFT < physics.MU_MARROW < physics.MU_BONE
 
 
+def test_magnification_is_that_of_similar_triangles():
+    """A plane at z is enlarged by source distance over source-to-plane distance, on PA and on AP."""
+    for view, distance in (("PA", 1830.0), ("AP", 1150.0)):
+        body, setup = person(view=view)
+        canvas = chest_film.Scene(body, replace(setup, view=view), 64).canvas
+        toward_source = -1 if view == "PA" else 1  # the tube is behind the patient on PA, in front on AP
+        source = canvas.plate + toward_source * distance
+        for z in (-60.0, 0.0, 60.0):
+            assert canvas.magnification(z) == pytest.approx(distance / abs(source - z))
+            points = np.array([[-50.0, 0.0, z], [50.0, 0.0, z]])
+            turned = replace(canvas, rotation=0.0).project(points)[0]
+            assert np.diff(turned)[0] * canvas.pixel == pytest.approx(100 * distance / abs(source - z))
+
+
+def test_a_hollow_tube_is_a_tube_without_its_inside():
+    line = np.stack([np.linspace(-40, 40, 321), np.zeros(321), np.zeros(321)], -1)[None]
+    whole, inner = physics.tubes(CANVAS, line, 9.0), physics.tubes(CANVAS, line, 6.0)
+    assert np.abs(physics.tubes(CANVAS, line, 9.0, hollow=(3.0, 0.0)) - (whole - inner)).max() < 1e-3
+    assert np.abs(physics.tubes(CANVAS, line, 9.0, hollow=(3.0, 0.4)) - (whole - 0.6 * inner)).max() < 1e-3
+
+
+def test_a_tube_that_leaves_the_film_is_cut_and_one_beside_it_is_absent():
+    line = np.stack([np.linspace(-200, 200, 1601), np.full(1601, 59.0), np.zeros(1601)], -1)[None]
+    larger = replace(CANVAS, n=160, left=-80.0, top=-80.0)
+    inside = physics.tubes(larger, line, 6.0)[20:140, 20:140]
+    assert np.abs(physics.tubes(CANVAS, line, 6.0) - inside)[:, 7:-7].max() < 0.05  # up to a radius from where it is cut
+    assert physics.tubes(CANVAS, line + [0, 500, 0], 6.0).max() == 0
+
+
+def test_vessels_taper_and_split_by_murrays_law():
+    """Daughters' cubed radii add up to the parent's, up to the loss that is built in; each branch ends thinner."""
+    body, _ = person()
+    tree = anatomy.vessel_tree(body, 1, np.random.default_rng(0))
+    for (points, radii), (next_points, next_radii) in zip(tree, tree[1:], strict=False):
+        assert (radii[:, -1] < radii[:, 0]).all()
+        daughters = next_radii[:, 0].reshape(-1, 2)
+        assert np.sum(daughters**3, axis=1) == pytest.approx((0.93 * radii[:, 0]) ** 3)
+        assert np.allclose(next_points[:, 0].reshape(-1, 2, 3), points[:, -1:])
+
+
+@pytest.mark.parametrize("sex", ["M", "F"])
+def test_healthy_hearts_are_at_most_half_as_wide_as_the_chest(sex):
+    ratios = []
+    for seed in range(60):
+        body = anatomy.sample_body(np.random.default_rng(seed), sex, 20 + seed)
+        ratios.append(anatomy.heart_ratio(body, 1.0))
+        large = replace(body, heart_ratio=0.6)
+        assert anatomy.heart_ratio(large, 1.0) > 0.55
+        assert anatomy.heart_ratio(body, 0.7) > ratios[-1]  # wider on a high diaphragm
+    assert 0.42 < np.mean(ratios) < 0.48 and max(ratios) < 0.5
+
+
+def test_spine_of_the_scapula_lies_in_the_lungs_on_ap_and_beside_them_on_pa():
+    """Medial borders of the shoulder blades over the lungs: much less lung is covered on PA."""
+    from data.chest_skeleton import _shoulder
+
+    body, _ = person()
+    covered = {}
+    for view in ("PA", "AP"):
+        shares = []
+        for seed in range(6):
+            setup = chest_film.sample_setup(np.random.default_rng(seed), view)
+            scene = chest_film.Scene(body, setup, 128)
+            blade = sum(_shoulder(scene, side) for side in (-1, 1)) > 0.05
+            shares.append((blade & (scene.lung > 20)).sum() / (scene.lung > 20).sum())
+        covered[view] = np.mean(shares)
+    assert covered["AP"] > 2 * covered["PA"]
+
+
+def test_darker_exposure_and_full_range():
+    """Brightness moves the display curve; grey levels stay between black and the film's white."""
+    _, setup = person()
+    ramp = np.repeat(np.linspace(0, 5, 100, dtype=np.float32)[None], 100, 0)
+    exposure = replace(setup.exposure, compression=0.0, sharpening=0.0, white=200.0, fog=0.0)
+    dark, bright = (physics.develop(ramp, replace(exposure, brightness=b), 4.0) for b in (0.5, 0.1))
+    assert (np.diff(dark[50]) >= 0).all() and (np.diff(bright[50]) >= 0).all()
+    assert dark.mean() < bright.mean()
+    assert dark.min() >= 0 and bright.max() <= 200.0
+
+
 def test_closer_to_the_tube_is_larger():
     _, setup = person(view="AP")
     body, _ = person()
