@@ -129,7 +129,7 @@ def template() -> Template:
     x, y, z = np.ogrid[: t1.shape[0], : t1.shape[1], : t1.shape[2]]
     rim = (inside > 0) & ~ndimage.binary_erosion(inside > 0, iterations=4)
     vein = rim & (np.abs(x - 98) < 4) & ((z > 105) | (y < 60)) & (z > 50)
-    ellipsoid = np.sqrt(((x - 98) / 37) ** 2 + ((y - 128) / 40) ** 2 + ((z - 73) / 26) ** 2)
+    ellipsoid = np.sqrt(((x - 98) / 36) ** 2 + ((y - 128) / 40) ** 2 + ((z - 75) / 26) ** 2)
     return Template(
         t1=sharp,
         mask=ndimage.gaussian_filter(inside, 1.0),
@@ -225,20 +225,29 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
     points[0] = 98 + (points[0] - 98) * wide
     points[2] = 84 + (points[2] - 84) * wide
 
-    def look(volume: np.ndarray, where: np.ndarray = points) -> np.ndarray:
-        return ndimage.map_coordinates(volume, where, order=1, output=np.float32)
+    mask = ndimage.map_coordinates(source.mask, points, order=1, output=np.float32)
+    inside = mask > 0.05
+    points = points[:, inside]
 
-    t1, mask, ventricle, vein, artery = map(look, (source.t1, source.mask, source.ventricle, source.vein, source.artery))
+    def look(volume: np.ndarray, where: np.ndarray = points) -> np.ndarray:
+        found = np.zeros(grid.shape, np.float32)
+        found[inside] = ndimage.map_coordinates(volume, where, order=1, output=np.float32)
+        return found
+
+    t1, ventricle, vein, artery = map(look, (source.t1, source.ventricle, source.vein, source.artery))
     # Skull stripping cuts at a depth that differs from scan to scan and place to place; some scans end above the neck.
-    depth = mask - rng.uniform(0.45, 0.75) - 0.06 * smooth_noise(rng, grid.axes(), 5) - rng.uniform(0.02, 0.1) * smooth_noise(rng, grid.axes(), 2.5)
+    ragged = 0.06 * smooth_noise(rng, grid.axes(), 5) + rng.uniform(0.02, 0.1) * smooth_noise(rng, grid.axes(), 2.5)
+    depth = mask - rng.uniform(0.45, 0.75) - np.clip(ragged, -0.2, 0.2)
     mask = _largest_part((depth > 0) & (axes[2] > rng.choice([-1, rng.uniform(0, 14)])))
     rim = np.clip(1 - depth / 0.3, 0, 1) * mask
 
     csf_t = np.clip((0.60 - t1) / 0.30, 0, 1)
     wm_t = np.clip((t1 - 0.72) / 0.14, 0, 1)
-    fluid, white, veinlets = _fold(rng, grid, points, atrophy, look)
+    fluid, white, veinlets = _fold(rng, grid, points, inside, atrophy, look)
     nuclei, small_brain, stem = map(look, (source.nuclei, source.surface.small_brain, source.surface.stem))
     own = np.maximum(nuclei, np.maximum(stem, 0.6 * small_brain))  # here the template's tissue is shown, elsewhere the folds
+    folded = 1 - np.maximum(nuclei, stem)
+    fluid, white = fluid * folded, 1 - (1 - white) * folded
     csf = np.maximum(np.maximum(fluid, np.clip(1.3 * ventricle - 0.15, 0, 1)), own * csf_t)
     wm = white * (1 - own * (1 - wm_t)) * (1 - csf)
     return Brain(
@@ -248,26 +257,36 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
 
 
 def _fold(
-    rng: np.random.Generator, grid: Grid, points: np.ndarray, atrophy: float, look: Callable[..., np.ndarray]
+    rng: np.random.Generator,
+    grid: Grid,
+    points: np.ndarray,
+    inside: np.ndarray,
+    atrophy: float,
+    look: Callable[..., np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fluid, white matter and veins in the sulci of a patient whose voxels lie at `points` of the template."""
+    """Fluid, white matter and veins in the sulci of a patient whose voxels `inside` lie at `points` of the template."""
     surface = template().surface
     depth = look(surface.depth)
-    foot = points + np.stack([look(part) for part in surface.foot])
-    samples = [np.arange(0, n + NOISE_STEP, NOISE_STEP, dtype=np.float32) for n in surface.depth.shape]
+    foot = points + [ndimage.map_coordinates(part, points, order=1, output=np.float32) for part in surface.foot]
+    apart = foot.copy()  # the two walls of the falx are one surface, but have sulci of their own
+    apart[0] += np.where(points[0] < TEMPLATE_ORIGIN[0], 0, 20).astype(np.float32)
+    samples = [np.arange(0, n + 20 + NOISE_STEP, NOISE_STEP, dtype=np.float32) for n in surface.depth.shape]
 
     def on_surface(knot_distance: float) -> np.ndarray:
-        return look(smooth_noise(rng, samples, knot_distance), foot / NOISE_STEP)
+        return look(smooth_noise(rng, samples, knot_distance), apart / NOISE_STEP)
 
     spacing = grid.spacing
-    pattern = on_surface(rng.uniform(6.0, 7.2)) + 0.4 * on_surface(4.0)
+    pattern = on_surface(rng.uniform(6.3, 7.5)) + 0.35 * on_surface(4.5)
+    pattern += 0.3 * smooth_noise(rng, grid.axes(), 10)  # sulci bend on their way down
     sulcus = sheet_distance(pattern, spacing)
-    reach = rng.uniform(13, 17) + 5 * smooth_noise(rng, grid.axes(), 25)  # mm: how deep the sulci are
-    sulcus = np.hypot(sulcus, np.maximum(depth - np.maximum(reach, 4), 0))
+    reach = rng.uniform(11, 15) + 4 * smooth_noise(rng, grid.axes(), 22)  # mm: how deep the sulci are
+    sulcus = np.hypot(sulcus, np.maximum(depth - np.maximum(reach, 7), 0))
     gap = -0.1 + 0.7 * atrophy + 0.25 * smooth_noise(rng, grid.axes(), 30)
-    fluid, white = cortex(np.minimum(sulcus, depth), np.clip(gap, -0.3, 1.2), 2.3 + 0.3 * smooth_noise(rng, grid.axes(), 40))
+    fluid, white = cortex(np.minimum(sulcus, depth), np.clip(gap, -0.3, 1.2), 2.1 + 0.25 * smooth_noise(rng, grid.axes(), 40))
     # The cerebellum's folds are thin parallel leaves, its cortex thinner.
-    folia = np.sin(2 * np.pi / FOLIA * (folia_angle(foot, TEMPLATE_ORIGIN) + 2.0 * on_surface(10) + 0.8 * on_surface(4)))
+    angle = np.zeros(grid.shape, np.float32)
+    angle[inside] = folia_angle(foot, TEMPLATE_ORIGIN)
+    folia = np.sin(2 * np.pi / FOLIA * (angle + 2.0 * on_surface(10) + 0.8 * on_surface(4)))
     leaf = np.hypot(sheet_distance(folia, spacing), np.maximum(depth - 9, 0))
     leaf_fluid, leaf_white = cortex(np.minimum(leaf, depth), np.clip(gap, -0.2, 0.5) - 0.2, 1.5)
     small_brain = look(surface.small_brain)

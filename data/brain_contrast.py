@@ -24,8 +24,8 @@ class Tissue:
 
 # Sources: data/README.md, section Brain.
 TISSUES = {
-    "wm": Tissue(900, 71, 0.70),
-    "gm": Tissue(1400, 90, 0.79),
+    "wm": Tissue(850, 71, 0.70),
+    "gm": Tissue(1500, 92, 0.80),
     "csf": Tissue(4200, 1500, 1.00),
     "deep": Tissue(1200, 66, 0.77),  # grey matter of nuclei and brain stem: iron shortens T2
     "edema": Tissue(1550, 130, 0.86),
@@ -78,7 +78,7 @@ def scan(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> np.ndarray:
     grid = brain.grid
     texture = 0.025 * smooth_noise(rng, grid.axes(), 9) + 0.02 * smooth_noise(rng, grid.axes(), 3)
     lesion = tumour.edema + 2 * (tumour.solid + tumour.necrosis)
-    texture += lesion * (0.05 * smooth_noise(rng, grid.axes(), 6) + 0.05 * smooth_noise(rng, grid.axes(), 2.5))
+    texture += lesion * (0.04 * smooth_noise(rng, grid.axes(), 6) + 0.03 * smooth_noise(rng, grid.axes(), 2.5))
     # The stripped edge holds some bone and air without signal.
     bone = brain.rim * np.clip(0.35 + 0.5 * smooth_noise(rng, grid.axes(), 7), 0, 0.95)
     images = np.zeros((*grid.shape, 4), np.int16)
@@ -91,6 +91,22 @@ def scan(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> np.ndarray:
         image *= level / image[brain.mask].mean()
         images[..., channel] = np.clip(np.round(image), 1, 32767) * brain.mask
     return images
+
+
+def cut_slab(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray) -> None:
+    """Take away, in place, what a FLAIR that covers a part of the brain only has not seen, and the labels there.
+
+    The border is a tilted plane that leaves at least nine tenths of the tumour and half of the brain's length.
+    """
+    normal = np.array([rng.normal(0, 0.06), rng.choice([-1.0, 1.0]), rng.normal(0, 0.2)])
+    if rng.random() < 0.5:
+        normal = normal[[0, 2, 1]]
+    seen = np.argwhere(images[..., 0] > 0)
+    along = seen @ normal
+    border = max(np.quantile(np.argwhere(labels > 0) @ normal, rng.uniform(0.9, 1.0)), np.quantile(along, rng.uniform(0.55, 0.9)))
+    lost = tuple(seen[along > border].T)
+    images[(*lost, 0)] = 0
+    labels[lost] = 0
 
 
 def _amounts(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> dict[str, np.ndarray]:
@@ -165,7 +181,7 @@ def _acquire(rng: np.random.Generator, image: np.ndarray, brain: Brain, *, thick
         image = motion(image, int(rng.choice([0, 1])), rng.normal(0, 1.0, 6) / grid.spacing, rng.uniform(0.15, 0.9, 5))
     if rng.random() < 0.25:  # registered a voxel beside the others
         image = np.roll(image, rng.choice([-1, 1]), rng.choice(3))
-    sigma = reference * np.exp(rng.uniform(np.log(0.03), np.log(0.13)))
+    sigma = reference * np.exp(rng.uniform(np.log(0.03), np.log(0.10)))
     real, imaginary = (rng.standard_normal(grid.shape, dtype=np.float32) for _ in range(2))
     image = np.hypot(image + sigma * real, sigma * imaginary)
     if thick:

@@ -42,11 +42,14 @@ def template_surface(mask: np.ndarray, tissue: np.ndarray, ventricle: np.ndarray
     inside = mask & (tissue > 0.5) | ventricle
     depth = np.zeros(mask.shape, np.float32)
     foot = np.zeros((3, *mask.shape), np.float32)
-    place = np.indices(mask.shape, dtype=np.float32)
     for part in (inside & ~small_brain & ~falx, inside & small_brain):
-        distance, nearest = ndimage.distance_transform_edt(part, return_indices=True)
-        depth += distance.astype(np.float32)
-        foot += np.where(part, nearest - place, 0)
+        (box,) = ndimage.find_objects(part.astype(np.uint8))  # only there: the transform of the whole grid takes thrice as long
+        box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
+        distance, nearest = ndimage.distance_transform_edt(part[box], return_indices=True)
+        depth[box] += distance.astype(np.float32)
+        for axis, n in enumerate(part[box].shape):
+            place = np.arange(n).reshape([n if a == axis else 1 for a in range(3)])
+            foot[axis][box] += nearest[axis] - place  # 0 outside the part: each voxel there is its own nearest
     for axis in range(3):
         foot[axis] = ndimage.gaussian_filter(foot[axis], 1.5)
     soft = [ndimage.gaussian_filter(part.astype(np.float32), 1.0) for part in (small_brain, stem)]
@@ -54,9 +57,9 @@ def template_surface(mask: np.ndarray, tissue: np.ndarray, ventricle: np.ndarray
 
 
 def steepness(field: np.ndarray, spacing: float) -> np.ndarray:
-    """Length of the gradient of `field` per mm, kept above a third of its mean so that it can be divided by."""
+    """Length of the gradient of `field` per mm, kept above 0.3 of its mean in the brain so that it can be divided by."""
     length = np.sqrt(sum(np.gradient(field, spacing, axis=a) ** 2 for a in range(3)))
-    return np.maximum(length, length.mean() / 3)
+    return np.maximum(length, 0.3 * length[length > 0].mean())
 
 
 def sheet_distance(field: np.ndarray, spacing: float) -> np.ndarray:

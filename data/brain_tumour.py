@@ -257,7 +257,7 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     if plan.low_grade:
         dead = 0.25 * np.clip(0.5 + 0.5 * smooth_noise(rng, axes, 15), 0, 1)
     else:
-        dead = np.clip(plan.ring * (0.7 + 0.1 * (depth - 3)) + 0.35 * smooth_noise(rng, axes, 9), 0, 1)
+        dead = np.clip(plan.ring * (0.7 + 0.1 * (depth - 3)) + 0.25 * smooth_noise(rng, axes, 12), 0, 1)
     dead = np.maximum(dead, plan.cyst * (depth > 4)) * np.clip(core_map - enhancing_map, 0, 1)
     contrast = enhancing_map * np.clip(1 + 0.3 * smooth_noise(rng, axes, 6) + 0.3 * smooth_noise(rng, axes, 2.5), 0.25, 2.0)
     blood = plan.blood * np.clip(smooth_noise(rng, axes, 9) - 0.9, 0, 1) * core_map
