@@ -282,7 +282,7 @@ def _fold(
     reach = rng.uniform(11, 15) + 4 * smooth_noise(rng, grid.axes(), 22)  # mm: how deep the sulci are
     sulcus = np.hypot(sulcus, np.maximum(depth - np.maximum(reach, 7), 0))
     gap = -0.1 + 0.7 * atrophy + 0.25 * smooth_noise(rng, grid.axes(), 30)
-    fluid, white = cortex(np.minimum(sulcus, depth), np.clip(gap, -0.3, 1.2), 2.1 + 0.25 * smooth_noise(rng, grid.axes(), 40))
+    fluid, white = cortex(np.minimum(sulcus, depth), np.clip(gap, -0.3, 1.2), 2.0 + 0.25 * smooth_noise(rng, grid.axes(), 40))
     # The cerebellum's folds are thin parallel leaves, its cortex thinner.
     angle = np.zeros(grid.shape, np.float32)
     angle[inside] = folia_angle(foot, TEMPLATE_ORIGIN)

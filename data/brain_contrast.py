@@ -24,12 +24,12 @@ class Tissue:
 
 # Sources: data/README.md, section Brain.
 TISSUES = {
-    "wm": Tissue(850, 71, 0.70),
+    "wm": Tissue(880, 72, 0.70),
     "gm": Tissue(1500, 92, 0.80),
     "csf": Tissue(4200, 1500, 1.00),
     "deep": Tissue(1200, 66, 0.77),  # grey matter of nuclei and brain stem: iron shortens T2
     "edema": Tissue(1550, 130, 0.86),
-    "solid": Tissue(1650, 130, 0.86),
+    "solid": Tissue(1570, 136, 0.86),
     "necrosis": Tissue(2600, 280, 0.94),
     "blood": Tissue(700, 80, 0.85),  # subacute: methaemoglobin shortens T1
     "vessel": Tissue(1650, 70, 0.80),
@@ -142,7 +142,7 @@ def _protocol(rng: np.random.Generator, name: str) -> Callable[..., float]:
         ti = 0.27 * tr * rng.normal(0.97, 0.012)  # near the zero of cerebrospinal fluid
         return partial(inversion_recovery, tr=tr, te=rng.uniform(100, 140), ti=ti)
     if name == "T2w":
-        return partial(spin_echo, tr=rng.uniform(3500, 6000), te=rng.uniform(75, 105))
+        return partial(spin_echo, tr=rng.uniform(2800, 5000), te=rng.uniform(75, 105))
     if rng.random() < 0.35:
         return partial(gradient_echo, tr=rng.uniform(10, 25), te=rng.uniform(3, 5), flip=np.radians(rng.uniform(18, 30)))
     return partial(spin_echo, tr=rng.uniform(450, 750), te=rng.uniform(8, 14))
