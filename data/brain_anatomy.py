@@ -73,8 +73,9 @@ def smooth_noise(rng: np.random.Generator, axes: list[np.ndarray], knot_distance
 
 @dataclass(frozen=True)
 class Template:
-    """Maps on the MNI152 grid (197, 233, 189), float32; all but ``t1`` and ``surface`` in [0, 1]."""
+    """Maps on the part of the MNI152 grid that holds the brain, float32; all but ``t1`` and ``surface`` in [0, 1]."""
 
+    corner: np.ndarray  # voxel of the whole grid (197, 233, 189) at which the maps begin
     t1: np.ndarray  # sharpened T1w
     mask: np.ndarray
     ventricle: np.ndarray
@@ -130,14 +131,22 @@ def template() -> Template:
     rim = (inside > 0) & ~ndimage.binary_erosion(inside > 0, iterations=4)
     vein = rim & (np.abs(x - 98) < 4) & ((z > 105) | (y < 60)) & (z > 50)
     ellipsoid = np.sqrt(((x - 98) / 36) ** 2 + ((y - 128) / 40) ** 2 + ((z - 75) / 26) ** 2)
+    (box,) = ndimage.find_objects((inside > 0).astype(np.uint8))
+    box = tuple(slice(max(0, s.start - 4), s.stop + 4) for s in box)
+
+    def cut(whole: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(whole[(..., *box)], dtype=np.float32)
+
+    surface = template_surface(inside > 0, tissue, ventricle, TEMPLATE_ORIGIN)
     return Template(
-        t1=sharp,
-        mask=ndimage.gaussian_filter(inside, 1.0),
-        ventricle=ndimage.gaussian_filter(ventricle.astype(np.float32), 0.7),
-        nuclei=np.clip((1 - ellipsoid) / 0.12, 0, 1).astype(np.float32),
-        vein=np.maximum(ndimage.gaussian_filter(vein.astype(np.float32), 0.8), _tubes(t1.shape, VEINS, 1.0)),
-        artery=_tubes(t1.shape, ARTERIES, 1.0),
-        surface=template_surface(inside > 0, tissue, ventricle, TEMPLATE_ORIGIN),
+        corner=np.array([s.start for s in box], np.float32),
+        t1=cut(sharp),
+        mask=cut(ndimage.gaussian_filter(inside, 1.0)),
+        ventricle=cut(ndimage.gaussian_filter(ventricle.astype(np.float32), 0.7)),
+        nuclei=cut(np.clip((1 - ellipsoid) / 0.12, 0, 1)),
+        vein=cut(np.maximum(ndimage.gaussian_filter(vein.astype(np.float32), 0.8), _tubes(t1.shape, VEINS, 1.0))),
+        artery=cut(_tubes(t1.shape, ARTERIES, 1.0)),
+        surface=Surface(cut(surface.depth), cut(surface.foot), cut(surface.small_brain), cut(surface.stem)),
     )
 
 
@@ -225,6 +234,8 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
     points[0] = 98 + (points[0] - 98) * wide
     points[2] = 84 + (points[2] - 84) * wide
 
+    del warp, offset, wide  # some 130 MB
+    points -= source.corner[:, None, None, None]
     mask = ndimage.map_coordinates(source.mask, points, order=1, output=np.float32)
     inside = mask > 0.05
     points = points[:, inside]
@@ -265,11 +276,11 @@ def _fold(
     look: Callable[..., np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fluid, white matter and veins in the sulci of a patient whose voxels `inside` lie at `points` of the template."""
-    surface = template().surface
+    surface, origin = template().surface, TEMPLATE_ORIGIN - template().corner
     depth = look(surface.depth)
     foot = points + [ndimage.map_coordinates(part, points, order=1, output=np.float32) for part in surface.foot]
     apart = foot.copy()  # the two walls of the falx are one surface, but have sulci of their own
-    apart[0] += np.where(points[0] < TEMPLATE_ORIGIN[0], 0, 20).astype(np.float32)
+    apart[0] += np.where(points[0] < origin[0], 0, 20).astype(np.float32)
     samples = [np.arange(0, n + 20 + NOISE_STEP, NOISE_STEP, dtype=np.float32) for n in surface.depth.shape]
 
     def on_surface(knot_distance: float) -> np.ndarray:
@@ -285,7 +296,7 @@ def _fold(
     fluid, white = cortex(np.minimum(sulcus, depth), np.clip(gap, -0.3, 1.2), 2.0 + 0.25 * smooth_noise(rng, grid.axes(), 40))
     # The cerebellum's folds are thin parallel leaves, its cortex thinner.
     angle = np.zeros(grid.shape, np.float32)
-    angle[inside] = folia_angle(foot, TEMPLATE_ORIGIN)
+    angle[inside] = folia_angle(foot, origin)
     folia = np.sin(2 * np.pi / FOLIA * (angle + 2.0 * on_surface(10) + 0.8 * on_surface(4)))
     leaf = np.hypot(sheet_distance(folia, spacing), np.maximum(depth - 9, 0))
     leaf_fluid, leaf_white = cortex(np.minimum(leaf, depth), np.clip(gap, -0.2, 0.5) - 0.2, 1.5)

@@ -28,9 +28,9 @@ TISSUES = {
     "gm": Tissue(1500, 92, 0.80),
     "csf": Tissue(4200, 1500, 1.00),
     "deep": Tissue(1200, 66, 0.77),  # grey matter of nuclei and brain stem: iron shortens T2
-    "edema": Tissue(1550, 130, 0.86),
+    "edema": Tissue(1500, 137, 0.87),
     "solid": Tissue(1570, 136, 0.86),
-    "necrosis": Tissue(2600, 280, 0.94),
+    "necrosis": Tissue(2250, 260, 0.93),
     "blood": Tissue(700, 80, 0.85),  # subacute: methaemoglobin shortens T1
     "vessel": Tissue(1650, 70, 0.80),
     "fat": Tissue(370, 110, 0.90),  # remains of scalp and orbit where the skull was not stripped well
@@ -71,10 +71,9 @@ def scan(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> np.ndarray:
     amounts = _amounts(rng, brain, tumour)
     tissues = {}
     for name, t in TISSUES.items():
-        spread = 0.20 if name in LESIONS else 0.05
-        tissues[name] = Tissue(
-            t.t1 * np.exp(rng.normal(0, 0.6 * spread)), t.t2 * np.exp(rng.normal(0, spread)), t.density * rng.normal(1, 0.01)
-        )
+        spread = 0.16 if name in LESIONS else 0.05
+        of_t1, of_t2 = spread * np.clip(rng.standard_normal(2), -1.2, 1.2)  # bounded: no edema that is dark on FLAIR
+        tissues[name] = Tissue(t.t1 * np.exp(0.6 * of_t1), t.t2 * np.exp(of_t2), t.density * rng.normal(1, 0.01))
     grid = brain.grid
     texture = 0.025 * smooth_noise(rng, grid.axes(), 9) + 0.02 * smooth_noise(rng, grid.axes(), 3)
     lesion = tumour.edema + 2 * (tumour.solid + tumour.necrosis)

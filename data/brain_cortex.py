@@ -75,6 +75,6 @@ def cortex(distance: np.ndarray, gap: np.ndarray | float, thickness: np.ndarray 
     return np.clip(gap - distance + 0.5, 0, 1), np.clip(distance - gap - thickness + 0.5, 0, 1)
 
 
-def folia_angle(points: np.ndarray, origin: tuple[int, int, int]) -> np.ndarray:
-    """Arc (mm at the surface of the cerebellum) about the left-right axis through the fastigium."""
+def folia_angle(points: np.ndarray, origin: np.ndarray) -> np.ndarray:
+    """Arc (mm at the surface of the cerebellum, whose MNI zero is at `origin`) about the left-right axis through the fastigium."""
     return 32 * np.arctan2(points[2] - origin[2] + 32, points[1] - origin[1] + 44)

@@ -252,8 +252,8 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     soft = 0.8 / grid.spacing
     core_map = ndimage.gaussian_filter(core.astype(np.float32), soft)
     enhancing_map = ndimage.gaussian_filter(enhancing.astype(np.float32), 0.7 / grid.spacing)
-    fade = np.clip(0.55 + (border - edge) / rng.uniform(4, 10), 0, 1)
-    edema = ndimage.gaussian_filter(inside.astype(np.float32), soft) * fade * (0.6 + 0.4 * wm)
+    fade = np.clip(0.65 + (border - edge) / rng.uniform(4, 10), 0, 1)
+    edema = ndimage.gaussian_filter(inside.astype(np.float32), soft) * fade * (0.7 + 0.3 * wm)
     if plan.low_grade:
         dead = 0.25 * np.clip(0.5 + 0.5 * smooth_noise(rng, axes, 15), 0, 1)
     else:
