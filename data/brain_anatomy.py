@@ -106,7 +106,11 @@ def _tubes(shape: tuple[int, ...], courses: tuple, radius: float) -> np.ndarray:
         for side in (1, -1):
             place = np.round(fine * (side, 1, 1) + TEMPLATE_ORIGIN).astype(int)
             line[tuple(place[(place >= 0).all(1) & (place < shape).all(1)].T)] = True
-    return np.clip(radius + 0.5 - ndimage.distance_transform_edt(~line), 0, 1).astype(np.float32)
+    (box,) = ndimage.find_objects(line.astype(np.uint8))
+    box = tuple(slice(max(0, s.start - 3), s.stop + 3) for s in box)
+    tubes = np.zeros(shape, np.float32)
+    tubes[box] = np.clip(radius + 0.5 - ndimage.distance_transform_edt(~line[box]), 0, 1)
+    return tubes
 
 
 @lru_cache(maxsize=1)

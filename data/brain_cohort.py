@@ -137,6 +137,8 @@ def _fill(partial: Path, facts: dict, progress: bool, jobs: int | None) -> None:
                 bar.update()
         else:
             _run_workers(partial, facts, [missing[i::jobs] for i in range(jobs)], bar.update)
+    for half in partial.rglob(".*.nii.gz"):  # what a killed process was writing
+        half.unlink(missing_ok=True)
 
 
 def _run_workers(partial: Path, facts: dict, shares: list[list[int]], done) -> None:

@@ -180,13 +180,21 @@ def _acquire(rng: np.random.Generator, image: np.ndarray, brain: Brain, *, thick
         image = motion(image, int(rng.choice([0, 1])), rng.normal(0, 1.0, 6) / grid.spacing, rng.uniform(0.15, 0.9, 5))
     if rng.random() < 0.25:  # registered a voxel beside the others
         image = np.roll(image, rng.choice([-1, 1]), rng.choice(3))
-    sigma = reference * np.exp(rng.uniform(np.log(0.03), np.log(0.10)))
-    real, imaginary = (rng.standard_normal(grid.shape, dtype=np.float32) for _ in range(2))
-    image = np.hypot(image + sigma * real, sigma * imaginary)
+    image = rician(rng, image, reference * np.exp(rng.uniform(np.log(0.03), np.log(0.10))))
     if thick:
         axis, most = [(2, 6.5), (0, 4.5), (1, 4.5)][rng.choice(3, p=[0.84, 0.08, 0.08])]  # mostly axial
         image = thick_slices(image, axis, rng.uniform(1.5, most) / grid.spacing)
     return ndimage.gaussian_filter(image, rng.uniform(0.4, 0.7) / grid.spacing).astype(np.float32)
+
+
+def rician(rng: np.random.Generator, image: np.ndarray, sigma: float) -> np.ndarray:
+    """Magnitude of the signal `image` with Gaussian noise of standard deviation `sigma` in both quadrature channels.
+
+    Its mean square is ``image**2 + 2 sigma**2``; without signal it follows Rayleigh's law, with much it is nearly Gaussian
+    (Gudbjartsson, Patz, Magn Reson Med 1995).
+    """
+    real, imaginary = (rng.standard_normal(image.shape, dtype=np.float32) for _ in range(2))
+    return np.hypot(image + sigma * real, sigma * imaginary)
 
 
 def motion(image: np.ndarray, axis: int, shifts: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -194,7 +202,8 @@ def motion(image: np.ndarray, axis: int, shifts: np.ndarray, times: np.ndarray) 
 
     Lines of k-space are acquired one after the other; a head that lies ``shifts[i]`` voxels aside multiplies the lines of
     that time with a linear phase. `times` (one fewer than `shifts`, shares of the acquisition) are when it jumps. The
-    middle of k-space is taken as the reference, so the object stays in its place and the sum over `axis` is kept.
+    middle of k-space is taken as the reference, so the object stays in its place. Phases change no magnitudes in k-space, so
+    the sum of squares is kept (Parseval).
     """
     n = image.shape[axis]
     frequency = np.fft.fftfreq(n)
