@@ -78,12 +78,14 @@ def detail(scan: np.ndarray, brain: np.ndarray) -> np.ndarray:
     """Standard deviation (`DETAIL` bands, 4 sequences) of what lies between two Gaussian blurs within axial slices.
 
     A radial power spectrum in three octaves that does not see the edge of the brain: only voxels are counted whose
-    surroundings lie inside. `scan` is in standard deviations of the brain.
+    surroundings lie inside (nan when there are none, as on the coarse voxels of a quick test). `scan` is in standard deviations.
     """
     box = ndimage.find_objects(brain.astype(np.uint8))[0]
     scan, brain = scan[box], brain[box]
     inner = ndimage.binary_erosion(brain, np.ones((3, 3, 1), bool), iterations=DETAIL[-1] * 2)
-    found = np.zeros((len(DETAIL) - 1, 4))
+    found = np.full((len(DETAIL) - 1, 4), np.nan)
+    if not inner.any():
+        return found
     for channel in range(4):
         filled = np.where(brain, scan[..., channel], 0)
         blurred = [ndimage.gaussian_filter(filled, (sigma, sigma, 0), truncate=2)[inner] for sigma in DETAIL]

@@ -236,7 +236,7 @@ def test_shapes_of_known_bodies():
     ball = shape_of(x**2 + y**2 + z**2 <= 25**2, (1.0, 1.0, 1.0))
     assert ball["parts"] == 1
     assert ball["sphericity"] == pytest.approx(1, abs=0.03)
-    assert ball["extent"] == pytest.approx(np.pi / 6, abs=0.03)
+    assert ball["extent"] == pytest.approx(np.pi / 6 * (25 / 25.5) ** 3, abs=0.01), "its box is 51 voxels wide"
     long = shape_of((x / 25.0) ** 2 + (y / 6.0) ** 2 + (z / 6.0) ** 2 <= 1, (1.0, 1.0, 1.0))
     assert long["sphericity"] < 0.9
     two = (x**2 + y**2 + z**2 <= 36) | ((x - 20) ** 2 + y**2 + z**2 <= 25)
