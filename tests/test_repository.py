@@ -102,7 +102,7 @@ def requirements(name: str) -> dict[str, str]:
 def test_layout():
     expected = ["README.md", "requirements.txt", "requirements-dev.txt", "Makefile", "LICENSE", "util.py", "public_tests.py"]
     expected += [f"{folder}{name}{end}" for name in NAMES for folder, end in [("", ".ipynb"), ("student/", ".ipynb"), ("lessons/", ".py")]]
-    expected += ["data", "models", "tests", "tools", ".ci/run"]  # grading/ comes with the autograder
+    expected += ["data", "models", "grading", "tests", "tools", ".ci/run"]
     assert not [name for name in expected if not (ROOT / name).exists()]
     assert [path.stem for path in lesson_paths()] == NAMES
 
