@@ -18,9 +18,13 @@ MAX_STUDENT = 256 << 20  # bytes of all that comes out of one student's zip
 MAX_MEMBERS = 20_000
 MAX_DEPTH = 3
 IGNORED = re.compile(r"(^|/)(__MACOSX|\.ipynb_checkpoints|\.git|\.venv)(/|$)|(^|/)\._")
-CANVAS = re.compile(r"^(?P<name>[^_]+?)_(?P<late>LATE_)?(?P<id>\d+)_\d+_")
+# Moodle, "Download all submissions": a folder "Ada Lovelace_12345_assignsubmission_file" (older versions: with _ at the end),
+# or, "in folders" switched off, the same words before each file's own name; 12345 is the participant of the grading worksheet.
 MOODLE = re.compile(r"^(?P<name>.+?)_(?P<id>\d+)_assignsubmission_")
-BLACKBOARD = re.compile(r"^.+?_(?P<id>[^_]+)_attempt_(?P<time>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)")
+# Canvas, "Download submissions": flat, "lovelaceada_LATE_123_456_file.ipynb"; 123 is the user's id, 456 the attachment's.
+CANVAS = re.compile(r"^(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_(?P<file>\d+)_.")
+# Blackboard, "Assignment file download": flat, "Homework 2_alovelace_attempt_2026-11-20-13-05-59_file.ipynb".
+BLACKBOARD = re.compile(r"^.*_(?P<id>[^_]+)_attempt_(?P<time>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)(?P<last>_.*)?")
 
 
 class UnpackError(ValueError):
@@ -37,6 +41,7 @@ class Submission:
     time: datetime | None = None
     late: bool = False  # says the platform
     problem: str = ""  # why there is nothing to grade
+    platform: str = ""  # "Moodle", "Canvas", "Blackboard" where the names of the files say so
 
 
 @dataclass
@@ -61,8 +66,12 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> b
     return data
 
 
-def _members(data: bytes | Path, budget: _Budget, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, bytes | UnpackError, datetime | None]]:
-    """All notebooks in a zip, and in the zips in it: (path, content or what is wrong, time)."""
+Found = tuple[str, bytes | UnpackError | None, datetime | None]
+"""Where a file was, its content (or what is wrong with it; None: another kind of file), when it was handed in."""
+
+
+def _members(data: bytes | Path, budget: _Budget, prefix: str = "", depth: int = 0) -> Iterator[Found]:
+    """All files in a zip, and in the zips in it."""
     try:
         archive = zipfile.ZipFile(data if isinstance(data, Path) else io.BytesIO(data))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
@@ -73,7 +82,10 @@ def _members(data: bytes | Path, budget: _Budget, prefix: str = "", depth: int =
             name = info.filename.replace("\\", "/")
             parts = [part for part in name.split("/") if part not in ("", ".", "..")]
             where = "/".join([*([prefix] if prefix else []), *parts])
-            if info.is_dir() or IGNORED.search(name) or not name.lower().endswith((".ipynb", ".zip")):
+            if info.is_dir() or IGNORED.search(name):
+                continue
+            if not name.lower().endswith((".ipynb", ".zip")):
+                yield where, None, None
                 continue
             budget.members -= 1
             if budget.members < 0:
@@ -95,50 +107,68 @@ def _members(data: bytes | Path, budget: _Budget, prefix: str = "", depth: int =
                 inner = _Budget(min(MAX_STUDENT, budget.bytes), 500)
                 before = inner.bytes
                 for found, inside, its_time in _members(content, inner, where, depth + 1):
-                    yield found, inside, its_time or time
+                    yield found, inside, time or its_time  # a student chooses what an inner zip says
                 budget.bytes -= before - inner.bytes
             else:
                 yield where, content, time
 
 
-def _files(path: Path) -> Iterator[tuple[str, bytes | UnpackError, datetime | None]]:
-    """All notebooks in a folder, zips in it unpacked. Links are not followed."""
+def _files(path: Path) -> Iterator[Found]:
+    """All files in a folder, zips in it unpacked. Links are not followed."""
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
-        if file.is_symlink() or not file.is_file() or IGNORED.search(name) or file.suffix.lower() not in (".ipynb", ".zip"):
+        if file.is_symlink() or not file.is_file() or IGNORED.search(name):
             continue
         time = datetime.fromtimestamp(file.stat().st_mtime)
+        if file.suffix.lower() not in (".ipynb", ".zip"):
+            yield name, None, time
+            continue
         if file.suffix.lower() == ".zip":
-            for where, content, inner in _members(file, _Budget(MAX_TOTAL), name):
-                yield where, content, inner or time
+            for where, content, _ in _members(file, _Budget(MAX_STUDENT, 500), name, 1):
+                yield where, content, time  # what a student's zip says of times is the student's choice
         elif file.stat().st_size > MAX_FILE:
             yield name, UnpackError(f"the notebook has {file.stat().st_size >> 20} MB"), time
         else:
             yield name, file.read_bytes(), time
 
 
-def _student(path: str, folders: int) -> tuple[str, str, bool, datetime | None]:
-    """Id, name, late mark and time from where a notebook was found; `folders` are common to all."""
-    parts = path.split("/")[folders:]
-    for part in parts[:-1] or parts:
-        if match := MOODLE.match(part):
-            return match["id"], match["name"], False, None
-    for part in parts:
-        if match := BLACKBOARD.match(part):
-            return match["id"], "", False, datetime.strptime(match["time"], "%Y-%m-%d-%H-%M-%S")
-        if match := CANVAS.match(part):
-            return match["id"], match["name"], bool(match["late"]), None
-    if "submitted" in path.split("/")[:-1]:
-        rest = path.split("/")[path.split("/").index("submitted") + 1 :]
-        return rest[0], "", False, None
-    return re.sub(r"\.(ipynb|zip)$", "", parts[0], flags=re.IGNORECASE), "", False, None
+def _platform(tops: set[str]) -> str:
+    """Which learning platform named what lies at the top: folders or files. What is inside of a student's zip has no say.
+
+    Canvas's names are only believed when all of them fit together: `hw_2_1_x.ipynb` from everybody must not become one student 2.
+    """
+    if 2 * sum(bool(MOODLE.match(top)) for top in tops) > len(tops):
+        return "Moodle"
+    if 2 * sum(bool(BLACKBOARD.match(top)) for top in tops) > len(tops):
+        return "Blackboard"
+    matches = [CANVAS.match(top) for top in tops]
+    if not (matches and all(matches)):
+        return ""
+    names = {(match["id"], match["name"]) for match in matches}
+    one_name_each = len(names) == len({student for student, _ in names})
+    return "Canvas" if one_name_each and len({match["file"] for match in matches}) == len(matches) else ""
+
+
+def _student(top: str, platform: str) -> tuple[str, str, bool, datetime | None]:
+    """Id, name, late mark and time from the name at the top."""
+    match = {"Moodle": MOODLE, "Canvas": CANVAS, "Blackboard": BLACKBOARD}[platform].match(top) if platform else None
+    if match is None:
+        return re.sub(r"\.(ipynb|zip)$", "", top, flags=re.IGNORECASE), "", False, None
+    facts = match.groupdict()
+    try:
+        time = datetime.strptime(facts["time"], "%Y-%m-%d-%H-%M-%S") if facts.get("time") else None
+    except ValueError:
+        time = None
+    return facts["id"], facts.get("name") or "", bool(facts.get("late")), time
 
 
 def _common_folders(paths: list[str]) -> int:
-    """How many leading folders all paths share (the folder that a platform put around everything)."""
+    """How many leading folders all paths share: what was put around everything. A folder that is a student's is none."""
     split = [path.split("/")[:-1] for path in paths]
     count = 0
     while len(paths) > 1 and all(len(parts) > count and parts[count] == split[0][count] for parts in split):
+        if MOODLE.match(split[0][count]):
+            break
         count += 1
     return count
 
@@ -154,21 +184,34 @@ def find_submissions(path: Path) -> list[Submission]:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
-    if path.is_dir() and (path / "submitted").is_dir():
-        path = path / "submitted"  # an nbgrader course
+    nbgrader = path.is_dir() and (path / "submitted").is_dir()  # a course directory: submitted/<student>/<assignment>/
+    if nbgrader:
+        path = path / "submitted"
+    elif path.is_dir():
+        files = [file for file in path.rglob("*") if file.suffix.lower() in (".ipynb", ".zip")]
+        if len(files) == 1 and files[0].suffix.lower() == ".zip":
+            path = files[0]  # a folder with nothing but the platform's zip
     if path.is_dir():
         found = list(_files(path))
     elif path.suffix.lower() == ".ipynb":
         found = [(path.name, path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime))]
     else:
         found = list(_members(path, _Budget(MAX_TOTAL)))
-    if not found:
+    notebooks = [where for where, content, _ in found if content is not None]
+    if not notebooks:
         raise FileNotFoundError(f"{path} holds no notebook (.ipynb) and no zip with one.")
-    folders = _common_folders([where for where, _, _ in found])
+    folders = 0 if nbgrader else _common_folders(notebooks)
+    platform = "" if nbgrader else _platform({where.split("/")[folders] for where in notebooks})
     by_student: dict[str, Submission] = {}
     for where, content, time in found:
-        student, name, late, stamp = _student(where, folders)
-        one = by_student.setdefault(student, Submission(student, name))
+        parts = where.split("/")[folders:]
+        if content is None and len(parts) < (1 if platform else 2):
+            continue  # a file that lies beside the submissions
+        student, name, late, stamp = _student(parts[0], platform)
+        one = by_student.setdefault(student, Submission(student, name, platform=platform))
+        if content is None:
+            one.problem = one.problem or f"{parts[-1][:80]} is no notebook (.ipynb)"
+            continue
         one.late |= late
         when = stamp or time
         if when and (one.time is None or when > one.time):
@@ -177,4 +220,7 @@ def find_submissions(path: Path) -> list[Submission]:
             one.problem = str(content)
         else:
             one.files.append((where, content))
+    for one in by_student.values():
+        if one.files and one.problem.endswith("is no notebook (.ipynb)"):
+            one.problem = ""  # a picture or a table beside the notebook
     return [by_student[student] for student in sorted(by_student)]
