@@ -33,7 +33,7 @@ class Settings:
     def limits(self) -> Limits:
         tensorflow = self.assignment.tensorflow
         cpu = self.cpu or (60 if tensorflow else 10)
-        return Limits(cpu, max(20.0, 4.0 * cpu), (self.memory or (4096 if tensorflow else 2048)) << 20, tensorflow)
+        return Limits(cpu, max(4.0, 1.5 * cpu), (self.memory or (4096 if tensorflow else 2048)) << 20, tensorflow)
 
 
 class Grader:

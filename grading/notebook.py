@@ -9,6 +9,7 @@ import ast
 import difflib
 import json
 import re
+import symtable
 import textwrap
 import warnings
 from dataclasses import dataclass, field
@@ -126,8 +127,21 @@ def _parse(source: str) -> ast.Module | None:
         return None
 
 
-def _names(node: ast.AST) -> frozenset[str]:
-    return frozenset(part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Load))
+def _names(source: str) -> frozenset[str]:
+    """The names that a statement takes from outside: not its arguments, nor what it binds inside of a function."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            table = symtable.symtable(source, "cell", "exec")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return frozenset()
+    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+    scopes = list(table.get_children())
+    while scopes:
+        scope = scopes.pop()
+        names |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
+        scopes += scope.get_children()
+    return frozenset(names)
 
 
 def _is_stub(node: ast.AST) -> bool:
@@ -199,7 +213,7 @@ def _pieces_of(source: str, cell: int) -> tuple[list[Piece], list[tuple[str, str
             continue
         line, text = _source(lines, node)
         function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or isinstance(getattr(node, "value", None), ast.Lambda)
-        pieces.append(Piece(cell, line, text, binds, _names(node), function, _is_stub(node), "*" in binds))
+        pieces.append(Piece(cell, line, text, binds, _names(text), function, _is_stub(node), "*" in binds))
     return pieces, []
 
 
@@ -235,7 +249,7 @@ def _piece(block: str, node: ast.stmt, cell: int, offset: int) -> Piece | None:
         return None
     line, text = _source(block.split("\n"), node)
     function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or isinstance(getattr(node, "value", None), ast.Lambda)
-    return Piece(cell, offset + line, text, binds, _names(node), function, _is_stub(node), "*" in binds)
+    return Piece(cell, offset + line, text, binds, _names(text), function, _is_stub(node), "*" in binds)
 
 
 def find_answers(cells: list[str], exercises: list[str]) -> dict[str, Answer]:

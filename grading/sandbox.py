@@ -2,10 +2,13 @@
 
 Four ways, the best one that works here is taken unless the instructor names one:
 
-* ``bubblewrap``: no network, a read-only view of Python and the system's libraries and of nothing else. A template
-  process imports NumPy (and TensorFlow) once; each exercise runs in a fork of it, in namespaces of its own.
+* ``bubblewrap``: no network, a read-only view of Python and the system's libraries and of nothing else.
 * ``docker`` / ``podman``: a container for each exercise, by option only.
-* ``process``: an ordinary process with limits and a system call filter. It can read files: a warning is given.
+* ``process``: an ordinary process with limits and a system call filter; newer kernels hide files from it, too. There
+  is no second wall behind these: a warning is given.
+
+In the first and the last a template process imports NumPy (and TensorFlow) once, computes nothing, and each exercise
+runs in a fork of it: TensorFlow starts its threads at the first operation, so a fork before that is as good as new.
 """
 
 import contextlib
@@ -29,9 +32,10 @@ from typing import Any
 from .inside import wire
 
 INSIDE = Path(__file__).resolve().parent / "inside"
+ROOT = INSIDE.parents[1]
 KINDS = ("bubblewrap", "docker", "podman", "process")
 START_SECONDS = 900  # importing TensorFlow on a busy machine
-STRETCH = 10  # a wall-clock limit grows with the load of the machine, up to this factor: waiting for a core is nobody's fault
+STRETCH = 10  # how much longer a wall-clock limit may become where the machine is busy: waiting for a core is nobody's fault
 
 
 class TooLate(wire.Ended):
@@ -43,7 +47,7 @@ class Limits:
     """What one exercise of one student may use."""
 
     cpu: int = 10  # seconds
-    wall: float = 40.0  # seconds; a process that sleeps uses no CPU
+    wall: float = 20.0  # seconds; a process that sleeps uses no CPU
     memory: int = 2 << 30  # bytes
     tensorflow: bool = False
 
@@ -74,19 +78,34 @@ def environment() -> dict[str, str]:
 
 
 def bubblewrap_command(inner: list[str]) -> list[str]:
-    """The command that runs `inner` in a sandbox: Python and libraries read-only, /tmp in memory, nothing else."""
+    """The command that runs `inner` in a sandbox: Python and libraries read-only, /tmp in memory, nothing else.
+
+    What is mounted later covers what was mounted before: the course may lie in /tmp, and Python in the course.
+    """
     bind = [option for folder in ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
             for option in _bind(folder)]  # fmt: skip
-    for prefix in dict.fromkeys([sys.base_prefix, sys.base_exec_prefix, sys.prefix]):
+    for prefix in dict.fromkeys([sys.base_prefix, sys.base_exec_prefix]):
         if not Path(prefix).is_relative_to("/usr"):
             bind += ["--ro-bind", prefix, prefix]
+        if ROOT.is_relative_to(prefix):
+            bind += ["--tmpfs", str(ROOT)]
+    python = sys.executable
+    if sys.prefix != sys.base_prefix:  # a virtual environment works at any place; at this one it tells nothing of the course
+        bind += ["--ro-bind", sys.prefix, "/venv"]
+        python = "/venv/" + Path(sys.executable).relative_to(sys.prefix).as_posix()
     for name, value in environment().items():
         bind += ["--setenv", name, value]
     return [
         "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--uid", "1000", "--gid", "1000", "--hostname",
-        "sandbox", *bind, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--tmpfs", "/dev/shm", "--tmpfs", "/tmp", "--ro-bind", str(INSIDE), "/inside",
-        "--chdir", "/tmp", "--remount-ro", "/", sys.executable, "-sB", "/inside/worker.py", *inner,
+        "sandbox", "--tmpfs", "/tmp", *bind, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--tmpfs", "/dev/shm",
+        "--ro-bind", str(INSIDE), "/inside", "--chdir", "/tmp", "--remount-ro", "/", python, "-sB", *inner,
     ]  # fmt: skip
+
+
+def readable() -> list[str]:
+    """What an ordinary process of a student may read where the system can hide the rest."""
+    return [sys.base_prefix, sys.prefix, str(INSIDE), "/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime",
+            "/dev/null", "/dev/urandom"]  # fmt: skip
 
 
 def _bind(folder: str) -> list[str]:
@@ -112,9 +131,8 @@ def works(kind: str) -> bool:
     if kind == "bubblewrap":
         if not shutil.which("bwrap"):
             return False
-        command = bubblewrap_command([])
-        command[command.index(sys.executable) :] = [sys.executable, "-sBc", "import os; print(os.getuid())"]
-        return subprocess.run(command, capture_output=True, timeout=120).stdout.strip() == b"1000"
+        done = subprocess.run(bubblewrap_command(["-c", "import os; print(os.getuid())"]), capture_output=True, timeout=120)
+        return done.stdout.strip() == b"1000"
     return kind == "process" or shutil.which(kind) is not None
 
 
@@ -125,15 +143,16 @@ def choose(kind: str = "auto") -> str:
     elif not works(kind):
         raise SandboxBroken(f"{kind} does not work on this machine. Install it, or choose another --sandbox ({', '.join(KINDS)}).")
     if kind == "process":
-        warnings.warn("No sandbox: students' code runs as an ordinary process with limits. It has no network, but it can read your "
-                      "files. Install bubblewrap (`sudo apt install bubblewrap`), or use --sandbox docker.", stacklevel=2)  # fmt: skip
+        warnings.warn("No bubblewrap: students' code runs as an ordinary process with limits. It has no network; whether it can read your "
+                      "files depends on this system. Install bubblewrap (`sudo apt install bubblewrap`), or use --sandbox docker.", stacklevel=2)  # fmt: skip
     return kind
 
 
 class Session:
     """One exercise of one student, running in a sandbox."""
 
-    def __init__(self, fd_in: int, fd_out: int, limits: Limits, finish: Callable[[], dict]) -> None:
+    def __init__(self, fd_in: int, fd_out: int, limits: Limits, finish: Callable[[], dict], patience: float = 1.0) -> None:
+        self.patience = patience  # where nobody measures how long the process waited for a core, the load of the machine must do
         self.fd_in, self.fd_out, self.limits, self.finish = fd_in, fd_out, limits, finish
         self.waited = 0.0  # seconds, for answers of the student's code; the grader's own work does not count
         self.closed = False
@@ -179,7 +198,7 @@ class Session:
             ready = select.select([fd], [], [], max(0.0, self.limits.wall - self.waited) or 1.0)[0]
             self.waited += time.monotonic() - start
             if not ready:
-                if self.waited < self.limits.wall * min(STRETCH, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))):
+                if self.waited < self.limits.wall * min(self.patience, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))):
                     continue
                 raise TooLate("too late")
             try:
@@ -214,8 +233,9 @@ class Sandbox:
 
     def __init__(self, kind: str = "auto", *, tensorflow: bool = False, image: str = "ai-for-medical-diagnosis", warm: bool = True) -> None:
         self.kind, self.tensorflow, self.image = choose(kind), tensorflow, image
-        self.warm = warm and self.kind == "bubblewrap"
+        self.warm = warm and self.kind in ("bubblewrap", "process") and sys.platform == "linux"
         self.process: subprocess.Popen | None = None
+        self.scratch: tempfile.TemporaryDirectory | None = None
         self.started = 0  # templates that had to be started
         self.import_seconds = 0.0
 
@@ -225,9 +245,14 @@ class Sandbox:
         self.stop()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)  # keeps messages apart
         with theirs:
-            self.process = subprocess.Popen(
-                bubblewrap_command(["template", str(theirs.fileno())]), pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+            number = str(theirs.fileno())
+            if self.kind == "process":
+                self.scratch = tempfile.TemporaryDirectory(prefix="grading-")
+                command, variables = [sys.executable, "-sB", str(INSIDE / "worker.py"), "template", number], environment() | {"HOME": self.scratch.name}
+            else:
+                command, variables = bubblewrap_command(["/inside/worker.py", "template", number]), None
+            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                            stderr=subprocess.PIPE, env=variables, cwd=self.scratch and self.scratch.name)  # fmt: skip
         self.control = ours
         self.control.send(json.dumps({"tensorflow": self.tensorflow}).encode())
         try:
@@ -265,6 +290,9 @@ class Sandbox:
             self.process.stderr.close()
             self.control.close()
             self.process = None
+        if self.scratch is not None:
+            self.scratch.cleanup()
+            self.scratch = None
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -295,7 +323,8 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                socket.send_fds(self.control, [json.dumps({**asdict(limits), "wall": 2 * STRETCH * limits.wall}).encode()], [theirs.fileno()])
+                job = self._job(limits) | {"wall": 2 * STRETCH * limits.wall}
+                socket.send_fds(self.control, [json.dumps(job).encode()], [theirs.fileno()])
         except OSError:
             self.stop()
             ours.close()
@@ -303,11 +332,16 @@ class Sandbox:
         fd = ours.detach()
         return Session(fd, fd, limits, self._finish_fork)
 
+    def _job(self, limits: Limits, scratch: str = "") -> dict[str, Any]:
+        """What the worker is told: limits, the folder that it may write to, and what it may read (empty: all that it sees)."""
+        scratch = scratch or (self.scratch.name if self.scratch else "/tmp")
+        return {**asdict(limits), "scratch": scratch, "readable": readable() if self.kind == "process" else []}
+
     def _once(self, limits: Limits) -> Session:
         if self.kind in ("docker", "podman"):
             command = container_command(self.kind, self.image, limits)
         elif self.kind == "bubblewrap":
-            command = bubblewrap_command(["once", "0", "1"])
+            command = bubblewrap_command(["/inside/worker.py", "once", "0", "1"])
         else:
             command = [sys.executable, "-sB", str(INSIDE / "worker.py"), "once", "0", "1"]
         folder = tempfile.TemporaryDirectory(prefix="grading-") if self.kind == "process" else None
@@ -334,9 +368,6 @@ class Sandbox:
         process.stdout.close()
         process.stdin.close()
         with contextlib.suppress(wire.Ended):
-            wire.send(fd_out, asdict(limits))
-        return Session(fd_in, fd_out, limits, finish)
+            wire.send(fd_out, self._job(limits, folder.name if folder else ""))
+        return Session(fd_in, fd_out, limits, finish, patience=STRETCH)
 
-
-def _raise(error: Exception) -> Any:
-    raise error

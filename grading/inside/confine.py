@@ -1,7 +1,8 @@
-"""What a process does to itself before it runs a student's code: namespaces, limits, no privileges, a system call filter.
+"""What a process does to itself before it runs a student's code: namespaces, limits, hidden files, a system call filter.
 
 Each layer is of use alone. Namespaces hide the template process, files and signals of others; limits bound time and
-memory; the filter refuses new processes, programs, sockets and signals to anybody else (Linux on x86-64 and ARM).
+memory; Landlock hides files where bubblewrap has not done so; the filter refuses new processes, programs, sockets and
+signals to anybody else (Linux on x86-64 and ARM).
 """
 
 import ctypes
@@ -10,8 +11,10 @@ import platform
 import resource
 import signal
 import struct
+import sys
 
 NEW_MOUNT, NEW_IPC, NEW_USER, NEW_PID, NEW_NET = 0x20000, 0x08000000, 0x10000000, 0x20000000, 0x40000000
+READ_ONLY, NO_SET_UID, NO_DEVICES, REMOUNT = 1, 2, 4, 32
 PDEATHSIG, NO_NEW_PRIVS, SET_SECCOMP = 1, 38, 22
 
 # System calls that are refused (EPERM): number on x86-64, on ARM 64 (None: it does not exist there).
@@ -46,8 +49,8 @@ def check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def private_namespaces() -> None:
-    """Own users, mounts, IPC and (for children) processes; /tmp, /dev/shm new and empty, /proc gone.
+def private_namespaces(scratch: str) -> None:
+    """Own users, mounts, IPC and (for children) processes; `scratch` and /dev/shm new and empty, /proc gone.
 
     Raises
     ------
@@ -55,32 +58,67 @@ def private_namespaces() -> None:
         Where the system does not let an ordinary user do so.
     """
     c, uid, gid = libc(), os.getuid(), os.getgid()
-    network = 0 if platform.machine() in ARCH else NEW_NET  # there is none in the sandbox, and the filter refuses sockets
+    network = 0 if platform.machine() in ARCH else NEW_NET  # the filter refuses sockets, where there is one
     check(c.unshare(NEW_USER | NEW_MOUNT | NEW_IPC | NEW_PID | network), "unshare")
     for name, text in [("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")]:
         with open(f"/proc/self/{name}", "w") as file:
             file.write(text)
-    for place, flags in [(b"/tmp", 6), (b"/dev/shm", 6), (b"/proc", 7)]:  # 6: no devices, no set-uid; 7: read-only as well
-        check(c.mount(b"tmpfs", place, b"tmpfs", flags, b"size=16m,nr_inodes=1000"), f"mount {place.decode()}")
+    for place in (scratch, "/dev/shm", "/proc"):
+        check(c.mount(b"tmpfs", place.encode(), b"tmpfs", NO_SET_UID | NO_DEVICES, b"size=16m,nr_inodes=1000"), f"mount {place}")
+    os.mkdir("/proc/self")
+    os.symlink(sys.executable, "/proc/self/exe")  # all of /proc that TensorFlow asks for: which program it is
+    with open("/proc/self/cmdline", "w") as file:
+        file.write(f"{sys.executable}\0")
+    check(c.mount(b"tmpfs", b"/proc", b"tmpfs", REMOUNT | READ_ONLY | NO_SET_UID | NO_DEVICES, None), "remount /proc")
+
+
+def hide_files(readable: list[str], writable: list[str]) -> bool:
+    """Landlock: from now on only these folders and files can be opened. False where the system does not know it."""
+    c = libc()
+    version = c.syscall(444, None, 0, 1)
+    if version < 1:
+        return False
+    read, files = 0b1101, 0b111 | (1 << 14 if version >= 3 else 0)  # execute, read file, read folder; what a file can be asked for
+    every = (1 << {1: 13, 2: 14, 3: 15, 4: 15}.get(version, 16)) - 1
+    ruleset = c.syscall(444, ctypes.create_string_buffer(struct.pack("Q", every), 8), 8, 0)
+    if ruleset < 0:
+        return False
+    for place, rights in [*((place, read) for place in readable), *((place, every) for place in writable)]:
+        try:
+            fd = os.open(place, os.O_PATH | os.O_CLOEXEC)
+        except OSError:
+            continue
+        rights &= every if os.path.isdir(place) else files
+        check(c.syscall(445, ruleset, 1, ctypes.create_string_buffer(struct.pack("=Qi", rights, fd), 12), 0), f"landlock {place}")
+        os.close(fd)
+    done = c.syscall(446, ruleset, 0) == 0  # needs no_new_privs
+    os.close(ruleset)
+    return done
+
+
+def end_with_parent() -> None:
+    """This process is killed when the thread that started it ends."""
+    libc().prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def drop_privileges() -> None:
     """No capabilities, none to be gained; dies with its parent."""
+    end_with_parent()
     c = libc()
-    c.prctl(PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     check(c.prctl(NO_NEW_PRIVS, 1, 0, 0, 0), "no_new_privs")
     header, data = struct.pack("Ii", 0x20080522, 0), bytes(24)
     c.capset(ctypes.create_string_buffer(header), ctypes.create_string_buffer(data))
 
 
-def limit(cpu: int, memory: int, tensorflow: bool) -> None:
+def limit(cpu: int, memory: int, tensorflow: bool, private: bool) -> None:
     """Limits of this process: seconds of CPU, bytes of memory, processes, files.
 
-    TensorFlow reserves much more address space than it uses, so there only what is writable counts.
+    TensorFlow reserves much more address space than it uses, so there only what is writable counts. Processes are
+    counted for the user: the limit is set only where it is a `private` one (elsewhere the filter refuses new ones).
     """
     for kind, most in [
         (resource.RLIMIT_CPU, cpu), (resource.RLIMIT_DATA, memory), (resource.RLIMIT_AS, memory * (8 if tensorflow else 2)),
-        (resource.RLIMIT_NPROC, 256), (resource.RLIMIT_FSIZE, 16 << 20), (resource.RLIMIT_NOFILE, 128), (resource.RLIMIT_CORE, 0),
+        *([(resource.RLIMIT_NPROC, 256)] if private else []), (resource.RLIMIT_FSIZE, 16 << 20), (resource.RLIMIT_NOFILE, 128), (resource.RLIMIT_CORE, 0),
     ]:  # fmt: skip
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)

@@ -14,6 +14,7 @@ import importlib
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -154,7 +155,7 @@ class Exercise:
             wire.send(self.fd_out, reply, out)
 
 
-def run_exercise(fd_in: int, fd_out: int, limits: dict) -> None:
+def run_exercise(fd_in: int, fd_out: int, limits: dict, private: bool = False) -> None:
     """Give up everything that is not needed, then serve one exercise. Does not return."""
     try:
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -163,10 +164,12 @@ def run_exercise(fd_in: int, fd_out: int, limits: dict) -> None:
             os.dup2(nothing, fd)
         os.closerange(3, 100)
         os.closerange(102, 1024)
-        os.chdir("/tmp")
-        confine.limit(limits["cpu"], limits["memory"], limits["tensorflow"])
-        confine.drop_privileges() if sys.platform == "linux" else None
+        os.chdir(limits["scratch"])
+        confine.limit(limits["cpu"], limits["memory"], limits["tensorflow"], private)
         if sys.platform == "linux":
+            confine.drop_privileges()
+            if limits["readable"]:  # bubblewrap and containers have hidden everything else already
+                confine.hide_files(limits["readable"], [limits["scratch"], "/dev/null"])
             confine.filter_system_calls()
         Exercise(fd_in, fd_out).serve()
     except BaseException:
@@ -176,16 +179,18 @@ def run_exercise(fd_in: int, fd_out: int, limits: dict) -> None:
 
 def keeper(channel: int, limits: dict) -> None:
     """Between the template and the student's process: makes its namespaces, waits, kills it in time. Does not return."""
-    status, child, late, stopped, starved = {"how": "failed"}, 0, False, False, 0.0
+    status, child, late, stopped, starved, private = {"how": "failed"}, 0, False, False, 0.0, True
     proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
 
     def stop(number: int, frame: Any) -> None:
         nonlocal late, stopped, starved
         stopped, late = True, late or number == signal.SIGALRM
-        with contextlib.suppress(OSError, ValueError, IndexError):  # seconds that it was ready to run and got no core
-            fd = os.open(f"{child}/schedstat", os.O_RDONLY, dir_fd=proc)
-            starved = int(os.read(fd, 200).split()[1]) / 1e9
-            os.close(fd)
+        with contextlib.suppress(OSError, ValueError, IndexError):  # seconds that a thread was ready to run and got no core
+            tasks = os.open(f"{child}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=proc)
+            for task in os.listdir(tasks):
+                fd = os.open(f"{task}/schedstat", os.O_RDONLY, dir_fd=tasks)
+                starved = max(starved, int(os.read(fd, 200).split()[1]) / 1e9)
+                os.close(fd)
         if child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
@@ -193,12 +198,17 @@ def keeper(channel: int, limits: dict) -> None:
     try:
         signal.signal(signal.SIGALRM, stop)
         signal.signal(signal.SIGTERM, stop)
-        confine.private_namespaces()
+        try:
+            confine.private_namespaces(limits["scratch"])
+        except OSError:
+            if not limits["readable"]:  # bubblewrap's promise; an ordinary process does without
+                raise
+            private = False
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            run_exercise(channel, channel, limits)
+            run_exercise(channel, channel, limits, private)
         os.close(channel)
         if stopped:
             stop(signal.SIGTERM, None)
@@ -211,6 +221,10 @@ def keeper(channel: int, limits: dict) -> None:
         slow = late or out_of_time
         status = {"how": "slow" if slow else "signal" if os.WIFSIGNALED(code) else "exit",
                   "code": os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code), "cpu": spent, "starved": starved}  # fmt: skip
+        if not private:  # what it left behind is not for the next one
+            for name in os.listdir(limits["scratch"]):
+                place = os.path.join(limits["scratch"], name)
+                shutil.rmtree(place, ignore_errors=True) if os.path.isdir(place) and not os.path.islink(place) else os.remove(place)
     except BaseException as error:
         status = {"how": "failed", "text": f"{type(error).__name__}: {error}"[:300]}
     wire.send(limits["status_fd"], status)
@@ -220,6 +234,8 @@ def keeper(channel: int, limits: dict) -> None:
 def template(fd: int) -> None:
     """Import what takes long, say so, then fork one process for each exercise, one at a time."""
     control = socket.socket(fileno=fd)
+    if sys.platform == "linux":
+        confine.end_with_parent()
     start = time.perf_counter()
     limits = _next(control)[0]
     import pandas  # noqa: F401
