@@ -81,7 +81,6 @@ def submission(kind: str, number: int, rng: random.Random, student: dict[str, An
             cell["source"] = find_cell(solved, name)["source"]
         elif kind == "copied" and name in UNUSUAL:
             cell["source"] = body(name, UNUSUAL[name], stub)
-            cell["source"] = disguise(cell["source"]) if rng.random() < 0.5 else cell["source"]
         else:  # bodies that need no other exercise, so that one mistake is one mistake
             cell["source"] = body(name, rng.choice(RIGHT[name]), stub)
     some = rng.choice(names)
@@ -169,9 +168,10 @@ def _place(layout: str, place: int, student: str, name: str, ending: str, late: 
 
 def _kinds_of(students: int, kinds: dict[str, float], rng: random.Random) -> list[str]:
     """One kind for each student, as the shares say; each kind at least once while there is room, "copied" at least twice."""
-    every = [kind for kind, share in kinds.items() for _ in range(max(2 if kind == "copied" else 1, round(share * students / sum(kinds.values()))))]
-    every += ["mixed"] * (students - len(every))
-    every = sorted(every, key=lambda kind: kinds.get(kind, 0))[:students]  # what is too many comes from the most frequent kinds
+    counts = {kind: max(2 if kind == "copied" else 1, round(share * students / sum(kinds.values()))) for kind, share in kinds.items()}
+    while sum(counts.values()) != students:  # what is too many or too few falls on the most frequent kind
+        counts[max(counts, key=counts.get)] += 1 if sum(counts.values()) < students else -1
+    every = [kind for kind, count in counts.items() for _ in range(count)]
     rng.shuffle(every)
     return every
 
@@ -209,6 +209,9 @@ def make_class(folder: Path, students: int = 500, seed: int = 1, kinds: dict[str
     for place, kind in enumerate(_kinds_of(students, kinds or KINDS, rng)):
         name = NAMES[place] if place < len(NAMES) else f"Student Number{place:03d}"
         nb, deserved = submission(kind, number, rng, student_nb, solved)
+        if kind == "copied" and any(one["kind"] == "copied" for one in expected.values()):  # the first one wrote it
+            for cell in (find_cell(nb, exercise) for exercise in deserved if exercise in UNUSUAL):
+                cell["source"] = disguise(cell["source"])
         ending, data, status, deserved = handed_in(kind, nb, other, deserved)
         late = kind != "missing" and rng.random() < LATE
         student, where = _place(layout, place, f"student{place:03d}", name, ending, late)
