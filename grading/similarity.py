@@ -164,8 +164,3 @@ def like_the_solution(answers: dict[str, dict[str, str]], solution: dict[str, st
     found = {student: [name for name, wanted in long.items() if len(wanted & set(pieces(own.get(name, "")))) >= ALIKE_TO_SOLUTION * len(wanted)]
              for student, own in answers.items()}  # fmt: skip
     return {student: names for student, names in found.items() if names}
-
-
-def shingles(sources: dict[str, str]) -> list[str]:
-    """Nothing any more: the class report compares the functions themselves. Goes when `grade` no longer calls it."""
-    return []
