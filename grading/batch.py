@@ -1,10 +1,11 @@
 """Grades a class: all cores (or a Dask cluster), resumable, with progress, and a row for everybody."""
 
-import csv
 import hashlib
 import json
 import os
 import secrets
+import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, replace
 from datetime import datetime
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,8 @@ import public_tests
 
 from . import checks
 from .grade import Grader, Settings
-from .sandbox import SandboxBroken
+from .inside import confine
+from .sandbox import SandboxBroken, SandboxEnded
 from .submissions import Submission
 
 _grader: Grader | None = None  # one for each process that grades
@@ -31,7 +34,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors="replace")
     partial.replace(path)
 
 
@@ -45,26 +48,34 @@ def settings_of(folder: Path, settings: Settings) -> Settings:
     return settings
 
 
-def fingerprint(submission: Submission, settings: Settings) -> str:
-    """What a result depends on: when it is unchanged, a finished submission is not run again."""
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+@cache
+def _version() -> bytes:
+    """Digest of all code that a result depends on."""
     here = Path(__file__).parent
     sources = [Path(public_tests.__file__), *(here / name for name in ("checks.py", "cases.py", "grade.py", "notebook.py", "sandbox.py")),
                *sorted((here / "inside").glob("*.py"))]  # fmt: skip
-    for path in sources:
-        digest.update(path.read_bytes())
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
+
+
+def fingerprint(submission: Submission, settings: Settings) -> str:
+    """What a result depends on: when it is unchanged, a finished submission is not run again."""
+    digest = hashlib.sha256(_version() + json.dumps(asdict(settings), sort_keys=True).encode())
     digest.update(json.dumps([submission.problem, [name for name, _ in submission.files]]).encode())
     for _, content in submission.files:
         digest.update(content)
     return digest.hexdigest()
 
 
+def _failed(note: str, exercises: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The result where the grader, not the student, is to blame."""
+    return {"status": "grader failed", "note": note[:2000], "exercises": exercises or {}, "total": 0.0, "seconds": 0.0}
+
+
 def _begin(settings: Settings, yardsticks: dict[str, checks.Yardstick]) -> None:
     """Make this process's grader, once."""
     global _grader
     if _grader is None or _grader.settings != settings:
-        if _grader is not None:
-            _grader.close()
+        close_grader()
         _grader = Grader(settings, yardsticks)
 
 
@@ -75,7 +86,7 @@ def grade_one(submission: Submission, settings: Settings, yardsticks: dict[str, 
         try:
             if not submission.files:
                 note = submission.problem or "There is no notebook in it."
-                return {"status": "unreadable", "note": note, "exercises": _grader.nothing(note), "total": 0.0, "shingles": [], "seconds": 0.0}
+                return {"status": "unreadable", "note": note, "exercises": _grader.nothing(note), "total": 0.0, "seconds": 0.0}
             files = submission.files
             if len(files) > 1:  # the one with most answers; of equals the last
                 files = sorted(enumerate(files), key=lambda item: (_grader.number_found(item[1][1]), item[0]))
@@ -86,14 +97,9 @@ def grade_one(submission: Submission, settings: Settings, yardsticks: dict[str, 
             elif submission.problem:
                 result["note"] = f"{submission.problem}. {result['note']}".strip()
             return result
-        except (Exception, SandboxBroken) as error:  # a defect of the grader, or a sandbox that broke twice: one row, not the end
+        except (Exception, SandboxBroken, SandboxEnded) as error:  # a defect of the grader, or a sandbox that broke twice: one row, not the end
             note = f"The grader failed here, please grade by hand: {type(error).__name__}: {error}"
-            return {"status": "grader failed", "note": note[:2000], "exercises": _grader.nothing(note[:300]), "total": 0.0, "shingles": [],
-                    "seconds": 0.0}  # fmt: skip
-
-
-def grade_chunk(chunk: list[Submission], settings: Settings, yardsticks: dict[str, checks.Yardstick]) -> list[dict[str, Any]]:
-    return [grade_one(submission, settings, yardsticks) for submission in chunk]
+            return _failed(note, _grader.nothing(note[:300]) if _grader else None)
 
 
 def _locally(todo: list[Submission], settings: Settings, yardsticks: dict, jobs: int) -> Iterator[tuple[Submission, dict]]:
@@ -110,8 +116,11 @@ def _locally(todo: list[Submission], settings: Settings, yardsticks: dict, jobs:
             while queue or running:
                 while queue and len(running) < 2 * jobs and not broken:
                     submission = queue.pop()
-                    running[pool.submit(grade_one, submission, settings, yardsticks)] = submission
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    try:
+                        running[pool.submit(grade_one, submission, settings, yardsticks)] = submission
+                    except BrokenProcessPool:
+                        broken.append(submission)
+                for future in wait(list(running), return_when=FIRST_COMPLETED).done:
                     submission = running.pop(future)
                     try:
                         yield submission, future.result()
@@ -122,34 +131,38 @@ def _locally(todo: list[Submission], settings: Settings, yardsticks: dict, jobs:
         for submission in broken:
             tries[submission.student] = tries.get(submission.student, 0) + 1
             if tries[submission.student] > 3:
-                yield submission, {"status": "grader failed", "note": "The grader's process died here, please grade by hand.", "exercises": {},
-                                   "total": 0.0, "shingles": [], "seconds": 0.0}  # fmt: skip
+                yield submission, _failed("The grader's process died here, please grade by hand.")
             else:
                 queue.append(submission)
 
 
 def _quiet() -> None:
-    """In a grading process: leave Ctrl-C to the main one."""
-    import signal
-
+    """In a grading process: leave Ctrl-C to the main one, and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        confine.end_with_parent()
+
+
+def close_grader() -> None:
+    """End this process's sandbox."""
+    global _grader
+    if _grader is not None:
+        _grader.close()
+        _grader = None
 
 
 def _on_dask(todo: list[Submission], settings: Settings, yardsticks: dict, scheduler: str) -> Iterator[tuple[Submission, dict]]:
-    """Results as they come from a Dask cluster. Its workers need the course, NumPy, and bubblewrap."""
+    """Results as they come from a Dask cluster. Its workers need the course, its environment, and bubblewrap."""
     from distributed import Client, as_completed
 
     with Client(scheduler) as client:
-        chunks = [todo[i : i + 4] for i in range(0, len(todo), 4)]
-        futures = {client.submit(grade_chunk, chunk, settings, yardsticks, pure=False): chunk for chunk in chunks}
+        futures = {client.submit(grade_one, submission, settings, yardsticks, pure=False, retries=2): submission for submission in todo}
         for future in as_completed(futures):
-            chunk = futures[future]
             try:
-                yield from zip(chunk, future.result())
+                yield futures[future], future.result()
             except Exception as error:
-                for submission in chunk:
-                    yield submission, {"status": "grader failed", "note": f"The cluster failed: {error}"[:500], "exercises": {}, "total": 0.0,
-                                       "shingles": [], "seconds": 0.0}  # fmt: skip
+                yield futures[future], _failed(f"The cluster failed, please start again: {type(error).__name__}: {error}")
+        client.run(close_grader)
 
 
 def grade_class(
@@ -220,9 +233,7 @@ def grade_class(
             result["graded"] = datetime.now().isoformat(timespec="seconds")
             write_text(_result_path(folder, submission.student), json.dumps(result, indent=1))
             results[submission.student] = result
-        if _grader is not None:
-            _grader.close()
-            _grader = None
+        close_grader()
     facts["seconds"] = round(time.perf_counter() - start, 2)
     return results, facts
 
@@ -235,22 +246,3 @@ def safe_name(student: str) -> str:
 
 def _result_path(folder: Path, student: str) -> Path:
     return folder / "results" / f"{safe_name(student)}.json"
-
-
-def read_roster(path: Path) -> list[dict[str, str]]:
-    """The class list: one dictionary per student, `student` the id (the first column that looks like one), `name`."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if not rows:
-        raise ValueError(f"{path} has no rows.")
-    columns = {(name or "").strip().lower(): name for name in rows[0]}
-    names = ["id", "student_id", "student", "sis user id", "id number", "sis login id", "username", "user", "email", "email address"]
-    key = next((columns[name] for name in names if name in columns), next(iter(rows[0])))
-    result = []
-    for row in rows:
-        row = {str(k): str(v or "").strip() for k, v in row.items()}
-        name = row.get(columns.get("name", columns.get("student", "")), "") or f"{row.get('first_name', row.get('First name', ''))} " \
-            f"{row.get('last_name', row.get('Last name', row.get('Surname', '')))}".strip()  # fmt: skip
-        if row[key]:
-            result.append({**row, "student": row[key], "name": name})
-    return result

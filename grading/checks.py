@@ -9,12 +9,15 @@ code. Two runs:
 * **public**: the check as students know it. It gives the message, which therefore shows public inputs only.
 """
 
+import contextlib
 import hashlib
 import importlib.util
+import resource
 import sys
+import time
 import types
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -25,7 +28,7 @@ import pandas as pd
 
 import public_tests
 
-from . import cases
+from . import cases, notebook
 from .inside import wire
 from .sandbox import SandboxEnded, Session
 
@@ -33,6 +36,8 @@ EXERCISES = public_tests.EXERCISES
 # Judged by many draws: here each requirement counts once, however often it is tested.
 BY_REQUIREMENT = {"bootstrap_patients", "get_sub_volume", "grad_cam"}
 MAX_CALLS = 60_000
+JUDGE_SECONDS = 120  # of the grader's own CPU for one run: answers that are large on purpose end here
+JUDGE_MEMORY = 4 << 30  # bytes that judging may take on top of what the grader has
 
 
 @dataclass
@@ -47,6 +52,7 @@ class Run:
     raised: str = ""  # type of the first error in the student's code
     ended: str = ""  # "timeout" or "crash"
     not_written: bool = False
+    started: float = field(default_factory=time.thread_time)
     lines: list = field(default_factory=list)  # where in the notebook the error arose: (cell, line)
 
     @property
@@ -72,26 +78,32 @@ class Remote:
         self._session, self._number, self._run = session, number, run
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        if time.thread_time() - self._run.started > JUDGE_SECONDS:
+            raise SandboxEnded("timeout", "its answers are too large to be judged in time")
         out: list[bytes] = []
         nodes = [_argument(value, out) for value in (*args, *options.values())]
         tree = {"function": self._number, "args": nodes[: len(args)], "options": dict(zip(options, nodes[len(args) :]))}
         reply, buffers = self._session.ask(tree, out)
-        try:
-            if not isinstance(reply, dict):
-                raise wire.WireError("no answer")
+        try:  # a student's code can put anything into its answer
             if "error" in reply:
-                if not self._run.lines:
-                    self._run.lines = [(str(cell)[:40], int(line)) for cell, line in reply["lines"][:4]]
-                if not self._run.raised:
-                    self._run.raised = str(reply["error"])[:60]
-                raise wire.error_of(str(reply["error"]), str(reply["text"])[:600])
-            value = wire.decode(reply["value"], buffers, lambda number: Remote(self._session, number, self._run))
-            self._after(reply, buffers, [*args, *options.values()])
-        except (wire.WireError, KeyError, AttributeError, TypeError, ValueError) as error:
-            if isinstance(reply, dict) and "error" in reply:
-                raise
-            raise SandboxEnded("crash", f"the answer could not be read ({error})") from None
+                error = self._error(reply)
+            else:
+                error, value = None, wire.decode(reply["value"], buffers, lambda number: Remote(self._session, number, self._run))
+                self._after(reply, buffers, [*args, *options.values()])
+        except Exception as problem:
+            raise SandboxEnded("crash", f"the answer could not be read ({type(problem).__name__}: {problem})"[:300]) from None
+        if error is not None:
+            raise error
         return value
+
+    def _error(self, reply: dict) -> BaseException:
+        """The exception that the student's code raised; the first one is noted."""
+        name, text = str(reply["error"])[:60], notebook.plain_text(str(reply["text"])[:600])
+        lines = [(notebook.plain_text(str(cell)[:40]), int(line)) for cell, line in reply["lines"][:4]]
+        error = wire.error_of(name, text)
+        self._run.lines = self._run.lines or lines
+        self._run.raised = self._run.raised or type(error).__name__
+        return error
 
     @staticmethod
     def _after(reply: dict, buffers: list[bytearray], values: list[Any]) -> None:
@@ -257,6 +269,23 @@ def _digest(args: tuple, options: dict) -> str:
     return hashlib.sha256(repr((nodes, list(options))).encode() + b"".join(out)).hexdigest()[:20]
 
 
+@contextlib.contextmanager
+def _bounded_memory(most: int = JUDGE_MEMORY) -> Iterator[None]:
+    """An answer that makes a check allocate without end is a MemoryError here, not the end of the grader."""
+    if sys.platform != "linux":
+        yield
+        return
+    with open("/proc/self/statm") as file:
+        data = int(file.read().split()[5]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = data + most if before[1] == resource.RLIM_INFINITY else min(data + most, before[1])
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 def run_check(exercise: str, session: Session, seed: int | None) -> Run:
     """Run a check on the function in a session: the public one (no seed) or the hidden one.
 
@@ -273,13 +302,15 @@ def run_check(exercise: str, session: Session, seed: int | None) -> Run:
     try:
         first: Exception | None = None
         try:
-            getattr(module, f"{exercise}_test")(target)
+            with _bounded_memory():
+                getattr(module, f"{exercise}_test")(target)
         except NotImplementedError:
             raise
         except Exception as error:
             first = error
         if extra:
-            extra(module._Check, module, target, np.random.default_rng([seed, 99]))
+            with _bounded_memory():
+                extra(module._Check, module, target, np.random.default_rng([seed, 99]))
         if first is not None:
             raise first
     except NotImplementedError:

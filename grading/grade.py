@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import checks, notebook, similarity
+from . import checks, notebook
 from .course import Assignment, assignment
 from .sandbox import Limits, Sandbox, SandboxBroken, SandboxBusy, SandboxEnded, Session
 
@@ -109,7 +109,8 @@ class Grader:
         """Outcome, points and message of one exercise."""
         most = self.assignment.points[name]
         result: dict[str, Any] = {"outcome": "not found", "points": 0.0, "max": most, "message": "", "hint": "", "group": "",
-                                  "share": 0.0, "code": answer.own[:20_000], "cell": answer.cell + 1}  # fmt: skip
+                                  "share": 0.0, "code": answer.own[:20_000], "cell": answer.cell + 1,
+                                  "helpers": "\n\n".join(answer.helpers)[:20_000]}  # fmt: skip
         if answer.found == "not found":
             result["message"] = f"There is no function {name} in the notebook. {answer.note}".strip()
             return result
@@ -153,12 +154,12 @@ class Grader:
         return result
 
     def grade(self, data: bytes) -> dict[str, Any]:
-        """Grade a notebook file: `status`, `exercises`, `total`, `shingles`, `seconds`. Never raises for what is in it."""
+        """Grade a notebook file: `status`, `exercises`, `total`, `seconds`. Never raises for what is in it."""
         start = time.perf_counter()
         try:
             cells = notebook.read_cells(data)
         except notebook.NotebookError as error:
-            return {"status": "unreadable", "note": str(error), "exercises": self.nothing(str(error)), "total": 0.0, "shingles": [],
+            return {"status": "unreadable", "note": str(error), "exercises": self.nothing(str(error)), "total": 0.0,
                     "seconds": round(time.perf_counter() - start, 3)}  # fmt: skip
         answers = notebook.find_answers(cells, self.assignment.exercises)
         status, note = "graded", ""
@@ -171,16 +172,15 @@ class Grader:
             else:
                 status, note = "no exercises", "None of the exercise functions is in this notebook."
         exercises = {name: self.exercise(name, answer) for name, answer in answers.items()}
-        own = {name: answer.own for name, answer in answers.items() if answer.found == "found"}
         return {
             "status": status, "note": note, "exercises": exercises, "total": round(sum(e["points"] for e in exercises.values()), 2),
-            "shingles": similarity.shingles(own), "seconds": round(time.perf_counter() - start, 3),
+            "seconds": round(time.perf_counter() - start, 3),
         }  # fmt: skip
 
     def nothing(self, note: str) -> dict[str, Any]:
         """The exercises of a submission that cannot be read."""
         return {name: {"outcome": "not found", "points": 0.0, "max": most, "message": note, "hint": "", "group": "", "share": 0.0,
-                       "code": "", "cell": 0} for name, most in self.assignment.points.items()}  # fmt: skip
+                       "code": "", "helpers": "", "cell": 0} for name, most in self.assignment.points.items()}  # fmt: skip
 
     def number_found(self, data: bytes) -> int:
         """How many exercises a notebook file has answers for."""

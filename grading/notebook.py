@@ -13,13 +13,14 @@ import symtable
 import textwrap
 import warnings
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 CELL_MAGICS = {"time", "timeit", "capture", "prun"}  # their cells are Python; other %%magics are another language
 MAX_BYTES = 60 << 20
 MAX_CELLS = 5000
-MAX_CODE = 2 << 20  # characters of code in one notebook
+MAX_CODE = 500_000  # characters of code in one notebook; the lessons have 40,000
+MAX_MAGIC = 20_000  # characters of a cell with magics that IPython is asked about: its time grows with the square
 
 
 class NotebookError(ValueError):
@@ -34,10 +35,25 @@ class Piece:
     line: int
     source: str
     binds: frozenset[str]
-    uses: frozenset[str]
     function: bool = False
     stub: bool = False  # nothing but docstring, pass, …, or NotImplementedError
-    star: bool = False
+
+    @cached_property
+    def uses(self) -> frozenset[str]:
+        """The names that it takes from outside: not its arguments, nor what it binds inside of a function."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                table = symtable.symtable(self.source, "cell", "exec")
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return frozenset()
+        names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
+        scopes = list(table.get_children())
+        while scopes:
+            scope = scopes.pop()
+            names |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
+            scopes += scope.get_children()
+        return frozenset(names)
 
 
 @dataclass
@@ -47,8 +63,14 @@ class Answer:
     found: str = "not found"  # or "not attempted", "broken", "found"
     code: list[tuple[str, int, str]] = field(default_factory=list)  # (cell, line, source) of all that it needs, in order
     own: str = ""  # source of the function itself
+    helpers: list[str] = field(default_factory=list)  # sources of the other functions and classes that it names, no exercises
     note: str = ""
     cell: int = -1
+
+
+def plain_text(text: str) -> str:
+    """Text that can be written to any file: no halves of characters, no control characters but tab and line end."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text.encode("utf-8", "replace").decode())
 
 
 def read_cells(data: bytes) -> list[str]:
@@ -83,7 +105,7 @@ def read_cells(data: bytes) -> list[str]:
         kind = cell.get("cell_type") if isinstance(cell, dict) else None
         # A code cell that was turned into text by accident still counts when it is a definition.
         if kind == "code" or (kind in ("raw", "markdown") and re.match(r"\s*(def|class|import|from|@)\s?\w", source)):
-            sources.append(source.replace("\r\n", "\n").replace("\r", "\n").replace("\0", ""))
+            sources.append(plain_text(source.replace("\r\n", "\n").replace("\r", "\n")))
         else:
             sources.append("")  # cells keep their numbers
     if sum(map(len, sources)) > MAX_CODE:
@@ -113,9 +135,11 @@ def plain_python(source: str) -> str:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         pass
     try:
+        if len(source) > MAX_MAGIC:
+            raise ValueError
         return _transformer().transform_cell(source)
     except Exception:  # an indentation that it cannot cope with: the definitions may still be found one by one
-        return re.sub(r"(?m)^(\s*)[%!].*$", r"\1pass", source)
+        return re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", source)
 
 
 def _parse(source: str) -> ast.Module | None:
@@ -125,23 +149,6 @@ def _parse(source: str) -> ast.Module | None:
             return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-
-
-def _names(source: str) -> frozenset[str]:
-    """The names that a statement takes from outside: not its arguments, nor what it binds inside of a function."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            table = symtable.symtable(source, "cell", "exec")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return frozenset()
-    names = {symbol.get_name() for symbol in table.get_symbols() if symbol.is_referenced()}
-    scopes = list(table.get_children())
-    while scopes:
-        scope = scopes.pop()
-        names |= {symbol.get_name() for symbol in scope.get_symbols() if symbol.is_global()}
-        scopes += scope.get_children()
-    return frozenset(names)
 
 
 def _is_stub(node: ast.AST) -> bool:
@@ -195,7 +202,7 @@ def _source(lines: list[str], node: ast.stmt) -> tuple[int, str]:
         text = "\n".join(lines[first - 1 : node.end_lineno])
         text = textwrap.dedent(text) if _parse(textwrap.dedent(text)) else ast.unparse(node)
     else:
-        text = ast.get_source_segment("\n".join(lines), node) or ast.unparse(node)
+        text = ast.unparse(node)
     return first, text
 
 
@@ -206,15 +213,7 @@ def _pieces_of(source: str, cell: int) -> tuple[list[Piece], list[tuple[str, str
     if tree is None:
         return _salvage(source, cell)
     lines = source.split("\n")
-    pieces = []
-    for node in _statements(tree.body):
-        binds = _bound(node)
-        if binds is None:
-            continue
-        line, text = _source(lines, node)
-        function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or isinstance(getattr(node, "value", None), ast.Lambda)
-        pieces.append(Piece(cell, line, text, binds, _names(text), function, _is_stub(node), "*" in binds))
-    return pieces, []
+    return [piece for node in _statements(tree.body) if (piece := _piece(lines, node, cell, 0))], []
 
 
 def _salvage(source: str, cell: int) -> tuple[list[Piece], list[tuple[str, str]]]:
@@ -234,22 +233,22 @@ def _salvage(source: str, cell: int) -> tuple[list[Piece], list[tuple[str, str]]
             if name:
                 line = start + (getattr(error, "lineno", 1) or 1)
                 text = f"{type(error).__name__}: {getattr(error, 'msg', None) or error} (cell {cell + 1}, line {line})"
-                if re.search(r"(?m)^\s*print\s+[\"'\w]", block):
+                if re.search(r"(?m)^[ \t]*print[ \t]+[\"'\w]", block):
                     text += ". This is Python 2; write print(…) with brackets"
                 broken.append((name[1], text))
             continue
-        inner = [p for node in _statements(tree.body) if (p := _piece(block, node, cell, start))]
-        pieces += inner
+        pieces += [piece for node in _statements(tree.body) if (piece := _piece(lines[start:end], node, cell, start))]
     return pieces, broken
 
 
-def _piece(block: str, node: ast.stmt, cell: int, offset: int) -> Piece | None:
+def _piece(lines: list[str], node: ast.stmt, cell: int, offset: int) -> Piece | None:
+    """The piece of a statement of these lines, the first of which has `offset` lines of the cell before it."""
     binds = _bound(node)
     if binds is None:
         return None
-    line, text = _source(block.split("\n"), node)
+    line, text = _source(lines, node)
     function = isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or isinstance(getattr(node, "value", None), ast.Lambda)
-    return Piece(cell, offset + line, text, binds, _names(text), function, _is_stub(node), "*" in binds)
+    return Piece(cell, offset + line, text, binds, function, _is_stub(node))
 
 
 def find_answers(cells: list[str], exercises: list[str]) -> dict[str, Answer]:
@@ -262,12 +261,15 @@ def find_answers(cells: list[str], exercises: list[str]) -> dict[str, Answer]:
             pieces += found
             broken.update(errors)
     chosen: dict[str, Piece] = {}  # the definition of each name that counts
+    before: dict[int, list[Piece]] = {}  # of w = w / 2: the statements that made w before
     for piece in pieces:
         for name in piece.binds:
             if name in exercises and name in chosen and piece.stub and not chosen[name].stub:
                 continue  # a stub that stands again further down
-            if piece.uses == {name} and not piece.function:
-                continue  # get_ppv = wrap(get_ppv): it stays what it was
+            if name in chosen and not piece.function and name in piece.uses:
+                if name in exercises:
+                    continue  # get_ppv = wrap(get_ppv): it stays what it was
+                before.setdefault(id(piece), []).append(chosen[name])
             chosen[name] = piece
     answers = {}
     for name in exercises:
@@ -277,25 +279,27 @@ def find_answers(cells: list[str], exercises: list[str]) -> dict[str, Answer]:
             if name in broken:
                 answer.found, answer.note = "broken", broken[name]
             else:
-                functions = sorted({n for p in pieces if p.function for n in p.binds} - set(exercises))
+                functions = sorted({n for p in pieces if p.function for n in p.binds if len(n) < 60} - set(exercises))[:300]
                 alike = difflib.get_close_matches(name, functions, 1, 0.6) or [
                     f for f in functions if len(f) > 3 and (f in name or name.removeprefix("get_") in f)]  # fmt: skip
                 answer.note = f"Is it your function `{alike[0]}`? The name must be `{name}`." if alike else ""
             continue
         answer.cell, answer.own = piece.cell, piece.source
         answer.found = "not attempted" if piece.stub else "found"
-        answer.code = [(f"cell {p.cell + 1}", p.line, p.source) for p in _needed(piece, pieces, chosen, set(exercises))]
+        needed = _needed(piece, pieces, chosen, before, set(exercises))
+        answer.code = [(f"cell {p.cell + 1}", p.line, p.source) for p in needed]
+        answer.helpers = [p.source for p in needed if re.match(r"(async )?(def|class) |@", p.source) and not p.binds & set(exercises)]
     return answers
 
 
-def _needed(piece: Piece, pieces: list[Piece], chosen: dict[str, Piece], exercises: set[str]) -> list[Piece]:
-    """A piece and all that it names, directly or not, in the order of the notebook; definitions before what uses them."""
+def _needed(piece: Piece, pieces: list[Piece], chosen: dict[str, Piece], before: dict[int, list[Piece]], exercises: set[str]) -> list[Piece]:
+    """A piece and all that it names, directly or not, in the order of the notebook."""
     wanted, queue = {id(piece): piece}, [piece]
     while queue:
-        for name in queue.pop().uses:
-            other = chosen.get(name)
-            if other is not None and id(other) not in wanted and not (other.stub and name not in exercises):
+        one = queue.pop()
+        others = [chosen[name] for name in one.uses if name in chosen and not (chosen[name].stub and name not in exercises)]
+        for other in others + before.get(id(one), []):
+            if id(other) not in wanted:
                 wanted[id(other)] = other
                 queue.append(other)
-    stars = [p for p in pieces if p.star]
-    return [p for p in pieces if id(p) in wanted or p in stars]
+    return [p for p in pieces if id(p) in wanted or "*" in p.binds]

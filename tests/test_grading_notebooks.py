@@ -1,12 +1,11 @@
-"""Grading: the functions are found wherever they stand; zips and broken files end as one student's problem."""
+"""Grading: the functions are found wherever they stand, whatever else is in the notebook."""
 
-import io
 import json
-import zipfile
+import time
 
 import pytest
 
-from grading import notebook, similarity, submissions
+from grading import notebook
 from grading.course import assignment
 from grading.notebook import NotebookError, find_answers, plain_python, read_cells
 
@@ -97,68 +96,42 @@ def test_the_lessons_answers_are_found_and_their_stubs_are_not_attempted():
     assert {a.found for a in find_answers(list(homework.skeleton), homework.exercises).values()} == {"not attempted"}
 
 
-# ---- submissions ------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("source", [
+    "a = 1\n" * 80_000, "\n" * 400_000 + "%magic\nx = (", "%magic\n" * 40_000, "print 'x'\n" * 30_000, "from x import *\n" * 20_000,
+    "x = " + "(" * 100_000, "x = " + "-" * 100_000 + "1", "def get_ppv(y):\n" + "".join(" " * i + "if y:\n" for i in range(1, 200)),
+    "".join(f"def get_pp{i}(y): return 1\n" for i in range(12_000)), "x = x + 1\n" * 20_000 + "def get_ppv(y): return x",
+], ids=["assignments", "lines", "magics", "prints", "stars", "brackets", "minus", "indents", "names", "chain"])  # fmt: skip
+def test_code_made_to_be_slow_is_read_in_seconds(source):
+    start = time.process_time()
+    found(source)
+    assert time.process_time() - start < 8
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return out.getvalue()
+def test_more_cells_than_anybody_writes(monkeypatch):
+    """The full attack, ten million cells, is 60 MB of JSON; here the limit is lower."""
+    many = b'{"cells": [' + b"{}," * 300_000 + b'{"cell_type": "code", "source": "def get_ppv(y):\\n    return 7"}]}'
+    assert find_answers(read_cells(many), NAMES)["get_ppv"].found == "not found", "cells after the limit do not count"
+    monkeypatch.setattr(notebook, "MAX_BYTES", 1 << 19)
+    with pytest.raises(NotebookError, match="clear the outputs"):
+        read_cells(many)
 
 
-def collect(tmp_path, files: dict[str, bytes]) -> dict[str, submissions.Submission]:
-    (tmp_path / "class.zip").write_bytes(zipped(files))
-    return {s.student: s for s in submissions.find_submissions(tmp_path / "class.zip")}
+def test_halves_of_characters_and_control_characters_are_taken_out():
+    source = "def get_ppv(y):\n    return '\ud800 \x00 \x1b ü 漢'"
+    (cell,) = read_cells(json.dumps({"cells": [{"cell_type": "code", "source": source}]}).encode())
+    assert cell.encode() and "ü 漢" in cell and not set("\x00\x1b\ud800") & set(cell)
 
 
-def test_names_of_platforms(tmp_path):
-    got = collect(tmp_path, {
-        "Ada Byron_123_assignsubmission_file_/work.ipynb": b"{}", "lovelacebob_LATE_77_88_02-1.ipynb": b"{}",
-        "Homework_eve_attempt_2026-11-20-10-11-12_nb.ipynb": b"{}", "plain.ipynb": b"{}", "submitted/hal/02/02.ipynb": b"{}"})  # fmt: skip
-    assert set(got) == {"123", "77", "eve", "plain", "hal"}
-    assert got["123"].name == "Ada Byron" and got["77"].late and got["eve"].time.hour == 10
+def test_arguments_hide_names_of_the_notebook():
+    answer = found("y = read_everything()\nmodel = train(y)", "def get_ppv(y, model=None):\n    p = y\n    return p", "p = model.predict()")["get_ppv"]
+    assert [source.split("(")[0] for _, _, source in answer.code] == ["def get_ppv"]
 
 
-def test_zips_inside_of_zips_and_rubbish(tmp_path):
-    inner = zipped({"deep/02.ipynb": b"{}", "__MACOSX/._02.ipynb": b"x", ".ipynb_checkpoints/02.ipynb": b"x", "data.csv": b"x"})
-    got = collect(tmp_path, {"ann.zip": inner, "bob.ipynb": b"{}", "cut.zip": inner[:60]})
-    assert got["ann"].files == [("ann.zip/deep/02.ipynb", b"{}")]
-    assert got["bob"].files and not got["cut"].files and "damaged" in got["cut"].problem
+def test_a_name_that_is_made_in_steps_comes_with_all_of_them():
+    answer = found("w = 14", "w = w / 2", "def get_ppv(y):\n    return w", "get_ppv = print_time(get_ppv)")["get_ppv"]
+    assert run(answer)["get_ppv"](0) == 7 and len(answer.code) == 3 and not answer.helpers
 
 
-def test_a_path_cannot_lead_out(tmp_path):
-    before = set(tmp_path.parent.rglob("*"))
-    got = collect(tmp_path, {"ann.zip": zipped({"../../../../escaped.ipynb": b"{}", "C:\\x.ipynb": b"{}"}), "../../bob.ipynb": b"{}"})
-    assert set(got) == {"ann", "bob"} and len(got["ann"].files) == 2
-    assert set(tmp_path.parent.rglob("*")) - before <= {tmp_path, tmp_path / "class.zip"}
-
-
-def test_a_bomb_is_one_students_problem(tmp_path, monkeypatch):
-    monkeypatch.setattr(submissions, "MAX_FILE", 1 << 20)
-    got = collect(tmp_path, {"bomb.zip": zipped({"a.ipynb": bytes(8 << 20)}), "bob.ipynb": b"{}"})
-    assert "unpacks to more" in got["bomb"].problem and not got["bomb"].files and got["bob"].files
-
-
-def test_zips_nested_too_deep_are_refused(tmp_path):
-    data = zipped({"x.ipynb": b"{}"})
-    for _ in range(5):
-        data = zipped({"inner.zip": data})
-    assert "zips inside" in collect(tmp_path, {"ann.zip": data, "bob.ipynb": b"{}"})["ann"].problem
-
-
-# ---- similarity -------------------------------------------------------------------------------------------------------
-
-
-def test_copies_are_seen_through_other_names_and_comments():
-    own = "def f(y, p):\n    a = [v * 3 + 2 for v in y if v > 0.25]\n    b = sum(a) / (len(p) + 7)\n    while b > 9:\n        b -= 0.5\n    return b * 4 - 1"
-    copy = (
-        "def f(labels, said):\n    '''Mine.'''\n    q = [w * 3 + 2 for w in labels if w > 0.25]  # my idea\n    r = sum(q) / (len(said) + 7)\n    while r > 9:\n        r -= 0.5\n    return r * 4 - 1"
-    )
-    usual = "def f(y, p):\n    return ((p >= 0.5) & (y == 1)).sum() / max(1, (y == 1).sum())"
-    by_student = {"ann": similarity.shingles({"f": own}), "bob": similarity.shingles({"f": copy})}
-    by_student |= {f"s{i}": similarity.shingles({"f": usual}) for i in range(40)}
-    pairs = similarity.suspicious_pairs(by_student, [])
-    assert [(a, b) for a, b, *_ in pairs] == [("ann", "bob")]
-    assert similarity.suspicious_pairs(by_student, similarity.shingles({"f": own})) == []
+def test_helpers_are_named_but_not_imports():
+    answer = found("import math\ndef half(x):\n    return math.floor(x / 2)", "def get_ppv(y):\n    return half(15)")["get_ppv"]
+    assert run(answer)["get_ppv"](0) == 7 and answer.helpers == ["def half(x):\n    return math.floor(x / 2)"]

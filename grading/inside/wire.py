@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-MAX_JSON = 4 << 20  # bytes
+MAX_JSON = 1 << 20  # bytes; an answer needs a few hundred
 MAX_BYTES = 128 << 20  # of all buffers together
 KINDS = "buifcSU"  # NumPy kinds that travel
-MAX_ITEMS = 64  # a longer list becomes an array
+MAX_ITEMS = 8  # a longer list becomes an array
 
 
 class WireError(ValueError):
@@ -125,7 +125,7 @@ def encode(value: Any, buffers: list[bytes], functions: list | None = None, dept
         return ["float", value.hex()]
     if kind is str:
         return ["str", value[:2000]]
-    if isinstance(value, (tuple, list)) and depth < 4:
+    if isinstance(value, (tuple, list)) and depth < 3:
         if len(value) <= MAX_ITEMS:
             name = "tuple" if isinstance(value, tuple) else "list"
             return [name, *(encode(part, buffers, functions, depth + 1) for part in value)]
@@ -168,7 +168,7 @@ def decode(node: Any, buffers: list[bytearray], function=None, depth: int = 0) -
             case ["float", str(text)] if len(text) < 60:
                 return float.fromhex(text)
             case ["str", str(text)]:
-                return text[:2000]
+                return text[:2000].encode("utf-8", "replace").decode()  # no halves of characters
             case ["tuple", *parts]:
                 return tuple(decode(part, buffers, function, depth + 1) for part in parts)
             case ["list", *parts]:
@@ -250,5 +250,3 @@ def error_of(name: str, text: str) -> BaseException:
     """An exception of this name. Unknown names become plain exceptions that are called so."""
     kind = ERRORS.get(name) or type(re.sub(r"\W", "", name)[:60] or "Error", (Exception,), {})
     return kind(text)
-
-
