@@ -24,6 +24,8 @@ with mock.patch.object(numpy.random, "default_rng", lambda seed=None: _draw(None
 CONFIG = '''\
 """nbgrader's settings for this course."""
 import os
+import sys
+from pathlib import Path
 
 c = get_config()
 c.CourseDirectory.course_id = "ai-for-medical-diagnosis"
@@ -34,6 +36,8 @@ c.ExecutePreprocessor.startup_timeout = 300
 
 # The notebooks' first cell finds util.py, public_tests.py and data/ here:
 os.environ.setdefault("COURSE_DIR", {course!r})
+# Kernels are started as `python`: it must be the one of this environment, activated or not.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 '''
 
 
@@ -61,13 +65,13 @@ def make_course(folder: Path, numbers: tuple[int, ...] = (1, 2, 3), seed: int | 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m grading.nbgrader_course", description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "build" / "nbgrader-course")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("build") / "nbgrader-course")
     parser.add_argument("--notebook", type=int, choices=(1, 2, 3), action="append", help="only this one (may be given again)")
     options = parser.parse_args()
     available = tuple(int(path.name[:2]) for path in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py")))
-    for path in make_course(options.folder, tuple(options.notebook or available)):
-        print(path)
-    print(f"\nNext:  cd {options.folder} && nbgrader generate_assignment <name of the assignment>")
+    written = make_course(options.folder, tuple(options.notebook or available))
+    print(*written, sep="\n")
+    print(f"\nNext:  source .venv/bin/activate; cd {options.folder}; nbgrader generate_assignment {written[0].stem}")
 
 
 if __name__ == "__main__":
