@@ -16,6 +16,7 @@ import random
 import re
 import zipfile
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def handed_in(kind: str, nb: dict[str, Any], other: dict[str, Any], deserved: di
         case "no notebook":
             return ".zip", _zip({"essay.docx": b"Dear professor"}), "unreadable", nothing
         case "bomb":
-            return ".zip", _zip({"bomb.ipynb": b"0" * (300 << 20)}), "unreadable", nothing
+            return ".zip", _bomb(), "unreadable", nothing
         case "traversal":
             return ".zip", _zip({"../../../../tmp/escaped.ipynb": data}), "graded", deserved
         case "zipped":
@@ -150,6 +151,12 @@ def _zip(files: dict[str, bytes], times: dict[str, datetime] | None = None) -> b
             when = (times or {}).get(name, IN_TIME)
             archive.writestr(zipfile.ZipInfo(name, when.timetuple()[:6]), data, zipfile.ZIP_DEFLATED)
     return out.getvalue()
+
+
+@cache
+def _bomb() -> bytes:
+    """A small zip that unpacks to 300 MiB."""
+    return _zip({"bomb.ipynb": b"0" * (300 << 20)})
 
 
 def _place(layout: str, place: int, student: str, name: str, ending: str, late: bool) -> tuple[str, str]:
