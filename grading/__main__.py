@@ -8,9 +8,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from . import batch, notebook, report
+from . import batch, report
 from .course import assignment
 from .grade import Settings, guess_number
+from .roster import read_roster
 from .sandbox import KINDS, SandboxBroken
 from .submissions import find_submissions
 
@@ -53,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
             return 2
         homework = assignment(number)
         folder = options.out or Path("build") / "grades" / options.submissions.resolve().stem
-        roster = batch.read_roster(options.roster) if options.roster else None
+        roster = read_roster(options.roster) if options.roster else None
         settings = Settings(number, options.seed, options.sandbox, options.image, options.cpu, options.memory, not options.all_or_nothing)
         print(f"{homework.name}: {len(submissions)} submissions → {folder}")
 
@@ -68,8 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. The same command goes on where it was.", file=sys.stderr)
         return 130
-    stubs = {name: answer.own for name, answer in notebook.find_answers(list(homework.skeleton), homework.exercises).items()}
-    summary = report.write_all(folder, homework, submissions, results, facts, stubs, roster, options.deadline)
+    summary = report.write_all(folder, homework, submissions, results, facts, roster, options.deadline)
     failed = summary["statuses"].get("grader failed", 0)
     print(f"{facts['run']} graded in {facts['seconds']:.1f} s, {facts['resumed']} finished before; sandbox: {facts['sandbox']}")
     print(f"marks: {folder / 'grades.csv'}\nreport: {folder / 'report.html'}\nfeedback: {folder / 'feedback'}")
