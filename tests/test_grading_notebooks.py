@@ -97,14 +97,14 @@ def test_the_lessons_answers_are_found_and_their_stubs_are_not_attempted():
 
 
 @pytest.mark.parametrize("source", [
-    "a = 1\n" * 80_000, "\n" * 400_000 + "%magic\nx = (", "%magic\n" * 40_000, "print 'x'\n" * 30_000, "from x import *\n" * 20_000,
+    "a = 1\n" * 8_000, "\n" * 400_000 + "%magic\nx = (", "%magic\n" * 40_000, "print 'x'\n" * 8_000, "from x import *\n" * 5_000,
     "x = " + "(" * 100_000, "x = " + "-" * 100_000 + "1", "def get_ppv(y):\n" + "".join(" " * i + "if y:\n" for i in range(1, 200)),
-    "".join(f"def get_pp{i}(y): return 1\n" for i in range(12_000)), "x = x + 1\n" * 20_000 + "def get_ppv(y): return x",
+    "".join(f"def get_pp{i}(y): return 1\n" for i in range(4_000)), "x = x + 1\n" * 4_000 + "def get_ppv(y): return x",
 ], ids=["assignments", "lines", "magics", "prints", "stars", "brackets", "minus", "indents", "names", "chain"])  # fmt: skip
 def test_code_made_to_be_slow_is_read_in_seconds(source):
     start = time.process_time()
     found(source)
-    assert time.process_time() - start < 8
+    assert time.process_time() - start < 4
 
 
 def test_more_cells_than_anybody_writes(monkeypatch):
