@@ -193,6 +193,8 @@ def test_what_is_imported_is_required_and_the_reverse():
         packages = {IMPORT_TO_PACKAGE.get(name, name).lower() for name in top}
         required = both if layer(file) in {"tools", "tests", "grading"} else student
         local = {path.stem for path in (ROOT / "tests").rglob("*")} if layer(file) == "tests" else set()
+        if file.parent == ROOT / "grading" / "inside":  # started in the sandbox as a script, with nothing of the course but its neighbours
+            local = {path.stem for path in file.parent.glob("*.py")}
         optional = {"google", "jax"}  # Colab's own module; another backend for training
         assert packages - local - optional <= required, f"{file.relative_to(ROOT)}: {packages - local - optional - required}"
         if layer(file) not in {"tools", "tests", "grading"}:
