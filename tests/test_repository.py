@@ -35,6 +35,7 @@ IMPORT_TO_PACKAGE = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
     "IPython": "ipykernel",
+    "yaml": "pyyaml",
     "tensorflow": "tensorflow-cpu",
 }
 USED_WITHOUT_IMPORT = {"jupyterlab", "ipykernel", "jinja2", "h5py", "tensorflow", "tensorflow-cpu", "keras"}
