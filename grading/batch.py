@@ -240,7 +240,7 @@ def grade_class(
 
 def safe_name(student: str) -> str:
     """A student's id as a file name: nothing in it can lead out of the folder, and two ids never share one."""
-    plain = "".join(c if c.isalnum() or c in "-_@." else "_" for c in student).strip(".")[:80]
+    plain = "".join(c if c.isalnum() or c in "-_@." else "_" for c in student).strip(".")[:48]
     return plain if plain == student and plain else f"{plain or 'student'}-{hashlib.sha256(student.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 

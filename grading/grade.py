@@ -37,13 +37,11 @@ class Settings:
 
 
 class Grader:
-    """A sandbox and what it takes to judge one notebook of the course. Lives as long as its process grades."""
+    """A sandbox (a `shared` one, or its own) and what it takes to judge one notebook of the course. Lives as long as its process grades."""
 
-    def __init__(self, settings: Settings, yardsticks: dict[str, checks.Yardstick] | None = None) -> None:
+    def __init__(self, settings: Settings, yardsticks: dict[str, checks.Yardstick] | None = None, shared: Sandbox | None = None) -> None:
         self.settings, self.assignment = settings, settings.assignment
-        self.sandbox = Sandbox(settings.sandbox, tensorflow=self.assignment.tensorflow, image=settings.image, warm=settings.warm)
-        self.stubs = {name: answer.own for name, answer in
-                      notebook.find_answers(list(self.assignment.skeleton), self.assignment.exercises).items()}  # fmt: skip
+        self.sandbox = shared or Sandbox(settings.sandbox, tensorflow=self.assignment.tensorflow, image=settings.image, warm=settings.warm)
         try:
             self.yardsticks = yardsticks or self.calibrate()
         except SandboxBroken:

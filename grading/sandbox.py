@@ -169,7 +169,7 @@ class Session:
             raise SandboxEnded("crash", "your code has ended before")
         try:
             wire.send(self.fd_out, tree, buffers)
-            return wire.receive(self.fd_in, self._read)
+            return wire.receive(self.fd_in, self._read, wire.MAX_ANSWER)
         except (wire.Ended, wire.WireError) as error:
             raise self.ended(error) from None
 

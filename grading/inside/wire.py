@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-MAX_JSON = 1 << 20  # bytes; an answer needs a few hundred
+MAX_JSON = 1 << 20  # bytes; code comes in one piece
+MAX_ANSWER = 1 << 16  # bytes of JSON in an answer, which needs a few hundred
 MAX_BYTES = 128 << 20  # of all buffers together
 KINDS = "buifcSU"  # NumPy kinds that travel
 MAX_ITEMS = 8  # a longer list becomes an array
@@ -70,10 +71,10 @@ def send(fd: int, tree: Any, buffers: list[bytes] = ()) -> None:
     write_all(fd, b"".join([head, text, *buffers]))
 
 
-def receive(fd: int, read=read_exactly) -> tuple[Any, list[bytearray]]:
+def receive(fd: int, read=read_exactly, most: int = MAX_JSON) -> tuple[Any, list[bytearray]]:
     """Receive one message; raises WireError for anything that is none, before it takes much memory."""
     length, count = struct.unpack("<II", read(fd, 8))
-    if length > MAX_JSON or count > 4096:
+    if length > most or count > 4096:
         raise WireError("message too long")
     sizes = struct.unpack(f"<{count}Q", read(fd, 8 * count))
     if sum(sizes) > MAX_BYTES:

@@ -30,6 +30,7 @@ import numpy as np
 import wire
 
 PRELUDE = {"np": "numpy", "numpy": "numpy", "pd": "pandas", "pandas": "pandas", "math": "math"}  # what the lessons import
+GLOBAL_STATE = np.random.MT19937(1).state["state"]["key"]
 PRELUDE_KERAS = {"keras": "keras", "ops": "keras.ops", "tf": "tensorflow"}
 
 
@@ -108,8 +109,8 @@ class Exercise:
         before = [v.tobytes() if isinstance(v, np.ndarray) else v.copy(deep=True) if n[0] == "frame" else
                   [w.tobytes() for w in v.get_weights()] if n[0] == "model" else None for n, v in zip(nodes, values)]  # fmt: skip
         self.count += 1
-        np.random.set_state(np.random.MT19937(self.count).state)  # another one for each call: a fixed seed set by the student is seen
-        random_state = np.random.get_state(legacy=False)["state"]
+        key = np.roll(GLOBAL_STATE, self.count)  # another one for each call: a fixed seed set by the student is seen
+        np.random.set_state(("MT19937", key, 0))
         variable = next((v for n, v in zip(nodes, values) if n[0] == "variable"), None)
         out: list[bytes] = []
         gradient = ["none"]
@@ -138,8 +139,8 @@ class Exercise:
                 reply["changed"][position] = wire.frame_node(now, out)
             elif node[0] == "model" and [w.tobytes() for w in now.get_weights()] != was:
                 reply["changed"][position] = [wire.array_node(w, out) for w in now.get_weights()]
-        state = np.random.get_state(legacy=False)["state"]
-        reply["global_random"] = bool(state["pos"] != random_state["pos"] or (state["key"] != random_state["key"]).any())
+        state = np.random.get_state()
+        reply["global_random"] = bool(state[2] != 0 or (state[1] != key).any())
         return reply, out
 
     def serve(self) -> None:
