@@ -285,10 +285,12 @@ class Sandbox:
     def stop(self) -> None:
         """End the template and everything in it."""
         if self.process is not None:
+            self.control.close()  # the template ends when the grader hangs up
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(2)
             self.process.kill()
             self.process.wait()
             self.process.stderr.close()
-            self.control.close()
             self.process = None
         if self.scratch is not None:
             self.scratch.cleanup()
