@@ -64,7 +64,7 @@ def handed_out(assignment: Assignment) -> tuple[set[str], dict[str, str], dict[s
 
 def alike(assignment: Assignment, results: dict[str, dict[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, list[str]]]:
     """Groups of students whose answers are alike, with code side by side; and whose answers are the lesson's own."""
-    answers = {student: {name: e["code"] for name, e in r["exercises"].items() if e["code"]} for student, r in results.items()}
+    answers = {student: {name: _whole(e) for name, e in r["exercises"].items() if e["code"]} for student, r in results.items()}
     given, stubs, solution = handed_out(assignment)
     pairs = similarity.suspicious_pairs(answers, given)
     groups = []
@@ -75,6 +75,11 @@ def alike(assignment: Assignment, results: dict[str, dict[str, Any]]) -> tuple[l
         groups.append({"students": students, "share": best.share, "common": best.common, "pairs": [vars(pair) for pair in inside],
                        "one": best.one, "other": best.other, "exercises": list(best.exercises), "code": code})  # fmt: skip
     return groups, similarity.like_the_solution(answers, solution, stubs)
+
+
+def _whole(exercise: dict[str, Any]) -> str:
+    """A function, and after it the student's own functions that it calls."""
+    return "\n\n".join(part for part in (exercise["code"], exercise.get("helpers", "")) if part)
 
 
 def _beside(name: str, one: str, other: str, given: set[str]) -> dict[str, Any]:

@@ -45,4 +45,6 @@ def feedback_markdown(assignment: Assignment, row: dict[str, Any], result: dict[
             lines += ["", f"**Hint:** {inline(e['hint'])}"]
         if e["code"]:
             lines += ["", f"Your code (cell {e['cell']}):", "", block(e["code"], "python")]
+        if e.get("helpers"):
+            lines += ["", "and what it calls:", "", block(e["helpers"], "python")]
     return "\n".join(lines) + "\n"

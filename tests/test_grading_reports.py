@@ -37,7 +37,7 @@ def result(outcomes: dict[str, str] | None = None, **changes) -> dict:
     for name, most in HOMEWORK.points.items():
         outcome = (outcomes or {}).get(name, "right")
         exercises[name] = {"outcome": outcome, "points": most if outcome == "right" else 0.0, "max": most, "message": "All checks passed.", "hint": "",
-                           "group": "", "share": 1.0, "code": body(name, RIGHT[name][0], STUBS[name]), "cell": 3} | changes  # fmt: skip
+                           "group": "", "share": 1.0, "code": body(name, RIGHT[name][0], STUBS[name]), "helpers": "", "cell": 3} | changes  # fmt: skip
     return {"status": "graded", "note": "", "exercises": exercises, "total": sum(e["points"] for e in exercises.values()), "seconds": 0.1}
 
 
@@ -141,7 +141,7 @@ class Tags(HTMLParser):
 
 
 def test_nothing_that_a_student_wrote_is_markup(tmp_path):
-    graded = result({"get_ppv": "wrong", "get_npv": "error"}, message=EVIL, hint=EVIL, code=EVIL, group=EVIL) | {"note": EVIL}
+    graded = result({"get_ppv": "wrong", "get_npv": "error"}, message=EVIL, hint=EVIL, code=EVIL, helpers=EVIL, group=EVIL) | {"note": EVIL}
     student = "../<script>x</script>"
     page = feedback_html(HOMEWORK, row(student=student, name=EVIL), graded)
     report.write_all(tmp_path, HOMEWORK, [Submission(student, EVIL)], {student: graded}, FACTS)
@@ -155,7 +155,7 @@ def test_nothing_that_a_student_wrote_is_markup(tmp_path):
 
 
 def test_markdown_cannot_be_left(tmp_path):
-    graded = result({"get_ppv": "wrong"}, message=EVIL, hint=EVIL, code=EVIL) | {"note": EVIL}
+    graded = result({"get_ppv": "wrong"}, message=EVIL, hint=EVIL, code=EVIL, helpers=EVIL) | {"note": EVIL}
     text = feedback_markdown(HOMEWORK, row(name=EVIL), graded)
     fence, outside = "", []
     for line in text.split("\n"):
@@ -200,6 +200,20 @@ def test_the_report_groups_mistakes(tmp_path):
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["exercises"] == summary["exercises"]
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "this is the sensitivity" in page and f'href="feedback/{safe_name("s0")}.html"' in page
+
+
+def test_the_report_finds_copies_that_moved_their_code_to_helpers(tmp_path):
+    work = {name: body(name, text, STUBS[name]).replace(f"def {name}", "def work") for name, text in UNUSUAL.items() if name in HOMEWORK.points}
+    results = {}
+    for student in ("ada", "bob", "eve"):
+        results[student] = result()
+        for name, source in work.items() if student != "eve" else ():
+            call = body(name, f"return work({', '.join(['y', 'pred', 'th'][: 3 if name.startswith('get') else 2])})", STUBS[name])
+            results[student]["exercises"][name] |= {"code": call, "helpers": source if student == "ada" else disguise(source)}
+    summary = report.write_all(tmp_path, HOMEWORK, [Submission(student) for student in results], results, FACTS)
+    assert [group["students"] for group in summary["alike"]] == [["ada", "bob"]]
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "my_elbat" in page and 'class="same"' in page, "side by side, with what is alike marked"
 
 
 def test_an_empty_class_and_one_of_unreadable_files_have_a_report(tmp_path):
