@@ -20,4 +20,5 @@ def visible(text: object) -> str:
     if len(text) > MOST:
         text = f"{text[:MOST]}\n… ({len(text) - MOST} more characters)"
     text = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text.replace("\r\n", "\n"))  # colours of a terminal
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp") or c in JOINERS else f"⟨U+{ord(c):04X}⟩" for c in text)
+    hidden = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")  # control, format (with those of direction), surrogate, private, separators
+    return "".join(c if c in "\n\t" or c in JOINERS or unicodedata.category(c) not in hidden else f"⟨U+{ord(c):04X}⟩" for c in text)
