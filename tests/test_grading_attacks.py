@@ -10,6 +10,7 @@ import pytest
 
 from grading import sandbox
 from grading.grade import Grader, Settings
+from grading.inside import confine
 
 KIND = "bubblewrap" if sandbox.works("bubblewrap") else "process"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made for Linux")
@@ -37,6 +38,12 @@ def grader(request):
 def seen(result: dict) -> dict:
     """A result without its times."""
     return {key: value for key, value in result.items() if key != "seconds"}
+
+
+def needs_hidden_files(grader: Grader) -> None:
+    """Without bubblewrap files are hidden by Landlock."""
+    if grader.sandbox.kind == "process" and confine.libc().syscall(444, None, 0, 1) < 1:
+        pytest.skip("this kernel has no Landlock: an ordinary process can read files, as the warning says")
 
 
 def check_neighbour(grader: Grader) -> None:
@@ -136,6 +143,8 @@ best_kind = pytest.mark.parametrize("grader", [KIND], indirect=True)
 
 @pytest.mark.parametrize("grader, attack", CASES, indirect=["grader"])
 def test_an_attack_gets_what_it_deserves_and_harms_nobody(attack, grader):
+    if attack in SECRETS:
+        needs_hidden_files(grader)
     code, outcomes = ATTACKS[attack]
     source = f"import numpy as np\ndef get_accuracy(y, pred, th=0.5):\n    {code}\n    return 0.123"
     result = grader.grade(nb(source))["exercises"]["get_accuracy"]
@@ -156,6 +165,7 @@ PROBES = {
 @every_kind
 def test_nothing_of_the_instructor_can_be_read(grader, tmp_path):
     """Neither the course, nor the folder of results with seed and marks, nor other submissions."""
+    needs_hidden_files(grader)
     (tmp_path / "seed.txt").write_text("4711")
     places = [*PROBES.values(), str(tmp_path / "seed.txt"), str(tmp_path)]
     look = f"""import os
@@ -172,19 +182,12 @@ def get_prevalence(y):
         raise RuntimeError(place)
     return float(np.mean(y)) if len(y) else np.nan"""
     result = grader.grade(nb(look))["exercises"]["get_prevalence"]
-    if grader.sandbox.kind == "process" and not _landlock():
-        pytest.skip("this kernel has no Landlock: an ordinary process can read files, as the warning says")
     assert result["outcome"] == "right", result["message"]
-
-
-def _landlock() -> bool:
-    from grading.inside import confine
-
-    return confine.libc().syscall(444, None, 0, 1) > 0
 
 
 @every_kind
 def test_nothing_can_be_written_but_an_own_empty_folder(grader):
+    needs_hidden_files(grader)
     places = ["/", "/usr", "/etc", "/inside", "/dev", "/venv", sys.prefix, sys.base_prefix, "/proc", "/home", "/tmp/..", str(sandbox.INSIDE)]
     writes = f"""import os
 def get_prevalence(y):
