@@ -2,12 +2,13 @@
 # Every target makes the environment (.venv) that it needs; a second call costs nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab notebooks results data grade clean distclean
+.PHONY: help run test lab notebooks results data grade nbgrader-course clean distclean
 
 PYTHON := .venv/bin/python
 DATA ?=
 NOTEBOOKS ?=
 SUBMISSIONS ?=
+OPTIONS ?=
 COLD ?=
 ARCHIVE ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 3
@@ -15,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:  ## show this list
 	@echo "make <target>:"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-12s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1@\2/p' Makefile | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
 	@echo "  for one notebook:    make run NOTEBOOKS=02"
 	@echo "  cold times:          make notebooks COLD=1    (cohorts generated anew, as for a first use)"
 	@echo "  real archives:       make data                (the list)    make data ARCHIVE=\"chestmnist --size 64\""
@@ -41,9 +42,11 @@ results: .venv/.installed-dev  ## write the measured results into the README
 data: .venv/.installed  ## download a real archive: make data ARCHIVE="decathlon --cases 20"; without ARCHIVE, the list
 	@$(PYTHON) -m data.download $(ARCHIVE)
 
-grade: $(if $(wildcard grading/__main__.py),.venv/.installed-dev)  ## mark submitted notebooks: make grade SUBMISSIONS=folder
-	@if [ -f grading/__main__.py ]; then $(PYTHON) -m grading $(if $(SUBMISSIONS),"$(SUBMISSIONS)"); else \
-	  echo "The autograder is not part of the course yet. Until it is, the check under each exercise gives the verdict."; exit 1; fi
+grade: .venv/.installed-dev  ## mark submitted notebooks: make grade SUBMISSIONS=folder-or-zip OPTIONS="--roster class.csv"
+	@$(PYTHON) -m grading $(if $(SUBMISSIONS),"$(SUBMISSIONS)" $(OPTIONS),--help)
+
+nbgrader-course: .venv/.installed-dev  ## lay out an nbgrader course directory in build/nbgrader-course
+	@$(PYTHON) -m grading.nbgrader_course $(foreach number,$(NOTEBOOKS),--notebook $(number))
 
 clean:  ## remove what runs have made: build/, generated cohorts, caches
 	rm -rf build data/cache .pytest_cache

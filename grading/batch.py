@@ -1,0 +1,248 @@
+"""Grades a class: all cores (or a Dask cluster), resumable, with progress, and a row for everybody."""
+
+import hashlib
+import json
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, replace
+from datetime import datetime
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import public_tests
+
+from . import checks
+from .grade import Grader, Settings
+from .inside import confine
+from .sandbox import SandboxBroken, SandboxEnded
+from .submissions import Submission
+
+_grader: Grader | None = None  # one for each process that grades
+_lock = threading.Lock()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_text(text, encoding="utf-8", errors="replace")
+    partial.replace(path)
+
+
+def settings_of(folder: Path, settings: Settings) -> Settings:
+    """Settings with the seed of this output folder: drawn once, so that a run that goes on asks the same questions."""
+    path = folder / "seed.txt"
+    if settings.seed < 0:
+        if not path.exists():
+            write_text(path, f"{secrets.randbits(40)}\n")
+        return replace(settings, seed=int(path.read_text()))
+    return settings
+
+
+@cache
+def _version() -> bytes:
+    """Digest of all code that a result depends on."""
+    here = Path(__file__).parent
+    sources = [Path(public_tests.__file__), *(here / name for name in ("checks.py", "cases.py", "grade.py", "notebook.py", "sandbox.py")),
+               *sorted((here / "inside").glob("*.py"))]  # fmt: skip
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
+
+
+def fingerprint(submission: Submission, settings: Settings) -> str:
+    """What a result depends on: when it is unchanged, a finished submission is not run again."""
+    digest = hashlib.sha256(_version() + json.dumps(asdict(settings), sort_keys=True).encode())
+    digest.update(json.dumps([submission.problem, [name for name, _ in submission.files]]).encode())
+    for _, content in submission.files:
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _failed(note: str, exercises: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The result where the grader, not the student, is to blame."""
+    return {"status": "grader failed", "note": note[:2000], "exercises": exercises or {}, "total": 0.0, "seconds": 0.0}
+
+
+def _begin(settings: Settings, yardsticks: dict[str, checks.Yardstick]) -> None:
+    """Make this process's grader, once."""
+    global _grader
+    if _grader is None or _grader.settings != settings:
+        close_grader()
+        _grader = Grader(settings, yardsticks)
+
+
+def grade_one(submission: Submission, settings: Settings, yardsticks: dict[str, checks.Yardstick]) -> dict[str, Any]:
+    """Grade what one student handed in. Every submission gets a result, whatever happens."""
+    with _lock:  # a Dask worker may have several threads; the sandbox does one exercise at a time
+        _begin(settings, yardsticks)
+        try:
+            if not submission.files:
+                note = submission.problem or "There is no notebook in it."
+                return {"status": "unreadable", "note": note, "exercises": _grader.nothing(note), "total": 0.0, "seconds": 0.0}
+            files = submission.files
+            if len(files) > 1:  # the one with most answers; of equals the last
+                files = sorted(enumerate(files), key=lambda item: (_grader.number_found(item[1][1]), item[0]))
+                files = [item[1] for item in files]
+            result = _grader.grade(files[-1][1])
+            if len(submission.files) > 1:
+                result["note"] = f"{len(submission.files)} notebooks; graded: {files[-1][0]}. {result['note']}".strip()
+            elif submission.problem:
+                result["note"] = f"{submission.problem}. {result['note']}".strip()
+            return result
+        except (Exception, SandboxBroken, SandboxEnded) as error:  # a defect of the grader, or a sandbox that broke twice: one row, not the end
+            note = f"The grader failed here, please grade by hand: {type(error).__name__}: {error}"
+            return _failed(note, _grader.nothing(note[:300]) if _grader else None)
+
+
+def _locally(todo: list[Submission], settings: Settings, yardsticks: dict, jobs: int) -> Iterator[tuple[Submission, dict]]:
+    """Results as they come, from `jobs` processes. A process that dies costs its submissions one more try, alone."""
+    if jobs == 1:
+        for submission in todo:
+            yield submission, grade_one(submission, settings, yardsticks)
+        return
+    queue, tries = list(reversed(todo)), {}
+    while queue:
+        running: dict[Any, Submission] = {}
+        broken = []
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_quiet) as pool:
+            while queue or running:
+                while queue and len(running) < 2 * jobs and not broken:
+                    submission = queue.pop()
+                    try:
+                        running[pool.submit(grade_one, submission, settings, yardsticks)] = submission
+                    except BrokenProcessPool:
+                        broken.append(submission)
+                for future in wait(list(running), return_when=FIRST_COMPLETED).done:
+                    submission = running.pop(future)
+                    try:
+                        yield submission, future.result()
+                    except BrokenProcessPool:
+                        broken.append(submission)
+                if broken and not running:
+                    break
+        for submission in broken:
+            tries[submission.student] = tries.get(submission.student, 0) + 1
+            if tries[submission.student] > 3:
+                yield submission, _failed("The grader's process died here, please grade by hand.")
+            else:
+                queue.append(submission)
+
+
+def _quiet() -> None:
+    """In a grading process: leave Ctrl-C to the main one, and end with it, however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        confine.end_with_parent()
+
+
+def close_grader() -> None:
+    """End this process's sandbox."""
+    global _grader
+    if _grader is not None:
+        _grader.close()
+        _grader = None
+
+
+def _on_dask(todo: list[Submission], settings: Settings, yardsticks: dict, scheduler: str) -> Iterator[tuple[Submission, dict]]:
+    """Results as they come from a Dask cluster. Its workers need the course, its environment, and bubblewrap."""
+    from distributed import Client, as_completed
+
+    with Client(scheduler) as client:
+        futures = {client.submit(grade_one, submission, settings, yardsticks, pure=False, retries=2): submission for submission in todo}
+        for future in as_completed(futures):
+            try:
+                yield futures[future], future.result()
+            except Exception as error:
+                yield futures[future], _failed(f"The cluster failed, please start again: {type(error).__name__}: {error}")
+        client.run(close_grader)
+
+
+def grade_class(
+    submissions: list[Submission],
+    folder: Path,
+    settings: Settings,
+    *,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    progress: Callable[[Iterable, int], Iterable] | None = None,
+    again: bool = False,
+) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Grade everybody who is not graded yet.
+
+    Parameters
+    ----------
+    submissions : list of Submission
+    folder : Path
+        Where results go: one JSON file per student, written when the student is done.
+    settings : Settings
+        A seed below 0 means: the one of the folder.
+    jobs : int, optional
+        Processes; all cores when None.
+    scheduler : str, optional
+        Address of a Dask scheduler, in place of processes here.
+    progress : callable, optional
+        Wraps (iterable, total).
+    again : bool
+        Grade everybody, finished or not.
+
+    Returns
+    -------
+    results, facts
+        Result by student; how many were run, how many were finished before, seconds.
+    """
+    start = time.perf_counter()
+    settings = settings_of(folder, settings)
+    results: dict[str, dict[str, Any]] = {}
+    todo = []
+    for submission in submissions:
+        path = _result_path(folder, submission.student)
+        mark = fingerprint(submission, settings)
+        if path.exists() and not again:
+            try:
+                stored = json.loads(path.read_text(encoding="utf-8"))
+                if stored.get("fingerprint") == mark and stored.get("status") != "grader failed":
+                    results[submission.student] = stored
+                    continue
+            except (ValueError, OSError):
+                pass
+        todo.append(submission)
+    facts: dict[str, Any] = {"run": len(todo), "resumed": len(results), "sandbox": settings.sandbox, "seconds": 0.0}
+    if todo:
+        first = Grader(settings)  # the self-test: nobody is graded by a grader that fails the lesson's own answers
+        yardsticks, facts["sandbox"] = first.yardsticks, first.sandbox.kind
+        facts["warm"], running = first.sandbox.warm, replace(settings, sandbox=first.sandbox.kind, warm=first.sandbox.warm)
+        facts["self_test_seconds"] = round(time.perf_counter() - start, 2)
+        jobs = min(jobs or os.cpu_count() or 1, len(todo))
+        if jobs == 1 and not scheduler:
+            global _grader
+            _grader, first.settings = first, running
+        else:
+            first.close()
+        stream = _on_dask(todo, running, yardsticks, scheduler) if scheduler else _locally(todo, running, yardsticks, jobs)
+        for submission, result in progress(stream, len(todo)) if progress else stream:
+            result["fingerprint"] = fingerprint(submission, settings)
+            result["student"] = submission.student
+            result["graded"] = datetime.now().isoformat(timespec="seconds")
+            write_text(_result_path(folder, submission.student), json.dumps(result, indent=1))
+            results[submission.student] = result
+        close_grader()
+    facts["seconds"] = round(time.perf_counter() - start, 2)
+    return results, facts
+
+
+def safe_name(student: str) -> str:
+    """A student's id as a file name: nothing in it can lead out of the folder, and two ids never share one."""
+    plain = "".join(c if c.isalnum() or c in "-_@." else "_" for c in student).strip(".")[:48]
+    return plain if plain == student and plain else f"{plain or 'student'}-{hashlib.sha256(student.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def _result_path(folder: Path, student: str) -> Path:
+    return folder / "results" / f"{safe_name(student)}.json"

@@ -1,0 +1,226 @@
+"""Grades one submission: finds its functions, runs them in the sandbox, judges, and says so in a plain dictionary."""
+
+import re
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+from . import checks, notebook
+from .course import Assignment, assignment
+from .sandbox import Limits, Sandbox, SandboxBroken, SandboxBusy, SandboxEnded, Session
+
+OUTCOMES = ("right", "wrong", "error", "timeout", "not attempted", "not found")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is the same for the whole class. `seed` draws the hidden cases; keep it to yourself."""
+
+    number: int
+    seed: int
+    sandbox: str = "auto"
+    image: str = "ai-for-medical-diagnosis"
+    cpu: int = 0  # seconds for one exercise; 0: as the notebook needs
+    memory: int = 0  # MiB; 0: as the notebook needs
+    partial: bool = True
+    warm: bool = True
+
+    @property
+    def assignment(self) -> Assignment:
+        return assignment(self.number)
+
+    @property
+    def limits(self) -> Limits:
+        tensorflow = self.assignment.tensorflow
+        cpu = self.cpu or (60 if tensorflow else 10)
+        return Limits(cpu, max(4.0, 1.5 * cpu), (self.memory or (4096 if tensorflow else 2048)) << 20, tensorflow)
+
+
+class Grader:
+    """A sandbox (a `shared` one, or its own) and what it takes to judge one notebook of the course. Lives as long as its process grades."""
+
+    def __init__(self, settings: Settings, yardsticks: dict[str, checks.Yardstick] | None = None, shared: Sandbox | None = None) -> None:
+        self.settings, self.assignment = settings, settings.assignment
+        self.sandbox = shared or Sandbox(settings.sandbox, tensorflow=self.assignment.tensorflow, image=settings.image, warm=settings.warm)
+        try:
+            self.yardsticks = yardsticks or self.calibrate()
+        except SandboxBroken:
+            if not self.sandbox.warm:
+                raise
+            self.sandbox.stop()  # perhaps a library that does not survive a fork: a fresh process for each exercise, then
+            self.sandbox.warm = False
+            self.yardsticks = self.calibrate()
+
+    def close(self) -> None:
+        self.sandbox.stop()
+
+    def calibrate(self) -> dict[str, checks.Yardstick]:
+        """Grade the lesson's own answers: a self-test of the grader, and the number of cases that a right answer passes.
+
+        Raises
+        ------
+        SandboxBroken
+            When they are not right: then nobody else may be graded.
+        """
+        answers = notebook.find_answers(list(self.assignment.solution), self.assignment.exercises)
+        yardsticks = {}
+        for name, answer in answers.items():
+            runs = [self._run(name, answer, seed) for seed in (self.settings.seed, None)]
+            if not all(isinstance(run, checks.Run) and run.right for run in runs):
+                said = "; ".join(str(getattr(run, "message", run) or getattr(run, "hint", "")) for run in runs)
+                raise SandboxBroken(f"The lesson's own {name} does not pass here, so nobody is graded: {said[:1500]}")
+            yardsticks[name] = checks.yardstick(*runs)
+        return yardsticks
+
+    def _run(self, name: str, answer: notebook.Answer, seed: int | None) -> checks.Run | dict[str, Any]:
+        """One run of a check in a fresh process; a dictionary with outcome and message where it did not come to that."""
+        limits = self.settings.limits
+        for attempt in (1, 2, 3):
+            try:
+                with self.sandbox.session(limits) as session:
+                    refused = self._load(session, name, answer)
+                    return refused or checks.run_check(name, session, seed)
+            except SandboxEnded as ended:
+                return {"outcome": "timeout" if ended.how == "timeout" else "error", "message": f"{name}: {ended.text}"}
+            except SandboxBusy:
+                limits = replace(limits, wall=10 * limits.wall)
+                if attempt == 3:
+                    raise
+            except SandboxBroken:
+                self.sandbox.stop()
+                if attempt == 2:
+                    self.sandbox.warm = False  # this system may refuse namespaces inside of namespaces
+                elif attempt == 3:
+                    raise
+        raise AssertionError
+
+    def _load(self, session: Session, name: str, answer: notebook.Answer) -> dict[str, Any] | None:
+        reply, _ = session.ask({"exercise": name, "tensorflow": self.assignment.tensorflow, "code": answer.code})
+        if not (isinstance(reply, dict) and reply.get("ready")):
+            problems = reply.get("problems") if isinstance(reply, dict) else None
+            return {"outcome": "error", "message": f"{name}: its definition fails: {_problem(problems)}"}
+        if not reply.get("callable"):
+            return {"outcome": "wrong", "message": f"{name} is a value, not a function: is it assigned again further down?"}
+        return None
+
+    def exercise(self, name: str, answer: notebook.Answer) -> dict[str, Any]:
+        """Outcome, points and message of one exercise."""
+        most = self.assignment.points[name]
+        result: dict[str, Any] = {"outcome": "not found", "points": 0.0, "max": most, "message": "", "hint": "", "group": "",
+                                  "share": 0.0, "code": answer.own[:20_000], "cell": answer.cell + 1,
+                                  "helpers": "\n\n".join(answer.helpers)[:20_000]}  # fmt: skip
+        if answer.found == "not found":
+            result["message"] = f"There is no function {name} in the notebook. {answer.note}".strip()
+            return result
+        if answer.found == "not attempted":
+            result.update(outcome="not attempted", message="The function is still as it was handed out.")
+            return result
+        if answer.found == "broken":
+            result.update(outcome="error", message=f"{name} is no valid Python: {answer.note}", group="the code is no valid Python")
+            return result
+        hidden = self._run(name, answer, self.settings.seed)
+        if isinstance(hidden, dict):
+            return result | hidden | {"group": _group(hidden["message"])}
+        if hidden.not_written:
+            result.update(outcome="not attempted", message="The function raises NotImplementedError.")
+            return result
+        share = self.yardsticks[name].share(name, hidden)
+        part = checks.credit(share, hidden.right) if self.settings.partial else float(hidden.right)
+        result.update(outcome="right" if hidden.right else "wrong", share=round(share, 4), points=round(most * part, 2))
+        if hidden.right:
+            result["message"] = "All checks passed."
+            return result
+        if hidden.ended:
+            result.update(outcome="timeout" if hidden.ended == "timeout" else "error", message=f"{name}: {hidden.message}")
+            return result | {"group": _group(hidden.message)}
+        public = self._run(name, answer, None)  # its message shows inputs that students know
+        if isinstance(public, dict):
+            return result | public | {"group": _group(public["message"])}
+        if public.ended:
+            result.update(outcome="timeout" if public.ended == "timeout" else "error", message=f"{name}: {public.message}")
+        elif public.right:
+            error = f" It raises {hidden.raised} there." if hidden.raised else ""
+            result.update(message=f"{name} passes the check in the notebook, but is not right for other inputs.{error} Does it hold "
+                          "for any threshold, shape and type, or only for the examples?", group="right for the public cases only")  # fmt: skip
+        else:
+            if public.raised:
+                result["outcome"] = "error"
+            where = ", ".join(f"{cell} line {line}" for cell, line in public.lines[-2:])
+            message, _, hint = public.message.partition("\n  hint:")
+            result.update(message=message + (f"\n  where:    {where}" if where and public.raised else ""), hint=hint.strip())
+        result["group"] = result["group"] or (f"{public.raised}: " if public.raised else "") + _group(result["hint"] or result["message"])
+        return result
+
+    def grade(self, data: bytes) -> dict[str, Any]:
+        """Grade a notebook file: `status`, `exercises`, `total`, `seconds`. Never raises for what is in it."""
+        start = time.perf_counter()
+        try:
+            cells = notebook.read_cells(data)
+        except notebook.NotebookError as error:
+            return {"status": "unreadable", "note": str(error), "exercises": self.nothing(str(error)), "total": 0.0,
+                    "seconds": round(time.perf_counter() - start, 3)}  # fmt: skip
+        answers = notebook.find_answers(cells, self.assignment.exercises)
+        status, note = "graded", ""
+        if all(answer.found == "not found" for answer in answers.values()):
+            others = {number: sum(a.found != "not found" for a in notebook.find_answers(cells, names).values())
+                      for number, names in _by_notebook().items() if number != self.assignment.number}  # fmt: skip
+            best = max(others, key=others.get, default=0)
+            if others.get(best):
+                status, note = "wrong notebook", f"This looks like notebook {best:02d}; {self.assignment.name} was asked for."
+            else:
+                status, note = "no exercises", "None of the exercise functions is in this notebook."
+        exercises = {name: self.exercise(name, answer) for name, answer in answers.items()}
+        return {
+            "status": status, "note": note, "exercises": exercises, "total": round(sum(e["points"] for e in exercises.values()), 2),
+            "seconds": round(time.perf_counter() - start, 3),
+        }  # fmt: skip
+
+    def nothing(self, note: str) -> dict[str, Any]:
+        """The exercises of a submission that cannot be read."""
+        return {name: {"outcome": "not found", "points": 0.0, "max": most, "message": note, "hint": "", "group": "", "share": 0.0,
+                       "code": "", "helpers": "", "cell": 0} for name, most in self.assignment.points.items()}  # fmt: skip
+
+    def number_found(self, data: bytes) -> int:
+        """How many exercises a notebook file has answers for."""
+        try:
+            answers = notebook.find_answers(notebook.read_cells(data), self.assignment.exercises)
+        except notebook.NotebookError:
+            return -1
+        return sum({"found": 100, "broken": 10, "not attempted": 1}.get(answer.found, 0) for answer in answers.values())
+
+
+def _by_notebook() -> dict[int, list[str]]:
+    numbers = sorted(set(checks.EXERCISES.values()))
+    return {number: [name for name, lesson in checks.EXERCISES.items() if lesson == number] for number in numbers}
+
+
+def guess_number(contents: list[bytes]) -> int | None:
+    """The notebook that most of these files are; None when none can be told."""
+    votes: dict[int, int] = {}
+    for data in contents:
+        try:
+            cells = notebook.read_cells(data)
+        except notebook.NotebookError:
+            continue
+        found = {number: sum(a.found != "not found" for a in notebook.find_answers(cells, names).values())
+                 for number, names in _by_notebook().items()}  # fmt: skip
+        best = max(found, key=found.get)
+        if found[best]:
+            votes[best] = votes.get(best, 0) + 1
+    return max(votes, key=votes.get) if votes else None
+
+
+def _problem(problems: Any) -> str:
+    """The last problem that the worker reported while it ran the definitions."""
+    try:
+        last = problems[-1]
+        where = ", ".join(f"{cell} line {line}" for cell, line in last["lines"][-1:])
+        return f"{str(last['error'])[:60]}: {str(last['text'])[:300]}" + (f" ({where})" if where else "")
+    except Exception:
+        return "no reason was given"
+
+
+def _group(text: str) -> str:
+    """A message without what differs from student to student, to count alike ones together."""
+    text = re.sub(r"^\w+: ", "", text.split("\n")[0])
+    return re.sub(r"-?\d+(\.\d+)?(e-?\d+)?", "#", text)[:160]

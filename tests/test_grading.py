@@ -1,0 +1,217 @@
+"""Grading a class: every mark is the one deserved, a run that was killed goes on, a cluster gives the same, other kinds of sandbox."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import pytest
+
+from grading import batch, sandbox
+from grading.benchmark import disagreements
+from grading.grade import Settings, guess_number
+from grading.sandbox import Limits, Sandbox, SandboxEnded
+from grading.submissions import find_submissions
+from grading.synthetic_class import make_class
+
+KIND = "bubblewrap" if sandbox.works("bubblewrap") else "process"
+needs_bubblewrap = pytest.mark.skipif(KIND != "bubblewrap", reason="bubblewrap does not work here (sudo apt install bubblewrap)")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made for Linux")
+ROOT = Path(__file__).parents[1]
+SETTINGS = Settings(2, -1, KIND, cpu=5)
+MARKS = ("status", "total", "exercises")
+
+
+def marks(results: dict[str, dict]) -> dict:
+    """What must be the same however a class is graded."""
+    return {student: {key: result[key] for key in MARKS} for student, result in results.items()}
+
+
+# ---- other kinds of sandbox -------------------------------------------------------------------------------------------
+
+TRICKS = {"fork": "__import__('os').fork()", "socket": "__import__('socket').socket()", "kill": "__import__('os').kill(1, 0)"}
+
+
+@pytest.mark.parametrize("kind", ["process", "docker", pytest.param("bubblewrap", marks=needs_bubblewrap)])
+def test_a_fresh_process_for_each_exercise(kind, tmp_path, monkeypatch):
+    """The ways that need no template. Docker is played by a script that runs the worker as the container would."""
+    if kind == "docker":
+        shim = tmp_path / "docker"
+        shim.write_text(f"#!{sys.executable}\nimport os, sys\nassert '--network' in sys.argv and '--read-only' in sys.argv\n"
+                        f"os.execv({sys.executable!r}, [{sys.executable!r}, {str(sandbox.INSIDE / 'worker.py')!r}, 'once', '0', '1'])\n")  # fmt: skip
+        shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        sandbox.works.cache_clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        box = Sandbox(kind, warm=False)
+    code = "def f(n):\n" + "".join(f"    if n == {i}: return {trick}\n" for i, trick in enumerate(TRICKS.values())) + "    if n == 9:\n        while True: pass\n    return n"
+    with box, box.session(Limits(cpu=1, wall=60)) as session:
+        assert session.ask({"exercise": "f", "tensorflow": False, "code": [["cell 1", 1, code]]})[0]["ready"]
+        for number in range(len(TRICKS)):
+            assert session.ask({"function": 0, "args": [["int", str(number)]], "options": {}})[0]["error"] == "PermissionError"
+        assert session.ask({"function": 0, "args": [["int", "5"]], "options": {}})[0]["value"] == ["int", "5"]
+        with pytest.raises(SandboxEnded) as ended:
+            session.ask({"function": 0, "args": [["int", "9"]], "options": {}})
+        assert ended.value.how == "timeout"
+    sandbox.works.cache_clear()
+
+
+def test_without_bubblewrap_a_warning_is_given():
+    with pytest.warns(UserWarning, match="No bubblewrap.*apt install"):
+        assert sandbox.choose("process") == "process"
+
+
+def test_a_kind_that_is_not_there_is_said():
+    with pytest.raises(sandbox.SandboxBroken, match="podman does not work on this machine"):
+        assert not shutil.which("podman"), "skip this on a machine with podman"
+        sandbox.choose("podman")
+
+
+@needs_bubblewrap
+def test_the_course_may_lie_anywhere(monkeypatch):
+    """What is mounted later covers what was mounted before; Python in a virtual environment gets a place of its own."""
+    command = sandbox.bubblewrap_command(["-c", "import os, numpy; print(sorted(set(os.listdir('/')) - {'lib32'}))"])
+    seen = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert seen.returncode == 0, seen.stderr
+    assert not {"home", "var", "opt", "work"} & set(eval(seen.stdout)) or Path(sys.base_prefix).parts[1] in seen.stdout
+
+
+# ---- a class ----------------------------------------------------------------------------------------------------------
+
+KINDS = {"solution": 1, "right": 2, "mixed": 3, "half done": 1, "windows": 1, "python 2": 1, "reordered": 1, "doubled": 1, "merged": 1, "raw": 1, "extra cells": 1,
+         "renamed": 1, "untouched": 1, "broken": 1, "empty": 1, "other notebook": 1, "zip in zip": 1, "bomb": 1, "traversal": 1, "exit": 1}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def graded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("class")
+    expected = make_class(folder / "in", sum(KINDS.values()), seed=5, kinds=KINDS)
+    submissions = find_submissions(folder / "in")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        results, facts = batch.grade_class(submissions, folder / "out", SETTINGS, jobs=2)
+    return folder, expected, submissions, results, facts
+
+
+def test_everybody_gets_the_mark_that_is_deserved(graded):
+    _, expected, submissions, results, facts = graded
+    assert not disagreements(expected, results)
+    assert facts["run"] == len(submissions) == len(results) and facts["warm"]
+
+
+def test_what_is_lost_or_cut_off_is_graded_again_and_nothing_else(graded):
+    folder, _, submissions, results, _ = graded
+    out = folder / "again"
+    shutil.copytree(folder / "out", out)
+    (out / "results" / f"{batch.safe_name(submissions[3].student)}.json").unlink()
+    (out / "results" / f"{batch.safe_name(submissions[4].student)}.json").write_text("{cut of")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        second, facts = batch.grade_class(submissions, out, SETTINGS, jobs=1)
+    assert facts["run"] == 2 and marks(second) == marks(results)
+
+
+def test_a_run_that_was_killed_goes_on_where_it_was(graded):
+    """kill -9 in the middle: nothing is left running, finished submissions are not run twice, the marks are the same."""
+    folder, _, _, results, _ = graded
+    out = folder / "killed"
+    out.mkdir()
+    shutil.copy(folder / "out" / "seed.txt", out)
+    command = [sys.executable, "-m", "grading", str(folder / "in"), "--out", str(out), "--cpu", "5", "--jobs", "2", "--sandbox", KIND, "--notebook", "2"]
+    first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while len(list((out / "results").glob("*.json"))) < 4:
+        assert first.poll() is None and time.monotonic() < deadline, "it ended, or did nothing, before it could be killed"
+        time.sleep(0.02)
+    family = _descendants(first.pid)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    finished = {path.name: path.stat().st_mtime_ns for path in (out / "results").glob("*.json")}
+    while any(_alive(pid) for pid in family):
+        assert time.monotonic() < deadline, "processes were left behind"
+        time.sleep(0.05)
+    second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr[-2000:]
+    files = {path.name: path for path in (out / "results").glob("*.json")}
+    kept = [name for name, stamp in finished.items() if files[name].stat().st_mtime_ns == stamp]
+    assert len(finished) - len(kept) == 0 and len(kept) >= 4, "a finished submission was run twice"
+    assert f"{len(files) - len(kept)} graded" in second.stdout and f"{len(kept)} finished before" in second.stdout
+    again = {result["student"]: result for result in (json.loads(path.read_text()) for path in files.values())}
+    assert marks(again) == marks(results)
+
+
+def _descendants(pid: int) -> set[int]:
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            number, parent = int(path.parent.name), int(path.read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            continue
+        if parent == pid:
+            found |= {number} | _descendants(number)
+    return found
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def test_a_dask_cluster_gives_the_same_marks(graded):
+    from distributed import LocalCluster
+
+    folder, _, submissions, results, _ = graded
+    few = submissions[::4]
+    (folder / "cluster").mkdir()
+    shutil.copy(folder / "out" / "seed.txt", folder / "cluster")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
+            got, facts = batch.grade_class(few, folder / "cluster", SETTINGS, scheduler=cluster.scheduler_address)
+    assert facts["run"] == len(few) and marks(got) == {s.student: marks(results)[s.student] for s in few}
+
+
+def test_a_grader_that_dies_costs_one_row(graded, monkeypatch):
+    """A defect of the grader itself: the others are graded all the same, and the row says what to do."""
+    folder, _, submissions, results, _ = graded
+    chosen = [s for s in submissions if results[s.student]["status"] == "graded" and len(s.files) == 1][:3]
+    bad, real = chosen[1], batch.Grader.grade
+
+    def fails(self, data):
+        if data == bad.files[0][1]:
+            raise RuntimeError("a defect")
+        return real(self, data)
+
+    monkeypatch.setattr(batch.Grader, "grade", fails)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        got, _ = batch.grade_class(chosen, folder / "defect", SETTINGS, jobs=1)
+    assert [got[s.student]["status"] for s in chosen] == ["graded", "grader failed", "graded"]
+    assert "by hand" in got[bad.student]["note"] and "a defect" in got[bad.student]["note"]
+
+
+def test_the_notebook_is_recognised(graded):
+    folder, *_ = graded
+    assert guess_number([path.read_bytes() for path in (folder / "in").glob("*.ipynb")]) == 2
+
+
+def test_file_names_cannot_lead_out(tmp_path):
+    for student in ("../../etc/passwd", "a/b", "..", "", "x" * 300, "a\0b", "\ud800", "Жанна 漢字", "con\n"):
+        name = batch.safe_name(student)
+        assert "/" not in name and "\0" not in name and name not in ("", "..") and len(name) < 120
+        batch.write_text(tmp_path / f"{name}.json", student)
+    assert batch.safe_name("a/b") != batch.safe_name("a_b")
+
+
+def test_the_command_line_says_what_is_wrong(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "grading", str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 2 and "no notebook" in done.stderr and "Traceback" not in done.stderr
