@@ -20,7 +20,7 @@ from tqdm import tqdm
 from data.errors import DataError
 from data.storage import atomic_file, cache_dir, partial_folder, remove_folder
 
-VERSION = 3  # goes up whenever the same seed gives other voxels
+VERSION = 4  # goes up whenever the same seed gives other voxels
 SEED = 2018
 
 

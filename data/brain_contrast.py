@@ -28,9 +28,9 @@ TISSUES = {
     "gm": Tissue(1500, 92, 0.80),
     "csf": Tissue(4200, 1500, 1.00),
     "deep": Tissue(1200, 66, 0.77),  # grey matter of nuclei and brain stem: iron shortens T2
-    "edema": Tissue(1500, 137, 0.87),
-    "solid": Tissue(1570, 136, 0.86),
-    "necrosis": Tissue(2250, 260, 0.93),
+    "edema": Tissue(1650, 133, 0.87),
+    "solid": Tissue(1770, 135, 0.86),
+    "necrosis": Tissue(2600, 255, 0.93),
     "blood": Tissue(700, 80, 0.85),  # subacute: methaemoglobin shortens T1
     "vessel": Tissue(1650, 70, 0.80),
     "fat": Tissue(370, 110, 0.90),  # remains of scalp and orbit where the skull was not stripped well
