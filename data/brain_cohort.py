@@ -20,7 +20,7 @@ from tqdm import tqdm
 from data.errors import DataError
 from data.storage import atomic_file, cache_dir, partial_folder, remove_folder
 
-VERSION = 2  # goes up whenever the same seed gives other voxels
+VERSION = 3  # goes up whenever the same seed gives other voxels
 SEED = 2018
 
 
@@ -137,6 +137,8 @@ def _fill(partial: Path, facts: dict, progress: bool, jobs: int | None) -> None:
                 bar.update()
         else:
             _run_workers(partial, facts, [missing[i::jobs] for i in range(jobs)], bar.update)
+    for half in partial.rglob(".*.nii.gz"):  # what a killed process was writing
+        half.unlink(missing_ok=True)
 
 
 def _run_workers(partial: Path, facts: dict, shares: list[list[int]], done) -> None:
@@ -206,7 +208,7 @@ def simulate_case(seed: int, number: int, spacing: int = 1) -> tuple[np.ndarray,
     from threadpoolctl import threadpool_limits
 
     from data.brain_anatomy import Grid, grow_brain
-    from data.brain_contrast import scan
+    from data.brain_contrast import cut_slab, scan
     from data.brain_tumour import draw_plan, draw_seed, grow_tumour, mass_effect
 
     grid = Grid(spacing)
@@ -215,10 +217,12 @@ def simulate_case(seed: int, number: int, spacing: int = 1) -> tuple[np.ndarray,
         plan = draw_plan(rng, draw_seed(rng))
         brain = grow_brain(rng, grid, mass_effect(rng, grid, plan))
         tumour = grow_tumour(rng, brain, plan)
-        scans = scan(rng, brain, tumour)
+        scans, marks = scan(rng, brain, tumour), tumour.labels
+        if rng.random() < 0.05:
+            cut_slab(rng, scans, marks)
     images = np.zeros((*grid.full_shape, 4), np.int16)
     labels = np.zeros(grid.full_shape, np.uint8)
-    images[grid.crop], labels[grid.crop] = scans, tumour.labels
+    images[grid.crop], labels[grid.crop] = scans, marks
     return images, labels
 
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from data.brain_anatomy import Brain, Grid, smooth_noise
+from data.brain_anatomy import Brain, Grid, distance_from_centre, smooth_noise
 
 EDEMA, CORE, ENHANCING = 1, 2, 3  # the Decathlon's labels; CORE is necrosis and non-enhancing tumour
 
 WHITE_DIFFUSIVITY = 0.12  # mm^2/day, within the range fitted to high-grade glioma (Harpold et al., JNEN 2007)
 GREY_RATIO = 5.0  # D white / D grey (Swanson et al. 2000)
-CENTRE_OF_BRAIN, HALF_AXES = (120, 110, 72), (72, 90, 76)  # mm
 PROLIFERATION = 0.03  # 1/day (Harpold et al. 2007)
 
 
@@ -101,6 +100,7 @@ class Plan:
     core: float
     enhancing: float
     low_grade: bool
+    lobes: int  # bodies of which the core consists
     ring: float  # 1: necrotic centre in an enhancing ring; 0: enhancement in patches
     swelling: float  # share of the core (and a quarter of that of the edema) that is new volume and pushes
     cyst: float
@@ -110,7 +110,7 @@ class Plan:
 def draw_plan(rng: np.random.Generator, seed: np.ndarray) -> Plan:
     """Draw the kind of tumour. Ranges follow the 285 training cases of BraTS 2018 (Bakas et al. 2018) roughly."""
     low_grade = rng.random() < 0.2
-    whole = float(np.clip(np.exp(rng.normal(np.log(72), 0.62)), 24, 225))
+    whole = float(np.clip(np.exp(rng.normal(np.log(82), 0.70)), 20, 250))
     if low_grade:
         core = whole * rng.uniform(0.35, 0.7)
         enhancing = core * rng.choice([0.0, rng.uniform(0.005, 0.04)])
@@ -126,6 +126,7 @@ def draw_plan(rng: np.random.Generator, seed: np.ndarray) -> Plan:
         core=core,
         enhancing=float(min(enhancing, 75)),
         low_grade=low_grade,
+        lobes=int(rng.choice([1, 2, 3, 4, 5], p=[0.25, 0.25, 0.2, 0.15, 0.15])),
         ring=float(ring),
         swelling=rng.uniform(0.3, 0.9),
         cyst=float(rng.random() < 0.15) * rng.uniform(0.5, 1),
@@ -136,7 +137,9 @@ def draw_plan(rng: np.random.Generator, seed: np.ndarray) -> Plan:
 def draw_seed(rng: np.random.Generator) -> np.ndarray:
     """Where the tumour starts, mm of the grid: supratentorial white matter, either hemisphere."""
     side = rng.choice([-1, 1])
-    return np.array([120 + side * rng.uniform(16, 46), rng.uniform(62, 160), rng.uniform(58, 108)])
+    if rng.random() < 0.3:  # temporal lobe
+        return np.array([120 + side * rng.uniform(30, 50), rng.uniform(90, 140), rng.uniform(44, 64)])
+    return np.array([120 + side * rng.uniform(14, 48), rng.uniform(58, 165), rng.uniform(62, 112)])
 
 
 def mass_effect(rng: np.random.Generator, grid: Grid, plan: Plan) -> list[np.ndarray]:
@@ -154,8 +157,7 @@ def mass_effect(rng: np.random.Generator, grid: Grid, plan: Plan) -> list[np.nda
     size = np.where(r < radius, grown / (4 * np.pi * radius**3), grown / (4 * np.pi * np.maximum(r, 1) ** 3))
     size *= np.exp(-(np.maximum(r - radius, 0) / 60) ** 2)
     # The skull does not give: no displacement at the surface of an ellipsoid of the brain's size.
-    inward = np.sqrt(sum(((a - c) / h) ** 2 for a, c, h in zip(place, CENTRE_OF_BRAIN, HALF_AXES, strict=True)))
-    size = (size * np.clip((1 - inward) / 0.3, 0, 1)).astype(np.float32)
+    size = (size * np.clip((1 - distance_from_centre(grid)) / 0.3, 0, 1)).astype(np.float32)
     return [size * o.astype(np.float32) for o in offset]
 
 
@@ -220,14 +222,20 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
         later = 0 if n == 0 else rng.uniform(3, 12)
         straight = np.minimum(straight, later + np.sqrt(sum(((a - p) / f) ** 2 for a, p, f in offsets)).astype(np.float32))
     radius = (3000 * plan.core / (4 * np.pi)) ** (1 / 3)
-    core_score = 0.5 * ndimage.gaussian_filter(away, 2.0 / grid.spacing) + 0.5 * straight
+    bodies = np.full(passable.shape, np.inf, np.float32)
+    for n in range(plan.lobes):
+        place = seed if n == 0 else seed + 0.6 * radius * rng.standard_normal(3)
+        offsets = zip(np.meshgrid(*axes, indexing="ij", sparse=True), place, np.exp(rng.normal(0, 0.2, 3)), strict=True)
+        later = 0 if n == 0 else rng.uniform(0, 0.4) * radius
+        bodies = np.minimum(bodies, later + np.sqrt(sum(((a - p) / f) ** 2 for a, p, f in offsets)).astype(np.float32))
+    core_score = 0.4 * ndimage.gaussian_filter(away, 2.0 / grid.spacing) + 0.6 * np.minimum(bodies, straight)
     core_score += (1.2 + 0.2 * radius) * smooth_noise(rng, axes, 1.1 * radius + 8) + 1.2 * smooth_noise(rng, axes, 8)
-    core_score += 0.5 * smooth_noise(rng, axes, 4)
+    core_score += rng.uniform(0.3, 1.0) * smooth_noise(rng, axes, 4)
     core, _ = _smallest(core_score, passable, 1000 * plan.core / grid.spacing**3)
     core = _keep_large(core, 0.02)
 
     tract = rng.uniform(0.55, 0.9)  # how far edema follows the fibres
-    edge = tract * away + (1 - tract) * straight - rng.uniform(3, 11) * (wm - 0.5)
+    edge = tract * away + (1 - tract) * straight - rng.uniform(5, 15) * (wm - 0.5)
     edge += 2.6 * smooth_noise(rng, axes, 16) + 1.0 * smooth_noise(rng, axes, 5)
     edge[core] = -np.inf
     inside, border = _smallest(edge, (passable & (csf < 0.6)) | core, 1000 * plan.whole / grid.spacing**3)
@@ -237,21 +245,21 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     depth = ndimage.distance_transform_edt(core, sampling=grid.spacing).astype(np.float32)
     rim = plan.ring * depth * np.exp(0.6 * smooth_noise(rng, axes, 14))
     rim += (1.2 + 4.0 * (1 - plan.ring)) * smooth_noise(rng, axes, 7) + 1.8 * smooth_noise(rng, axes, 22)
-    rim += 0.8 * smooth_noise(rng, axes, 3.5)
+    rim += rng.uniform(0.6, 1.6) * smooth_noise(rng, axes, 3.0)
     enhancing, rim_border = _smallest(rim, core, 1000 * plan.enhancing / grid.spacing**3)
 
     labels = np.where(enhancing, ENHANCING, np.where(core, CORE, np.where(inside, EDEMA, 0))).astype(np.uint8)
     soft = 0.8 / grid.spacing
     core_map = ndimage.gaussian_filter(core.astype(np.float32), soft)
     enhancing_map = ndimage.gaussian_filter(enhancing.astype(np.float32), 0.7 / grid.spacing)
-    fade = np.clip(0.55 + (border - edge) / rng.uniform(4, 10), 0, 1)
-    edema = ndimage.gaussian_filter(inside.astype(np.float32), soft) * fade * (0.6 + 0.4 * wm)
+    fade = np.clip(0.65 + (border - edge) / rng.uniform(4, 10), 0, 1)
+    edema = ndimage.gaussian_filter(inside.astype(np.float32), soft) * fade * (0.7 + 0.3 * wm)
     if plan.low_grade:
         dead = 0.25 * np.clip(0.5 + 0.5 * smooth_noise(rng, axes, 15), 0, 1)
     else:
-        dead = np.clip(plan.ring * (0.7 + 0.1 * (depth - 3)) + 0.35 * smooth_noise(rng, axes, 9), 0, 1)
+        dead = np.clip(plan.ring * (0.7 + 0.1 * (depth - 3)) + 0.25 * smooth_noise(rng, axes, 12), 0, 1)
     dead = np.maximum(dead, plan.cyst * (depth > 4)) * np.clip(core_map - enhancing_map, 0, 1)
-    contrast = enhancing_map * np.clip(1 + 0.3 * smooth_noise(rng, axes, 6) + 0.2 * smooth_noise(rng, axes, 3), 0.25, 2.0)
+    contrast = enhancing_map * np.clip(1 + 0.3 * smooth_noise(rng, axes, 6) + 0.3 * smooth_noise(rng, axes, 2.5), 0.25, 2.0)
     blood = plan.blood * np.clip(smooth_noise(rng, axes, 9) - 0.9, 0, 1) * core_map
 
     def full(part: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ import errno
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -56,8 +57,8 @@ def test_a_case_at_full_size_has_the_decathlons_grid():
     assert images.shape == (240, 240, 155, 4) and images.dtype == np.int16
     assert labels.shape == (240, 240, 155) and labels.dtype == np.uint8
     assert not images[labels.shape[0] // 2, 0].any()
-    brain = (images > 0).all(-1)
-    assert np.array_equal(brain, (images > 0).any(-1))
+    brain = (images[..., 1:] > 0).all(-1)
+    assert np.array_equal(brain, (images[..., 1:] > 0).any(-1)), "FLAIR may cover a part only; the others are whole"
     assert 1150 < brain.sum() / 1000 < 1900, "ml"
     assert brain[labels > 0].all()
     assert 15 < np.count_nonzero(labels) / 1000 < 230, "ml"
@@ -114,6 +115,24 @@ def test_goes_on_where_it_was_interrupted(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_case", count)
     brain_cohort(final, cases=4, seed=5, jobs=1, **QUICK)
     assert written == [1, 2, 3, 4]
+    assert contents(final) == contents(cohort)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kills with a POSIX signal")
+def test_goes_on_after_being_killed(cohort, tmp_path):
+    """SIGKILL in the middle of a case: nothing can tidy up, and the next run ends with the same bytes all the same."""
+    final = tmp_path / "cohort"
+    command = [sys.executable, "-m", "data.brain_cohort", "--cases", "4", "--seed", "5", "--spacing", "4", "--jobs", "1"]
+    running = subprocess.Popen([*command, "--out", final], cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    labels = tmp_path / "cohort.partial" / "labelsTr"
+    deadline = time.monotonic() + 120
+    while running.poll() is None and time.monotonic() < deadline and not list(labels.glob("BRATS*.nii.gz")):
+        time.sleep(0.02)
+    running.kill()
+    running.wait()
+    assert not final.exists(), "it was done before it could be killed"
+    (labels / ".1.BRATS_004.nii.gz").write_bytes(b"half")  # what a kill during writing leaves behind
+    brain_cohort(final, cases=4, seed=5, jobs=1, **QUICK)
     assert contents(final) == contents(cohort)
 
 
@@ -190,8 +209,36 @@ def test_two_cohorts_can_be_compared(cohort, tmp_path, capsys):
 
     assert brain_compare.main([str(cohort), str(cohort), "--sheet", str(tmp_path / "sheet.png"), "--rows", "1"]) == 0
     told = capsys.readouterr().out
-    assert told.count("4 cases") == 2 and "white matter" in told
-    assert "[0. 0. 0. 0.]" in told, "a cohort has no distance to itself"
+    assert told.count("4 cases") == 2 and "white matter" in told and "sphericity" in told
     assert (tmp_path / "sheet.png").stat().st_size > 1000
     assert brain_compare.main([str(tmp_path / "nothing")]) == 1
     assert "DataError" in capsys.readouterr().err
+
+
+def test_cohort_has_no_distance_to_itself_and_some_to_another(cohort):
+    from data import brain_compare
+    from data.decathlon import read_brain
+
+    own = brain_compare.measure(list(read_brain(cohort)))
+    table = brain_compare.distances(own, own)
+    assert (table[["FLAIR", "T1w", "T1gd", "T2w"]].to_numpy() == 0).all()
+    assert (table.loc["brain", ["FLAIR halves", "T2w halves"]] > 0).all()
+    flat = np.zeros((1, 4, len(brain_compare.BINS) - 1))
+    left, right = flat.copy(), flat.copy()
+    left[..., 3], right[..., 40] = 1, 1
+    assert np.array_equal(brain_compare.histogram_distance(left, right), np.ones(4)), "disjoint"
+
+
+def test_shapes_of_known_bodies():
+    from data.brain_compare import shape_of
+
+    x, y, z = np.ogrid[-30:31, -30:31, -30:31]
+    ball = shape_of(x**2 + y**2 + z**2 <= 25**2, (1.0, 1.0, 1.0))
+    assert ball["parts"] == 1
+    assert ball["sphericity"] == pytest.approx(1, abs=0.03)
+    assert ball["extent"] == pytest.approx(np.pi / 6, abs=0.03)
+    long = shape_of((x / 25.0) ** 2 + (y / 6.0) ** 2 + (z / 6.0) ** 2 <= 1, (1.0, 1.0, 1.0))
+    assert long["sphericity"] < 0.9
+    two = (x**2 + y**2 + z**2 <= 36) | ((x - 20) ** 2 + y**2 + z**2 <= 25)
+    assert shape_of(two, (1.0, 1.0, 1.0))["parts"] == 2
+    assert np.isnan(shape_of(np.zeros((4, 4, 4), bool), (1.0, 1.0, 1.0))["extent"])

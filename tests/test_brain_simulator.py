@@ -1,9 +1,12 @@
 """The physics and anatomy of the simulated brain scans against theory and closed formulas."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from data import brain_anatomy, brain_contrast, brain_tumour
+from data import brain_anatomy, brain_contrast, brain_cortex, brain_tumour
 from data.brain_anatomy import Grid
 from data.brain_contrast import Tissue, gradient_echo, inversion_recovery, spin_echo, thick_slices
 from data.brain_tumour import arrival_time, front_speed
@@ -97,6 +100,94 @@ def test_thick_slices_keep_the_mean_and_are_the_identity_for_thin_ones():
     assert np.count_nonzero(thick_slices(point, 1, 5.0)[0, :, 0] > 1e-6) in range(6, 12), "a point spreads over two slices"
 
 
+def test_noise_is_rician():
+    """Gudbjartsson and Patz (1995): mean square A^2 + 2 sigma^2; Rayleigh without signal; nearly Gaussian with much."""
+    rng = np.random.default_rng(0)
+    for signal in (0.0, 1.0, 3.0, 40.0):
+        noisy = brain_contrast.rician(rng, np.full((60, 60, 60), signal, np.float32), 1.5)
+        assert (noisy**2).mean() == pytest.approx(signal**2 + 2 * 1.5**2, rel=0.01)
+        if signal == 0:
+            assert noisy.mean() == pytest.approx(1.5 * np.sqrt(np.pi / 2), rel=0.01)
+            assert noisy.std() == pytest.approx(1.5 * np.sqrt(2 - np.pi / 2), rel=0.01)
+    assert noisy.std() == pytest.approx(1.5, rel=0.01)
+    assert noisy.mean() == pytest.approx(40 + 1.5**2 / (2 * 40), abs=0.03)
+
+
+def test_motion_is_nothing_for_a_still_head_and_keeps_the_energy_of_a_moving_one():
+    image = np.random.default_rng(0).random((5, 32, 4), dtype=np.float32)
+    still = brain_contrast.motion(image, 1, np.full(4, 2.5), np.array([0.2, 0.5, 0.7]))
+    assert np.allclose(still, image, atol=1e-5), "the same place all the time, wherever that is"
+    moving = brain_contrast.motion(image, 1, np.array([0, 1.0, -2.0, 3.0]), np.array([0.2, 0.5, 0.8]))
+    assert np.abs(moving - image).max() > 0.05
+    assert np.allclose((moving**2).sum(1), (image**2).sum(1), rtol=1e-4), "Parseval"
+    assert np.array_equal(image, np.random.default_rng(0).random((5, 32, 4), dtype=np.float32)), "the input was changed"
+
+
+def test_a_jump_before_and_after_the_middle_of_k_space_shifts_only_the_fine_detail():
+    n = 64
+    wave = {k: np.cos(2 * np.pi * k * np.arange(n) / n).reshape(1, n).astype(np.float32) for k in (3, 28)}
+    shifts, times = np.array([4.0, 0.0, 4.0]), np.array([0.25, 0.75])  # outer quarters of k-space see it 4 voxels aside
+    for k, moved in ((3, 0), (28, 4)):
+        expected = np.abs(np.roll(wave[k], moved, 1))
+        # the reference is the middle of the acquisition, where the shift is 0
+        assert np.allclose(brain_contrast.motion(wave[k], 1, shifts, times), expected, atol=1e-4)
+
+
+def test_a_partial_scan_lacks_flair_beyond_a_plane_and_keeps_the_tumour():
+    place = np.indices((60, 60, 38))
+    head = sum(((p - c) / h) ** 2 for p, c, h in zip(place, (30, 28, 19), (17, 22, 17), strict=True)) < 1
+    mass = head & (sum((p - c) ** 2 for p, c in zip(place, (24, 22, 20), strict=True)) < 40)
+    for seed in range(8):
+        images = np.repeat((100 * head).astype(np.int16)[..., None], 4, -1)
+        labels = mass.astype(np.uint8)
+        brain_contrast.cut_slab(np.random.default_rng(seed), images, labels)
+        assert np.array_equal(images[..., 1:] > 0, np.repeat(head[..., None], 3, -1)), "the other sequences are whole"
+        lost = head & (images[..., 0] == 0)
+        assert 0.02 < lost.sum() / head.sum() < 0.5
+        assert not labels[lost].any() and labels.sum() >= 0.89 * mass.sum()
+        design = np.column_stack([*np.argwhere(head).T, np.ones(head.sum())])
+        side = np.where(lost[head], 1.0, -1.0)
+        normal = np.linalg.lstsq(design, side, rcond=None)[0]
+        score = design @ normal
+        cut = score[lost[head]].min()
+        assert (score[~lost[head]] > cut).mean() < 0.05, "what is lost lies on one side of a plane"
+
+
+def test_distance_to_a_sheet_is_right_for_a_plane_and_near_a_sphere():
+    x, y, z = np.meshgrid(*[np.arange(-20, 21, dtype=np.float32)] * 3, indexing="ij")
+    plane = 0.7 * (0.6 * x + 0.8 * z - 3)
+    assert np.allclose(brain_cortex.sheet_distance(plane, 1.0), np.abs(0.6 * x + 0.8 * z - 3), atol=1e-3)
+    assert np.allclose(brain_cortex.sheet_distance(plane, 2.0), 2 * np.abs(0.6 * x + 0.8 * z - 3), atol=2e-3), "spacing counts"
+    r = np.sqrt(x**2 + y**2 + z**2)
+    near = np.abs(r - 12) < 3
+    assert np.abs(brain_cortex.sheet_distance(r**2 - 144, 1.0) - np.abs(r - 12))[near].max() < 0.6, "curved: to first order"
+
+
+def test_cortex_has_its_thickness_and_fractions_between_zero_and_one():
+    distance = np.arange(0, 12, 0.01)
+    fluid, white = brain_cortex.cortex(distance, 0.8, 2.4)
+    grey = 1 - fluid - white
+    assert min(fluid.min(), white.min(), grey.min()) >= 0
+    assert fluid.sum() * 0.01 == pytest.approx(0.8, abs=0.06) and grey.sum() * 0.01 == pytest.approx(2.4, abs=0.06)
+    assert fluid[0] == 1 and white[-1] == 1 and np.all(np.diff(white) >= 0) and np.all(np.diff(fluid) <= 0)
+
+
+def test_depth_below_the_surface_counts_the_falx():
+    """In a block of brain, the nearest surface of a voxel beside the midline is the falx, of one far from it the block's side."""
+    size, origin = (121, 161, 121), (60, 90, 50)
+    mask = np.zeros(size, bool)
+    mask[10:111, 10:151, 10:111] = True
+    surface = brain_cortex.template_surface(mask, np.ones(size, np.float32), np.zeros(size, bool), origin)
+    at = (origin[0] + 12, origin[1] + 40, origin[2] + 20)  # in front of the corpus callosum
+    assert surface.depth[at] == pytest.approx(12, abs=1.1)
+    assert surface.foot[(0, *at)] == pytest.approx(-12, abs=1.1)
+    assert np.abs(surface.foot[(slice(1, 3), *at)]).max() < 0.5
+    at = (origin[0] + 42, origin[1] + 20, origin[2] + 20)
+    assert surface.depth[at] == pytest.approx(110 - at[0] + 1, abs=1.1)
+    assert surface.foot[(0, *at)] == pytest.approx(110 - at[0] + 1, abs=1.1)
+    assert surface.small_brain[origin[0], origin[1] - 60, origin[2] - 35] > 0.9 and surface.small_brain[at] == 0
+
+
 def test_noise_fields_have_unit_variance_everywhere():
     axes = [np.arange(24, dtype=np.float32) for _ in range(3)]
     draws = np.stack([brain_anatomy.smooth_noise(np.random.default_rng(i), axes, 8) for i in range(400)])
@@ -131,12 +222,33 @@ def test_mass_effect_points_away_from_the_tumour_and_leaves_the_skull_alone():
             assert p[0].any() == p[-1].any() == p[:, 0].any() == p[:, -1].any() == False  # noqa: E712
 
 
+def test_anatomy_and_mass_effect_together_can_be_inverted():
+    """The map from patient to template has a positive Jacobian everywhere: no tissue is folded over."""
+    grid = Grid(2)
+    for seed in range(3):
+        rng = np.random.default_rng([40, seed])
+        plan = brain_tumour.draw_plan(rng, brain_tumour.draw_seed(rng))
+        plan.whole, plan.core, plan.swelling = 200.0, 120.0, 0.9  # the hardest that is drawn
+        push = brain_tumour.mass_effect(rng, grid, plan)
+        warp = brain_anatomy.displacement(rng, grid)
+        assert _jacobian([a + b for a, b in zip(push, warp, strict=True)], 2).min() > 0.05
+
+
+def test_seeds_lie_in_the_cerebrum_on_both_sides():
+    rng = np.random.default_rng(3)
+    seeds = np.array([brain_tumour.draw_seed(rng) for _ in range(400)])
+    assert 0.4 < (seeds[:, 0] < 120).mean() < 0.6
+    inside = ((seeds - brain_anatomy.CENTRE_OF_BRAIN) / brain_anatomy.HALF_AXES) ** 2
+    assert (inside.sum(1) < 1.1).mean() > 0.95
+    assert not ((seeds[:, 2] < 60) & (seeds[:, 1] < 85)).any(), "in the cerebellum"
+
+
 def test_plans_cover_the_range_of_the_real_masks():
     rng = np.random.default_rng(1)
     plans = [brain_tumour.draw_plan(rng, np.zeros(3)) for _ in range(500)]
     whole = np.array([p.whole for p in plans])
-    assert whole.min() >= 24 and whole.max() <= 225
-    assert 55 < np.median(whole) < 100
+    assert whole.min() >= 20 and whole.max() <= 250
+    assert 60 < np.median(whole) < 110
     assert all(p.enhancing <= p.core <= p.whole for p in plans)
     low_grade = [p for p in plans if p.low_grade]
     assert 0.12 < len(low_grade) / len(plans) < 0.28
@@ -165,10 +277,23 @@ def test_a_brain_has_the_size_and_the_tissues_of_a_brain(patients):
         assert 0.25 < shares[0] < 0.6 and 0.2 < shares[1] < 0.55 and 0.04 < shares[2] < 0.3
 
 
-def test_patients_differ(patients):
-    first, second = patients[0][0], patients[1][0]
-    both = first.mask & second.mask
-    assert np.corrcoef(first.wm[both], second.wm[both])[0, 1] < 0.8
+def test_patients_have_gyri_of_their_own():
+    """Sulci of two patients coincide hardly more than by chance, unless they are the same patient."""
+    grid = Grid(2)
+    first, again, other = (brain_anatomy.grow_brain(np.random.default_rng([9, n]), grid) for n in (0, 0, 1))
+    assert np.array_equal(first.gm, again.gm)
+    near = brain_anatomy.distance_from_centre(grid)
+    cortical = first.mask & other.mask & (near > 0.55) & (near < 0.9)
+    cortical[:, :, : 70 // 2] = False  # above cerebellum and base
+    cortical &= (first.deep == 0) & (other.deep == 0)
+
+    def fine(brain: brain_anatomy.Brain) -> np.ndarray:
+        return (brain.gm - ndimage.gaussian_filter(brain.gm, 4))[cortical]
+
+    assert abs(np.corrcoef(fine(first), fine(other))[0, 1]) < 0.2
+    assert fine(first).std() > 0.2, "there are gyri"
+    deep = (first.deep > 0.9) & (other.deep > 0.9)
+    assert np.corrcoef(first.gm[deep], other.gm[deep])[0, 1] > 0.3, "the deep nuclei are those of the template"
 
 
 def test_the_tumour_has_the_planned_volumes_and_lies_in_the_brain(patients):
@@ -183,6 +308,26 @@ def test_the_tumour_has_the_planned_volumes_and_lies_in_the_brain(patients):
             assert part.min() >= 0 and part.max() <= 1 + 1e-5
         assert tumour.solid[tumour.labels >= 2].mean() + tumour.necrosis[tumour.labels >= 2].mean() > 0.5
         assert tumour.contrast[tumour.labels == 0].mean() < 0.01
+
+
+def test_only_what_enhances_is_labelled_so():
+    for enhancing in (0.0, 12.0):
+        rng = np.random.default_rng([21, int(enhancing)])
+        plan = brain_tumour.draw_plan(rng, np.array([85.0, 120.0, 85.0]))
+        plan.whole, plan.core, plan.enhancing, plan.ring, plan.blood = 70.0, 30.0, enhancing, 0.7, 0.0
+        plan.low_grade = enhancing == 0
+        brain = brain_anatomy.grow_brain(rng, COARSE)
+        tumour = brain_tumour.grow_tumour(rng, brain, plan)
+        marked = tumour.labels == brain_tumour.ENHANCING
+        assert marked.any() == bool(enhancing) == tumour.contrast.any()
+        if enhancing:
+            assert tumour.contrast[marked].mean() > 5 * tumour.contrast[tumour.labels == brain_tumour.CORE].mean()
+            plain = replace(tumour, contrast=np.zeros_like(tumour.contrast))
+            given, without = (brain_contrast.scan(np.random.default_rng(1), brain, t) for t in (tumour, plain))
+            assert np.array_equal(given[..., [0, 1, 3]], without[..., [0, 1, 3]]), "gadolinium changes T1gd only"
+            gain = given[..., 2] / np.maximum(without[..., 2], 1)
+            far = brain.mask & ~ndimage.binary_dilation(marked, iterations=3)
+            assert np.median(gain[marked]) > 1.15 * np.median(gain[far])
 
 
 def test_edema_prefers_white_matter(patients):
