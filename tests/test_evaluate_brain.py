@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
         radius = np.linalg.norm(np.indices((24, 22, 20)) - [[[[12 - 2 * number]]], [[[11]]], [[[10]]]], axis=0)
         label = np.select([radius < 3, radius < 4, radius < 6], [3, 2, 1], 0).astype(np.uint8)
         image = ((radius < 9)[..., None] * (300 + rng.normal(0, 20, (24, 22, 20, 4)))).astype(np.int16)
-        image[..., 0] += (500 * label).astype(np.int16)
+        image[..., 0] += 500 * label.astype(np.int16)
         nib.save(nib.Nifti1Image(image, np.eye(4)), folder / f"imagesTr/C{number}.nii.gz")
         nib.save(nib.Nifti1Image(label, np.eye(4)), folder / f"labelsTr/C{number}.nii.gz")
     return folder
