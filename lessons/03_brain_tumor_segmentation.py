@@ -647,9 +647,14 @@ def dice_and_cross_entropy(y_true, y_pred):
 
 # %%
 tests, validations = (1, 1) if QUICK else (4, 2)
-test_cases, validation_cases = chosen[:tests], chosen[tests : tests + validations]
-training_cases = chosen[tests + validations :]
-assert training_cases, f"{len(brain)} scans are too few: at least {tests + validations + 1} are needed"
+assert len(chosen) > tests + validations, f"{len(brain)} scans are too few: at least {tests + validations + 1} are needed"
+# The shipped network of 3.7 was trained on some public patients: whom it has seen cannot test it.
+unseen = [patient for patient in chosen if patient.name not in brain_network.TRAINED_ON]
+if not unseen:
+    print("ATTENTION: the shipped network was trained on all of these patients, so its results below are too good.")
+test_cases = (unseen or chosen)[:tests]
+others = [patient for patient in chosen if patient not in test_cases]
+validation_cases, training_cases = others[:validations], others[validations:]
 print(f"{len(training_cases)} patients to train, {len(validation_cases)} to validate, {len(test_cases)} to test")
 
 
@@ -725,9 +730,10 @@ util.sign_figure(fig, brain.source)
 # %% [markdown]
 # ## 3.7 The shipped weights, patch by patch
 #
-# `models/` holds weights of the same network that were trained longer, by `models/train_brain.py`, on a **different cohort of simulated
-# patients**: no patient of this notebook was among them. The file is checked before use (complete? right network?) and kept in
-# 16-bit numbers.
+# `models/` holds weights of the same network that were trained longer, by `models/train_brain.py`, on **other simulated patients** and on
+# nine real ones of BraTS 2018 (`brain_network.TRAINED_ON`; none of them is among the test patients here). While it was trained, each level on
+# the way up also had to give an answer of its own at its coarse resolution (**deep supervision**), so that the deep levels learn directly; these
+# extra answers are thrown away afterwards. The file is checked before use (complete? right network?) and kept in 16-bit numbers.
 
 # %%
 shipped = brain_network.unet3d(name="shipped")
@@ -982,7 +988,8 @@ util.show_table(by_patient, "Each test patient: a mean hides the one for whom it
 # mean *and* each patient. HD95 is not defined where one of the masks is empty; such a patient is left out of its mean, so say how many.
 #
 # *Further exercises.* (1) Move the scan by one voxel in one direction and segment it again: does the mask move along? (2) Segment the
-# scan and its mirror image, mirror the second result back, and average the two. Is it better? What does it cost?
+# scan and its mirror image, mirror the second result back, and average the two (`predict_scan(…, mirror=(0,))` does the same). Is it better?
+# What does it cost?
 
 # %% [markdown]
 # ## 3.9 Millilitres, and where it fails

@@ -13,6 +13,17 @@ from util import brain_box, volume_ml
 
 FILTERS = (16, 32, 64, 128)  # of the shipped network
 BRAIN_WEIGHTS = "unet3d_brain.weights.h5"
+TRAINED_ON = (  # real patients in the training of the shipped weights; all else there is simulated
+    "Brats18_2013_20_1",
+    "Brats18_2013_23_1",
+    "Brats18_2013_2_1",
+    "Brats18_CBICA_ABM_1",
+    "Brats18_CBICA_ALU_1",
+    "Brats18_TCIA01_425_1",
+    "Brats18_TCIA01_499_1",
+    "Brats18_TCIA02_135_1",
+    "Brats18_TCIA10_628_1",
+)
 LEAST_ENHANCING_ML = 0.05  # smaller enhancing tumours are taken for a vessel; chosen on training patients
 
 

@@ -13,6 +13,7 @@ import util  # noqa: E402
 from data.errors import DataError  # noqa: E402
 
 keras = pytest.importorskip("keras")
+from models import brain_network  # noqa: E402
 
 
 def one_hot(label):
@@ -20,8 +21,8 @@ def one_hot(label):
 
 
 def test_unet_gives_probabilities_for_boxes_of_any_divisible_size():
-    model = util.unet3d(filters=(4, 8, 16))
-    for shape in ((16, 16, 16), (8, 12, 20)):
+    model = brain_network.unet3d(filters=(4, 8, 16))
+    for shape in ((16, 16, 16), (8, 24, 40)):
         out = np.asarray(model(np.random.default_rng(0).normal(size=(2, *shape, 4)).astype(np.float32)))
         assert out.shape == (2, *shape, 3)
         assert (out > 0).all() and (out.sum(-1) < 1).all()
@@ -29,7 +30,7 @@ def test_unet_gives_probabilities_for_boxes_of_any_divisible_size():
 
 def test_unet_normalises_each_sample_and_channel_alone():
     """A sample's output does not depend on what else is in the batch, nor on the scale of what the network sees."""
-    model = util.unet3d(filters=(4, 8))
+    model = brain_network.unet3d(filters=(4, 8))
     one, two = np.random.default_rng(1).normal(size=(2, 1, 8, 8, 8, 4)).astype(np.float32)
     alone = np.asarray(model(one))
     together = np.asarray(model(np.concatenate([one, 5 * two])))[:1]
@@ -37,8 +38,33 @@ def test_unet_normalises_each_sample_and_channel_alone():
     np.testing.assert_allclose(alone, np.asarray(model(3 * one)), atol=1e-3)
 
 
+def test_instance_normalisation_is_keras_group_normalisation_with_a_group_a_channel():
+    x = np.random.default_rng(0).normal(3, 2, (2, 5, 6, 7, 3)).astype(np.float32)
+    ours, theirs = brain_network.InstanceNormalization(), keras.layers.GroupNormalization(groups=-1, epsilon=1e-5)
+    for layer in (ours, theirs):
+        layer.build(x.shape)
+        layer.gamma.assign([0.5, 1, 2])
+        layer.beta.assign([1, 0, -1])
+    np.testing.assert_allclose(np.asarray(ours(x)), np.asarray(theirs(x)), atol=1e-4)
+    constant = np.asarray(ours(np.full((1, 4, 4, 4, 3), 7, np.float32)))
+    np.testing.assert_allclose(constant[0, 0, 0, 0], [1, 0, -1], atol=1e-3)
+
+
+def test_supervised_network_shares_its_layers_and_answers_at_coarser_levels():
+    model = brain_network.unet3d(filters=(4, 6, 8, 10))
+    trained = brain_network.deeply_supervised(model)
+    image = np.random.default_rng(0).normal(size=(1, 16, 16, 32, 4)).astype(np.float32)
+    answers = trained(image)
+    assert [tuple(answer.shape[1:4]) for answer in answers] == [(16, 16, 32), (4, 4, 8), (2, 2, 4)]
+    np.testing.assert_array_equal(np.asarray(answers[0]), np.asarray(model(image)))
+    before = np.asarray(model(image))
+    trained.compile(keras.optimizers.Adam(0.01), loss=[brain_network.dice_cross_entropy] * 3)
+    trained.train_on_batch(image, [np.zeros(answer.shape, np.float32) for answer in answers])
+    assert (np.asarray(model(image)) != before).any()
+
+
 def test_unet_is_small():
-    assert 0.5e6 < util.unet3d().count_params() < 2e6
+    assert 0.5e6 < brain_network.unet3d().count_params() < 2e6
 
 
 def test_loss_by_hand():
@@ -46,9 +72,9 @@ def test_loss_by_hand():
     truth, found = one_hot(label), np.full((1, 2, 2, 2, 3), 0.2, np.float32)
     dice = [2 * 0.2 * n / (n + 8 * 0.04) for n in (1, 1, 2)]
     entropy = -(4 * math.log(0.4) + 4 * math.log(0.2)) / 8
-    assert float(util.dice_cross_entropy(truth, found)) == pytest.approx(1 - np.mean(dice) + entropy, rel=1e-4)
-    assert float(util.dice_cross_entropy(truth, truth)) == pytest.approx(0, abs=1e-4)
-    assert np.isfinite(float(util.dice_cross_entropy(truth, 1 - truth)))
+    assert float(brain_network.dice_cross_entropy(truth, found)) == pytest.approx(1 - np.mean(dice) + entropy, rel=1e-4)
+    assert float(brain_network.dice_cross_entropy(truth, truth)) == pytest.approx(0, abs=1e-4)
+    assert np.isfinite(float(brain_network.dice_cross_entropy(truth, 1 - truth)))
 
 
 def test_brain_box():
@@ -100,10 +126,29 @@ def test_sliding_window_puts_every_voxel_where_it_was(gaussian, tile, overlap):
     image[2:23, 1:20, 3:16] = rng.uniform(0.1, 0.3, (21, 19, 13, 4))
     before = image.copy()
     model = Identity()
-    found = util.predict_scan(model, image, tile, overlap, gaussian)
+    found = brain_network.predict_scan(model, image, tile, overlap, gaussian)
     np.testing.assert_allclose(found, image[..., :3], atol=1e-6)
     np.testing.assert_array_equal(image, before)
     assert set(model.shapes) == {(1, *tile, 4)}
+
+
+def test_mirrored_windows_are_turned_back_and_averaged():
+    """A network that answers with the place along x, whatever it sees: mirrored and averaged, it answers with the middle."""
+
+    class Place(Identity):
+        def predict_on_batch(self, batch):
+            self.shapes.append(batch.shape)
+            place = np.arange(batch.shape[1], dtype=np.float32)[None, :, None, None, None]
+            return np.broadcast_to(place, (*batch.shape[:-1], 3))
+
+    image = np.ones((8, 8, 8, 4), np.float32)
+    plain, turned = (brain_network.predict_scan(Place(), image, (8,) * 3, mirror=axes) for axes in ((), (0,)))
+    np.testing.assert_allclose(plain[:, 0, 0, 0], np.arange(8), atol=1e-5)
+    np.testing.assert_allclose(turned, 3.5, atol=1e-5)
+    model, image = Identity(), np.random.default_rng(0).uniform(0.1, 0.3, (9, 8, 7, 4)).astype(np.float32)
+    found = brain_network.predict_scan(model, image, (8,) * 3, mirror=(0, 1, 2))
+    np.testing.assert_allclose(found, image[..., :3], atol=1e-6)
+    assert len(model.shapes) == 8 * 2
 
 
 def test_gaussian_weights_trust_the_middle_of_a_tile():
@@ -117,28 +162,42 @@ def test_gaussian_weights_trust_the_middle_of_a_tile():
 
     image = np.ones((48, 48, 48, 4), np.float32)
     middle = (slice(12, 36),) * 3
-    weighted, plain = (util.predict_scan(WrongAtTheBorder(), image, (16,) * 3, 0.5, g)[middle] for g in (True, False))
+    weighted, plain = (brain_network.predict_scan(WrongAtTheBorder(), image, (16,) * 3, 0.5, g)[middle] for g in (True, False))
     assert weighted.min() > 0.6 > plain.min()
 
 
 def test_gaussian_weights():
-    weights = util.gaussian_weights((8, 12, 16))
+    weights = brain_network.gaussian_weights((8, 12, 16))
     assert weights.shape == (8, 12, 16) and weights.max() == 1 and weights.min() > 0
     np.testing.assert_allclose(weights, weights[::-1, ::-1, ::-1])
     assert weights[4, 6, 8] > weights[0, 6, 8] > weights[0, 0, 0]
 
 
 def test_tiles_cover_and_overlap():
-    corners = util.tile_corners((100, 64, 30), (64, 64, 64), 0.5)
+    corners = brain_network.tile_corners((100, 64, 30), (64, 64, 64), 0.5)
     assert corners == [(0, 0, 0), (18, 0, 0), (36, 0, 0)]
-    starts = [x for x, *_ in util.tile_corners((333, 1, 1), (64, 1, 1), 0.25)]
+    starts = [x for x, *_ in brain_network.tile_corners((333, 1, 1), (64, 1, 1), 0.25)]
     assert starts[0] == 0 and starts[-1] == 333 - 64 and max(np.diff(starts)) <= 48
 
 
 def test_label_map():
     probabilities = np.array([[0.2, 0.2, 0.2], [0.5, 0.1, 0.1], [0.1, 0.3, 0.4], [0, 0, 0], [0.3, 0.45, 0.0]])
-    label = util.label_map(probabilities)
+    label = brain_network.label_map(probabilities)
     assert label.tolist() == [0, 1, 3, 0, 2] and label.dtype == np.uint8
+
+
+def test_clean_keeps_the_largest_piece_and_no_speck_of_enhancement():
+    label = np.zeros((20, 20, 20), np.uint8)
+    label[2:10, 2:10, 2:10], label[4:6, 4:6, 4:6] = 1, 3  # 8 voxels of enhancing tumour inside
+    label[15:18, 15:18, 15:18] = 2
+    before = label.copy()
+    cleaned = brain_network.clean(label)
+    np.testing.assert_array_equal(label, before)
+    assert cleaned.dtype == np.uint8 and not cleaned[12:].any()
+    assert (cleaned[4:6, 4:6, 4:6] == 2).all() and (cleaned == 1).sum() == 8**3 - 8
+    assert (brain_network.clean(label, one_piece=False)[15:18, 15:18, 15:18] == 2).all()
+    assert (brain_network.clean(label, spacing=(3, 3, 3))[4:6, 4:6, 4:6] == 3).all()  # 0.2 ml
+    assert not brain_network.clean(np.zeros((3, 3, 3), np.uint8)).any()
 
 
 def brute_force_hd95(a, b, spacing):
