@@ -43,6 +43,7 @@ class Config:
     size: int = CHEST_SIZE
     epochs: int = 6
     steps: int = 0
+    stop_after: int = 0
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -68,6 +69,7 @@ HELP = {
     "init": "'course', 'imagenet', or a weights file to start from; default: random weights",
     "size": "side of the films in pixels",
     "steps": "steps an epoch (a row of the log, a checkpoint); default: as many as there are films for",
+    "stop_after": "end after this epoch all the same, as if the schedule were over (a later call can go on); 0: at its end",
     "smoothing": "share of each label that is moved towards 0.5 (labels mined from text are partly wrong)",
     "mixup": "alpha of mixup (Zhang et al., ICLR 2018); 0: off",
     "augmentation": "strength of `augment_film`",
@@ -80,7 +82,7 @@ HELP = {
     "cache": "folder for decoded films",
     "workers": "threads that prepare batches",
 }
-FREE = {"out", "cache", "workers", "calibrate", "allow_absent"}  # may differ when a run goes on
+FREE = {"out", "cache", "workers", "calibrate", "allow_absent", "stop_after"}  # may differ when a run goes on
 
 
 @dataclass(frozen=True)
@@ -417,11 +419,12 @@ def train(config: Config, team: parallel.Team = parallel.Team(), network=densene
     batches = MixedBatches(training, counts, config, team.rows(config.batch_size), first=len(log) * config.steps)
     if log and team.leads:
         print(f"going on after epoch {len(log)}")
-    if len(log) < config.epochs:
+    last = min(config.stop_after or config.epochs, config.epochs)
+    if len(log) < last:
         keeper = Keeper(config, validation, log, team)
         model.fit(
             batches,
-            epochs=config.epochs,
+            epochs=last,
             initial_epoch=len(log),
             steps_per_epoch=config.steps,
             shuffle=False,

@@ -135,6 +135,15 @@ def test_a_finished_run_is_not_trained_again(config):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3)
 
 
+def test_a_run_that_is_stopped_early_can_go_on(config, tmp_path):
+    train(config, network=tiny)
+    early = dataclasses.replace(config, out=str(tmp_path / "early"), stop_after=2)
+    train(early, network=tiny)
+    assert log_of(early)["epoch"].tolist() == [1, 2] and (Path(early.out) / CHEST_WEIGHTS).exists()
+    train(dataclasses.replace(early, stop_after=0), network=tiny)
+    pd.testing.assert_frame_equal(log_of(early), log_of(config), rtol=1e-4)
+
+
 def test_it_learns_and_leaves_log_config_and_two_checkpoints(config, tmp_path):
     config = dataclasses.replace(config, epochs=8, steps=12, mixup=0.0, learning_rate=0.05, calibrate=True)
     train(config, network=tiny)
