@@ -26,7 +26,6 @@ from data.errors import DataError
 from data.nih import FINDINGS
 from data.storage import actionable_disk_errors, atomic_file
 from models import parallel
-from models.chest_calibration import calibrate
 from models.chest_network import CHEST_SIZE, CHEST_WEIGHTS, augment_film, densenet121, predict_films, standardize_films
 from models.film_store import FilmStore, open_store
 
@@ -53,7 +52,6 @@ class Config:
     average: float = 0.0
     folds: int = 20
     fold: int = 0
-    calibrate: bool = False
     allow_absent: bool = False
     precision: str = "float32"
     seed: int = 0
@@ -76,13 +74,12 @@ HELP = {
     "average": "momentum of a running average of the weights, which is validated and saved; 0: off",
     "folds": "the patients are cut into so many parts",
     "fold": "the part that is kept out for validation; -1: none",
-    "calibrate": "in the end fit slope and intercepts of the logits to the validation films",
     "allow_absent": "go on when a finding has no positive film",
     "precision": "float32, or mixed_bfloat16 on accelerators",
     "cache": "folder for decoded films",
     "workers": "threads that prepare batches",
 }
-FREE = {"out", "cache", "workers", "calibrate", "allow_absent", "stop_after"}  # may differ when a run goes on
+FREE = {"out", "cache", "workers", "allow_absent", "stop_after"}  # may differ when a run goes on
 
 
 @dataclass(frozen=True)
@@ -432,9 +429,6 @@ def train(config: Config, team: parallel.Team = parallel.Team(), network=densene
             callbacks=[keeper, *([util.training_progress()] if team.leads else [])],
         )
     model.optimizer.finalize_variable_values(model.trainable_variables)  # takes the averaged weights, where there are any
-    if config.calibrate and validation:
-        calibrate(model, [(source.store.films[source.rows], source.store.labels[source.rows], source.mean, source.sd)
-                          for source in validation])  # fmt: skip
     with team.alone():
         if team.leads:
             util.save_weights_float16(model, Path(config.out) / CHEST_WEIGHTS)
