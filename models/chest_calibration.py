@@ -1,6 +1,6 @@
 """Makes the outputs of a trained chest network mean probabilities: one slope and 14 intercepts of its logits.
 
-    python -m models.chest_calibration FOLDER --weights RUN/densenet121_chest.weights.h5 --folds 10 --fold 0 --out CALIBRATED.weights.h5
+    python -m models.chest_calibration FOLDER --weights RUN/densenet121_chest.weights.h5 --folds 10 --fold 0 --out NEW.weights.h5
 
 Fitted on the patients of the folder that ``models.train_chest --folds 10 --fold 0`` kept out of training.
 A slope common to all findings is temperature scaling (Guo et al., ICML 2017); the intercepts are Platt's (1999). Both go

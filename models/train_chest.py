@@ -353,7 +353,9 @@ def resume(model: keras.Model, out: Path) -> list[dict]:
     except OSError as error:
         raise DataError(f"{found[-1]}: the checkpoint is cut off or damaged. Delete it{before}.") from error
     except (ValueError, KeyError) as error:
-        raise DataError(f"{found[-1]}: the checkpoint is of another network ({error}). Choose another --out, or delete it{before}.") from error
+        raise DataError(
+            f"{found[-1]}: the checkpoint is of another network ({error}). Choose another --out, or delete it{before}."
+        ) from error
     return log
 
 
@@ -448,12 +450,14 @@ def main(arguments: list[str] | None = None, network=densenet121) -> None:
         elif isinstance(field.default, tuple):
             parser.add_argument(option, type=float, nargs="+", default=(), help=text)
         else:
-            parser.add_argument(option, type=type(field.default), default=field.default, help=f"{text} (default: {field.default})")
+            text = f"{text} (default: {field.default!r})"
+            parser.add_argument(option, type=type(field.default), default=field.default, help=text)
     parallel.add_options(parser)
     given = vars(parser.parse_args(arguments))
     team = parallel.start(*(given.pop(name) for name in ("devices", "coordinator", "processes", "process")))
+    config = Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
     try:
-        train(Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}), team, network)
+        train(config, team, network)
     except DataError as error:
         raise SystemExit(str(error)) from None
 

@@ -1,4 +1,4 @@
-"""Training of the chest network: exact resumption after a kill, mixed folders, bad input, full disk; a tiny network throughout."""
+"""Training of the chest network: exact resumption, mixed folders, bad input, full disk, scores; with a tiny network."""
 
 import dataclasses
 import errno
@@ -90,7 +90,8 @@ def in_a_process(config, root, *, slow=0.0, backend="tensorflow"):
         f"t.train_chest.main({arguments(config)!r}, network=t.tiny)"
     )
     environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def log_of(config):
