@@ -1,15 +1,24 @@
 """Makes the outputs of a trained chest network mean probabilities: one slope and 14 intercepts of its logits.
 
+    python -m models.chest_calibration FOLDER --weights RUN/densenet121_chest.weights.h5 --folds 10 --fold 0 --out NEW.weights.h5
+
+Fitted on the patients of the folder that ``models.train_chest --folds 10 --fold 0`` kept out of training.
 A slope common to all findings is temperature scaling (Guo et al., ICML 2017); the intercepts are Platt's (1999). Both go
 into the weights of the layer ``logits``, so that nothing has to be carried beside the network. They change no AUROC.
 """
+
+import argparse
+from pathlib import Path
 
 import keras
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from models.chest_network import predict_films
+import util
+from data.errors import DataError
+from models.chest_network import CHEST_SIZE, densenet121, predict_films
+from models.train_chest import Config, open_sources
 
 PRIOR_SD = 2.0  # of an intercept: keeps it finite when the validation films show a finding always or never
 
@@ -51,15 +60,17 @@ def apply_calibration(model: keras.Model, slope: float, intercepts: np.ndarray) 
     layer.set_weights([kernel * np.float32(slope), bias * np.float32(slope) + intercepts.astype(np.float32)])
 
 
-def calibrate(model: keras.Model, parts: list[tuple[np.ndarray, np.ndarray, float, float]]) -> tuple[float, np.ndarray]:
+def calibrate(model: keras.Model, films: np.ndarray, labels: np.ndarray, mean: float, sd: float) -> tuple[float, np.ndarray]:
     """Calibrate a network on films that it was not trained on.
 
     Parameters
     ----------
     model : keras.Model
         With a layer ``logits``; changed in place.
-    parts : list of (films, labels, mean, sd)
-        Films of uint8 (films, size, size), labels of 0/1, and the pixel statistics they are standardised with.
+    films : ndarray of uint8, (films, size, size)
+    labels : ndarray of 0/1, (films, findings)
+    mean, sd : float
+        Pixel statistics that the films are standardised with.
 
     Returns
     -------
@@ -67,7 +78,38 @@ def calibrate(model: keras.Model, parts: list[tuple[np.ndarray, np.ndarray, floa
         What was applied.
     """
     scores = keras.Model(model.input, model.get_layer("logits").output)
-    logits = np.concatenate([predict_films(scores, films, mean, sd, what="calibration") for films, _, mean, sd in parts])
-    slope, intercepts = fit_calibration(logits, np.concatenate([labels for _, labels, _, _ in parts]))
+    slope, intercepts = fit_calibration(predict_films(scores, films, mean, sd, what="calibration"), labels)
     apply_calibration(model, slope, intercepts)
     return slope, intercepts
+
+
+def main(arguments: list[str] | None = None, network=densenet121) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.chest_calibration", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", help="folder in the NIH ChestX-ray14 format")
+    parser.add_argument("--weights", type=Path, required=True, help="weights to calibrate")
+    parser.add_argument("--out", type=Path, required=True, help="file for the calibrated weights")
+    parser.add_argument("--folds", type=int, default=Config.folds, help="as in training")
+    parser.add_argument("--fold", type=int, default=Config.fold, help="as in training")
+    parser.add_argument("--size", type=int, default=CHEST_SIZE, help="side of the films in pixels")
+    parser.add_argument("--cache", default=Config.cache, help="folder for decoded films")
+    given = parser.parse_args(arguments)
+    config = Config((given.folder,), size=given.size, folds=given.folds, fold=given.fold, cache=given.cache, allow_absent=True)
+    try:
+        kept_out = open_sources(config)[1]
+        if not kept_out:
+            raise DataError(f"--fold {given.fold}: no patient is kept out. Name the fold that training kept out.")
+        model = network(given.size, weights=None)
+        util.load_weights(model, given.weights.resolve())
+        store, rows = kept_out[0].store, kept_out[0].rows
+        slope, intercepts = calibrate(model, store.films[rows], store.labels[rows], kept_out[0].mean, kept_out[0].sd)
+        util.save_weights_float16(model, given.out)
+    except DataError as error:
+        raise SystemExit(str(error)) from None
+    print(f"{len(rows)} films; slope {slope:.3f}, intercepts {' '.join(f'{value:+.2f}' for value in intercepts)}")
+
+
+if __name__ == "__main__":
+    main()

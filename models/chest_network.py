@@ -23,9 +23,9 @@ def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None =
     classes : int
         Number of findings; they do not exclude each other.
     weights : {"course", "imagenet"} or None
-        Weights of all layers but the last two: those in ``models/`` (trained on simulated films, no network needed),
-        those of ImageNet (downloaded by Keras at first use, 30 MB), or random ones. With "course" and 14 classes the
-        layer ``logits`` has trained weights too.
+        Weights of all layers but the last two: those in ``models/`` (trained on simulated films, then on real ones of the
+        official train_val list; no download needed), those of ImageNet (downloaded by Keras at first use, 30 MB), or
+        random ones. With "course" and 14 classes the layer ``logits`` has trained weights too.
 
     Returns
     -------

@@ -97,7 +97,8 @@ def _better_labels(path: Path, names: pd.Series) -> pd.DataFrame:
     targets = frame.set_index("Image Index")[list(nih.FINDINGS)].reindex(names)
     wrong = ~targets.isin([0, 1]).all(axis=1)
     if wrong.any():
-        raise DataError(f"{path}: film {names[wrong.to_numpy()].iloc[0]} has no row, or a label other than 0 and 1. Complete the file.")
+        first = names[wrong.to_numpy()].iloc[0]
+        raise DataError(f"{path}: film {first} has no row, or a label other than 0 and 1. Complete the file.")
     return targets
 
 

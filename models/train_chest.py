@@ -26,7 +26,6 @@ from data.errors import DataError
 from data.nih import FINDINGS
 from data.storage import actionable_disk_errors, atomic_file
 from models import parallel
-from models.chest_calibration import calibrate
 from models.chest_network import CHEST_SIZE, CHEST_WEIGHTS, augment_film, densenet121, predict_films, standardize_films
 from models.film_store import FilmStore, open_store
 
@@ -43,6 +42,7 @@ class Config:
     size: int = CHEST_SIZE
     epochs: int = 6
     steps: int = 0
+    stop_after: int = 0
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
@@ -52,7 +52,6 @@ class Config:
     average: float = 0.0
     folds: int = 20
     fold: int = 0
-    calibrate: bool = False
     allow_absent: bool = False
     precision: str = "float32"
     seed: int = 0
@@ -68,19 +67,19 @@ HELP = {
     "init": "'course', 'imagenet', or a weights file to start from; default: random weights",
     "size": "side of the films in pixels",
     "steps": "steps an epoch (a row of the log, a checkpoint); default: as many as there are films for",
+    "stop_after": "end after this epoch all the same, as if the schedule were over (a later call can go on); 0: at its end",
     "smoothing": "share of each label that is moved towards 0.5 (labels mined from text are partly wrong)",
     "mixup": "alpha of mixup (Zhang et al., ICLR 2018); 0: off",
     "augmentation": "strength of `augment_film`",
     "average": "momentum of a running average of the weights, which is validated and saved; 0: off",
     "folds": "the patients are cut into so many parts",
     "fold": "the part that is kept out for validation; -1: none",
-    "calibrate": "in the end fit slope and intercepts of the logits to the validation films",
     "allow_absent": "go on when a finding has no positive film",
     "precision": "float32, or mixed_bfloat16 on accelerators",
     "cache": "folder for decoded films",
     "workers": "threads that prepare batches",
 }
-FREE = {"out", "cache", "workers", "calibrate", "allow_absent"}  # may differ when a run goes on
+FREE = {"out", "cache", "workers", "allow_absent", "stop_after"}  # may differ when a run goes on
 
 
 @dataclass(frozen=True)
@@ -354,7 +353,9 @@ def resume(model: keras.Model, out: Path) -> list[dict]:
     except OSError as error:
         raise DataError(f"{found[-1]}: the checkpoint is cut off or damaged. Delete it{before}.") from error
     except (ValueError, KeyError) as error:
-        raise DataError(f"{found[-1]}: the checkpoint is of another network ({error}). Choose another --out, or delete it{before}.") from error
+        raise DataError(
+            f"{found[-1]}: the checkpoint is of another network ({error}). Choose another --out, or delete it{before}."
+        ) from error
     return log
 
 
@@ -417,11 +418,12 @@ def train(config: Config, team: parallel.Team = parallel.Team(), network=densene
     batches = MixedBatches(training, counts, config, team.rows(config.batch_size), first=len(log) * config.steps)
     if log and team.leads:
         print(f"going on after epoch {len(log)}")
-    if len(log) < config.epochs:
+    last = min(config.stop_after or config.epochs, config.epochs)
+    if len(log) < last:
         keeper = Keeper(config, validation, log, team)
         model.fit(
             batches,
-            epochs=config.epochs,
+            epochs=last,
             initial_epoch=len(log),
             steps_per_epoch=config.steps,
             shuffle=False,
@@ -429,9 +431,6 @@ def train(config: Config, team: parallel.Team = parallel.Team(), network=densene
             callbacks=[keeper, *([util.training_progress()] if team.leads else [])],
         )
     model.optimizer.finalize_variable_values(model.trainable_variables)  # takes the averaged weights, where there are any
-    if config.calibrate and validation:
-        calibrate(model, [(source.store.films[source.rows], source.store.labels[source.rows], source.mean, source.sd)
-                          for source in validation])  # fmt: skip
     with team.alone():
         if team.leads:
             util.save_weights_float16(model, Path(config.out) / CHEST_WEIGHTS)
@@ -451,12 +450,14 @@ def main(arguments: list[str] | None = None, network=densenet121) -> None:
         elif isinstance(field.default, tuple):
             parser.add_argument(option, type=float, nargs="+", default=(), help=text)
         else:
-            parser.add_argument(option, type=type(field.default), default=field.default, help=f"{text} (default: {field.default})")
+            text = f"{text} (default: {field.default!r})"
+            parser.add_argument(option, type=type(field.default), default=field.default, help=text)
     parallel.add_options(parser)
     given = vars(parser.parse_args(arguments))
     team = parallel.start(*(given.pop(name) for name in ("devices", "coordinator", "processes", "process")))
+    config = Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
     try:
-        train(Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}), team, network)
+        train(config, team, network)
     except DataError as error:
         raise SystemExit(str(error)) from None
 

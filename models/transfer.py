@@ -37,7 +37,9 @@ def train_on_simulated_films(out: Path, films: int, epochs: int, size: int, netw
     return out / CHEST_WEIGHTS
 
 
-def chest_transfer(folder: Path, weights: Path, *, size: int = CHEST_SIZE, cache: Path, network=densenet121) -> dict[str, pd.DataFrame]:
+def chest_transfer(
+    folder: Path, weights: Path, *, size: int = CHEST_SIZE, cache: Path, network=densenet121
+) -> dict[str, pd.DataFrame]:
     """AUROC tables, as of `evaluate_chest.score`, of all films of a folder; standardised by their own mean and sd.
 
     Raises

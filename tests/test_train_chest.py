@@ -1,4 +1,4 @@
-"""Training of the chest network: exact resumption after a kill, mixed folders, bad input, full disk; a tiny network throughout."""
+"""Training of the chest network: exact resumption, mixed folders, bad input, full disk, scores; with a tiny network."""
 
 import dataclasses
 import errno
@@ -19,7 +19,7 @@ from data.errors import DataError
 
 keras = pytest.importorskip("keras")
 import util  # noqa: E402
-from models import evaluate_chest, film_store, train_chest, transfer  # noqa: E402
+from models import chest_calibration, evaluate_chest, film_store, train_chest, transfer  # noqa: E402
 from models.chest_calibration import apply_calibration, calibrate, fit_calibration  # noqa: E402
 from models.chest_network import CHEST_WEIGHTS  # noqa: E402
 from models.film_store import open_store  # noqa: E402
@@ -90,7 +90,8 @@ def in_a_process(config, root, *, slow=0.0, backend="tensorflow"):
         f"t.train_chest.main({arguments(config)!r}, network=t.tiny)"
     )
     environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
-    return subprocess.Popen([sys.executable, "-c", code], cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, "-c", code]
+    return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def log_of(config):
@@ -135,8 +136,17 @@ def test_a_finished_run_is_not_trained_again(config):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3)
 
 
+def test_a_run_that_is_stopped_early_can_go_on(config, tmp_path):
+    train(config, network=tiny)
+    early = dataclasses.replace(config, out=str(tmp_path / "early"), stop_after=2)
+    train(early, network=tiny)
+    assert log_of(early)["epoch"].tolist() == [1, 2] and (Path(early.out) / CHEST_WEIGHTS).exists()
+    train(dataclasses.replace(early, stop_after=0), network=tiny)
+    pd.testing.assert_frame_equal(log_of(early), log_of(config), rtol=1e-4)
+
+
 def test_it_learns_and_leaves_log_config_and_two_checkpoints(config, tmp_path):
-    config = dataclasses.replace(config, epochs=8, steps=12, mixup=0.0, learning_rate=0.05, calibrate=True)
+    config = dataclasses.replace(config, epochs=8, steps=12, mixup=0.0, learning_rate=0.05)
     train(config, network=tiny)
     log = log_of(config)
     assert log["loss"].iloc[-1] < log["loss"].iloc[0] and log["auroc_real"].iloc[-1] > 0.7
@@ -375,9 +385,23 @@ def test_calibration_goes_into_the_network_and_keeps_the_order(folder, tmp_path)
     apply_calibration(model, 2.0, np.arange(14))
     np.testing.assert_allclose(np.asarray(scores(x)), 2 * before + np.arange(14), rtol=1e-4, atol=1e-4)
     apply_calibration(model, 0.5, -np.arange(14) / 2)  # back to where it was
-    calibrate(model, [(store.films, store.labels, 100.0, 30.0)])
+    calibrate(model, store.films, store.labels, 100.0, 30.0)
     pred = np.asarray(model((np.asarray(store.films, np.float32)[..., None] - 100) / 30))
     np.testing.assert_allclose(pred.mean(axis=0), store.labels.mean(axis=0), atol=0.03)
+
+
+def test_calibration_of_a_file(config, folder, tmp_path, capsys):
+    train(dataclasses.replace(config, epochs=1), network=tiny)
+    out = tmp_path / "calibrated.weights.h5"
+    command = [str(folder), "--weights", str(Path(config.out) / CHEST_WEIGHTS), "--out", str(out), "--size", str(SIZE)]
+    chest_calibration.main([*command, "--cache", config.cache, "--folds", "4"], network=tiny)
+    model = tiny()
+    util.load_weights(model, out)
+    for ours, theirs in zip(model.get_weights()[:-2], weights_of(config)[:-2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)  # only the last layer is another one
+    assert f"{open_sources(config, progress=False)[1][0].rows.size} films; slope" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no patient is kept out"):
+        chest_calibration.main([*command, "--cache", config.cache, "--fold", "-1"], network=tiny)
 
 
 def test_evaluation_table(config, folder, tmp_path, capsys):
