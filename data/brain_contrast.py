@@ -28,7 +28,7 @@ TISSUES = {
     "gm": Tissue(1500, 92, 0.80),
     "csf": Tissue(4200, 1500, 1.00),
     "deep": Tissue(1200, 66, 0.77),  # grey matter of nuclei and brain stem: iron shortens T2
-    "edema": Tissue(1650, 133, 0.87),
+    "edema": Tissue(1590, 138, 0.87),
     "solid": Tissue(1770, 135, 0.86),
     "necrosis": Tissue(2600, 255, 0.93),
     "blood": Tissue(700, 80, 0.85),  # subacute: methaemoglobin shortens T1
