@@ -34,7 +34,7 @@ def multiply_adds(model: keras.Model, shape: tuple[int, ...]) -> float:
 
 def rows(chest_epochs: int, brain_steps: int) -> list[dict]:
     """Samples, steps, measured seconds a step and floating-point operations of both trainings."""
-    measured = {row["job"]: row["ours"] for row in json.loads(STORE.read_text())} if STORE.exists() else {}
+    measured = {row["job"]: row["ours"] for row in json.loads(STORE.read_text()) if row["cores"] == 2} if STORE.exists() else {}
     size, batch = FULL["chest"]["side"], FULL["chest"]["batch"]
     steps = chest_epochs * math.ceil(CHEST_FILMS / batch)
     chest = {
