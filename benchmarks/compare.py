@@ -5,7 +5,8 @@
     python -m benchmarks.compare --torch build/torch/bin/python --jobs brain --rounds 5 --dry
 
 A machine's speed changes while it is measured, that of two contenders in one round hardly: so each round gives a ratio,
-and the table the ratios' median and quartiles.
+and the table the ratios' median and quartiles. The processor's own clock does not count what other programs take; on one
+core, where no thread waits for another, it is the better one on a machine that is not idle.
 """
 
 import argparse
@@ -74,14 +75,20 @@ def compare(job: str, size: dict, ours: Contender, theirs: Contender, rounds: in
             theirs.ask(prepare=f"{job} {name}", output=outputs[name], channels_last=name != THEIRS[0], **common)
         turns = [(OURS, ours, job), *((name, theirs, f"{job} {name}") for name in THEIRS)]
         times = max(1, round(seconds / ours.ask(run=job, times=1)["seconds"]))
-        taken = {name: [] for name, _, _ in turns}
+        taken, load = {name: [] for name, _, _ in turns}, [os.getloadavg()[0]]
         for number in tqdm(range(rounds), desc=job, unit="round"):
             for name, who, what in turns[:: 1 if number % 2 else -1]:  # A B C, C B A, …
-                taken[name].append(who.ask(run=what, times=times)["seconds"] / times)
+                answer = who.ask(run=what, times=times)
+                taken[name].append((answer["seconds"] / times, answer["processor"] / times))
+            load.append(os.getloadavg()[0])
+        seconds, processor_seconds = np.median(taken[OURS], axis=0)
+        common = {"job": job, "cores": size["cores"], "rounds": rounds, "load": float(np.mean(load))}
+        common |= {"ours": float(seconds), "ours_processor": float(processor_seconds)}
         rows = []
         for name in THEIRS:
-            ratios = np.divide(taken[name], taken[OURS])
-            row = {"job": job, "against": name, "rounds": rounds, "ours": float(np.median(taken[OURS])), **dict(zip(("low", "median", "high"), np.percentile(ratios, (25, 50, 75))))}
+            ratios, processor_ratios = np.divide(taken[name], taken[OURS]).T
+            quartiles = dict(zip(("low", "median", "high"), np.percentile(ratios, (25, 50, 75)).tolist()))
+            row = common | {"against": name, **quartiles, "processor": float(np.median(processor_ratios))}
             if outputs[name]:
                 found, expected = np.load(outputs[name]), np.load(outputs[OURS])
                 brain = expected.any(axis=-1) if job.startswith("scan") else ...  # outside, `predict_scan` gives 0
@@ -93,15 +100,16 @@ def compare(job: str, size: dict, ours: Contender, theirs: Contender, rounds: in
 def table(rows: list[dict]) -> str:
     """Rows as a Markdown table."""
     lines = [
-        "| | against | their time ÷ ours, median (quartiles) | rounds | largest difference of the outputs |",
-        "| --- | --- | --- | --- | --- |",
+        "| | cores | against | their time ÷ ours, median (quartiles) | processor time ÷ ours | rounds | load average "
+        "| largest difference of the outputs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         other = row["against"].replace("PyTorch", "MONAI") if row["job"].startswith("scan") else row["against"]
         difference = f"{row['difference']:.1e}" if "difference" in row else "–"
         lines.append(
-            f"| {MEANING[row['job']]} | {other} | **{row['median']:.2f}** ({row['low']:.2f} to {row['high']:.2f}) "
-            f"| {row['rounds']} | {difference} |"
+            f"| {MEANING[row['job']]} | {row['cores']} | {other} | **{row['median']:.2f}** ({row['low']:.2f} to {row['high']:.2f}) "
+            f"| {row['processor']:.2f} | {row['rounds']} | {row['load']:.1f} | {difference} |"
         )
     return "\n".join(lines)
 
@@ -141,7 +149,7 @@ def main(arguments: list[str] | None = None) -> list[dict]:
         for job in jobs:
             rows += compare(job, sizes[job.split()[0]] | {"cores": config.cores}, ours, theirs, config.rounds, config.seconds)
             if not (config.dry or config.small):
-                keep(rows, config.cores)
+                keep(rows)
     finally:
         ours.close()
         theirs.close()
@@ -149,14 +157,15 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     return rows
 
 
-def keep(rows: list[dict], cores: int) -> None:
+def keep(rows: list[dict]) -> None:
     """Write rows into README.md here; those of other jobs, measured in other calls, stay."""
     STORE.parent.mkdir(exist_ok=True)
     known = json.loads(STORE.read_text()) if STORE.exists() else []
-    rows = rows + [row for row in known if row["job"] not in {row["job"] for row in rows}]
-    rows.sort(key=lambda row: JOBS.index(row["job"]))
+    new = {(row["job"], row["cores"]) for row in rows}
+    rows = rows + [row for row in known if (row["job"], row["cores"]) not in new]
+    rows.sort(key=lambda row: (JOBS.index(row["job"]), -row["cores"]))
     STORE.write_text(json.dumps(rows, indent=1))
-    machine = f"{processor()}, {cores} cores; Keras {version('keras')} on {keras_backend()}"
+    machine = f"{processor()}, {os.cpu_count()} cores; Keras {version('keras')} on {keras_backend()}"
     write_between(Path(__file__).with_name("README.md"), "compare", f"Measured on {machine}.\n\n{table(rows)}")
 
 

@@ -1,6 +1,6 @@
 """What training on the full archives costs: the step that `benchmarks.compare` measured × steps; on paper for accelerators.
 
-    python -m benchmarks.cost            # after benchmarks.compare; writes the table into models/README.md
+    python -m benchmarks.cost            # after benchmarks.compare --cores 1; writes the table into models/README.md
 """
 
 import argparse
@@ -33,8 +33,11 @@ def multiply_adds(model: keras.Model, shape: tuple[int, ...]) -> float:
 
 
 def rows(chest_epochs: int, brain_steps: int) -> list[dict]:
-    """Samples, steps, measured seconds a step and floating-point operations of both trainings."""
-    measured = {row["job"]: row["ours"] for row in json.loads(STORE.read_text())} if STORE.exists() else {}
+    """Samples, steps, measured seconds a step and floating-point operations of both trainings.
+
+    The seconds are those that a step took of one core's time, whatever else the machine did when it was measured.
+    """
+    measured = {row["job"]: row["ours_processor"] for row in json.loads(STORE.read_text()) if row["cores"] == 1} if STORE.exists() else {}
     size, batch = FULL["chest"]["side"], FULL["chest"]["batch"]
     steps = chest_epochs * math.ceil(CHEST_FILMS / batch)
     chest = {
@@ -52,7 +55,7 @@ def rows(chest_epochs: int, brain_steps: int) -> list[dict]:
 def table(found: list[dict], teraflops: float) -> str:
     """Rows as a Markdown table."""
     lines = [
-        f"| training | steps × batch | step, hours on {processor()}, 2 cores (measured × steps) | operations in all | "
+        f"| training | steps × batch | one core of {processor()}: step (measured), hours (× steps) | operations in all | "
         f"hours at {teraflops:g} TFLOP/s sustained (on paper) |",
         "| --- | --- | --- | --- | --- |",
     ]

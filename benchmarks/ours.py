@@ -1,6 +1,7 @@
 """The course's side of `benchmarks.compare`: the networks as the trainers and the notebooks run them."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -9,11 +10,14 @@ from benchmarks.serve import serve, use_cores
 
 
 def prepare(name: str, *, cores: int, batch: int, side: int, tile: int, weights: str) -> Callable[[], np.ndarray | None]:
-    """A job of `inputs.JOBS`; the network's weights go to the file `weights`, from which its twin takes them."""
+    """A job of `inputs.JOBS`; the network's weights go to the file `weights`, from which its twin takes them.
+
+    The weights of a tile's voxels go to ``tile.npy`` beside it.
+    """
     use_cores(cores)
     import keras
 
-    from models.brain_network import dice_cross_entropy, predict_scan, unet3d
+    from models.brain_network import dice_cross_entropy, gaussian_weights, predict_scan, unet3d
     from models.chest_network import densenet121
 
     keras.utils.set_random_seed(0)
@@ -29,6 +33,7 @@ def prepare(name: str, *, cores: int, batch: int, side: int, tile: int, weights:
     arrays = [array for layer in model.layers for array in layer.get_weights()]
     np.savez(weights, **{f"{number:05}": array for number, array in enumerate(arrays)})
     if what == "scan":
+        np.save(Path(weights).with_name("tile.npy"), gaussian_weights((tile,) * 3))
         scan = inputs.scan(tile, task == "whole")
         return lambda: predict_scan(model, scan, (tile,) * 3, 0.5)
     x, y = inputs.chest_batch(batch, side) if what == "chest" else inputs.brain_batch(batch, side)

@@ -3,11 +3,13 @@
     python -m benchmarks.pipelines --chest FOLDER --brain FOLDER      # in the design's formats; writes README.md
 
 Both kinds of step take turns, so that a machine that changes its pace changes both. The first steps of a turn, which live
-on what was prepared ahead while the other kind computed, are not counted.
+on what was prepared ahead while the other kind computed, are not counted. The processor's own clock does not count what
+other programs take: where the network has all cores for itself, both ratios are the same.
 """
 
 import argparse
 import itertools
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +21,10 @@ from tqdm import tqdm
 
 from benchmarks.compare import processor, write_between
 
-AHEAD = 9  # batches that a pipeline prepares ahead at most, and one
+
+def now() -> tuple[float, float]:
+    """Seconds by the clock, and seconds that all threads of this process have had of the processors."""
+    return time.perf_counter(), time.process_time()
 
 
 class Clock(keras.callbacks.Callback):
@@ -31,7 +36,7 @@ class Clock(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         """Called by Keras."""
-        self.ends.append(time.perf_counter())
+        self.ends.append(now())
 
 
 class Same(keras.utils.PyDataset):
@@ -47,19 +52,30 @@ class Same(keras.utils.PyDataset):
         return self.batch
 
 
-def compare(name: str, in_memory: Callable[[int], np.ndarray], fed: Callable[[int], np.ndarray], rounds: int, steps: int) -> dict:
-    """Median over rounds of (median step fed by the pipeline ÷ median step in memory), with the extremes.
+def compare(name: str, ahead: int, in_memory: Callable[[int], np.ndarray], fed: Callable[[int], np.ndarray], rounds: int, steps: int) -> dict:
+    """Median over rounds of (mean step fed by the pipeline ÷ mean step in memory), with the extremes.
 
     Parameters
     ----------
+    ahead : int
+        Batches that the pipeline prepares ahead.
     in_memory, fed : callable
-        Does a number of steps of its kind and gives the seconds of each, the wait for its batch included.
+        Does a number of steps of its kind and gives `now` at the end of each.
     """
     in_memory(2)  # compiles
-    ratios = []
-    for _ in tqdm(range(rounds), desc=name, unit="round"):
-        ratios.append(float(np.median(fed(AHEAD + steps)[AHEAD:]) / np.median(in_memory(steps + 1)[1:])))
-    return {"name": name, "median": float(np.median(ratios)), "low": min(ratios), "high": max(ratios), "rounds": rounds}
+    ratios, load = [], [os.getloadavg()[0]]
+    for number in tqdm(range(rounds), desc=name, unit="round"):
+        spent = {}
+        for kind, first in ((fed, ahead), (in_memory, 0))[:: 1 if number % 2 else -1]:
+            ends = kind(first + 1 + steps)
+            spent[kind] = ends[-1] - ends[first]
+        ratios.append(spent[fed] / spent[in_memory])
+        load.append(os.getloadavg()[0])
+    seconds, processor_seconds = np.transpose(ratios)
+    return {
+        "name": name, "median": float(np.median(seconds)), "low": float(seconds.min()), "high": float(seconds.max()),
+        "processor": float(np.median(processor_seconds)), "rounds": rounds, "load": float(np.mean(load)),
+    }  # fmt: skip
 
 
 def chest(folder: str, size: int, batch: int, rounds: int, steps: int) -> dict:
@@ -75,10 +91,10 @@ def chest(folder: str, size: int, batch: int, rounds: int, steps: int) -> dict:
         def fit(batches: keras.utils.PyDataset, count: int) -> np.ndarray:
             clock = Clock()
             model.fit(batches, steps_per_epoch=count, shuffle=False, verbose=0, callbacks=[clock])
-            return np.diff(clock.ends, prepend=clock.ends[0])
+            return np.array(clock.ends)
 
         same = Same(data[0])
-        return compare("chest", lambda count: fit(same, count), lambda count: fit(data, count), rounds, steps)
+        return compare("chest", data.max_queue_size, lambda count: fit(same, count), lambda count: fit(data, count), rounds, steps)
 
 
 def brain(folder: str, patch: int, batch: int, rounds: int, steps: int) -> dict:
@@ -94,22 +110,30 @@ def brain(folder: str, patch: int, batch: int, rounds: int, steps: int) -> dict:
         fed = batches(scans, np.full(len(scans), 1 / len(scans)), config, 0, range(batch))
 
         def train(source: Iterator, count: int) -> np.ndarray:
-            ends = [time.perf_counter()]
+            ends = []
             for images, truths in itertools.islice(source, count):
                 trained.train_on_batch(images, truths)
-                ends.append(time.perf_counter())
-            return np.diff(ends)
+                ends.append(now())
+            return np.array(ends)
 
         same = next(fed)
-        row = compare("brain", lambda count: train(itertools.repeat(same), count), lambda count: train(fed, count), rounds, steps)
+        ahead = 2 * config.workers
+        row = compare("brain", ahead, lambda count: train(itertools.repeat(same), count), lambda count: train(fed, count), rounds, steps)
         fed.close()
         return row
 
 
 def table(rows: list[dict]) -> str:
     """Rows as a Markdown table."""
-    lines = ["| trainer | step fed by the pipeline ÷ step in memory, median (extremes) | rounds |", "| --- | --- | --- |"]
-    lines += [f"| {row['name']} | **{row['median']:.3f}** ({row['low']:.3f} to {row['high']:.3f}) | {row['rounds']} |" for row in rows]
+    lines = [
+        "| trainer | step fed by the pipeline ÷ step in memory, median (extremes) | the same by processor time | rounds | load average |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row['name']} | **{row['median']:.3f}** ({row['low']:.3f} to {row['high']:.3f}) | {row['processor']:.3f} | {row['rounds']} "
+        f"| {row['load']:.1f} |"
+        for row in rows
+    ]
     return "\n".join(lines)
 
 
