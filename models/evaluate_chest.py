@@ -23,6 +23,7 @@ from models.chest_network import CHEST_SIZE, CHEST_WEIGHTS, densenet121, predict
 from models.film_store import open_store
 
 MANUAL, MINED = "manual reading", "mined labels"
+LEAST = 5  # positives, and negatives, that a finding needs to count in the mean, as in notebook 01
 
 
 def pixel_statistics(folder: Path, size: int, cache: Path, split: str) -> tuple[float, float]:
@@ -70,7 +71,7 @@ def score(
     -------
     dict of str to DataFrame
         `MINED` and, where radiologists have read some films, `MANUAL`. Rows: the findings and "mean"; columns: positive,
-        AUROC, low, high. The mean is over the findings that have positives and negatives.
+        AUROC, low, high. The mean is over the findings with at least `LEAST` positives and negatives.
     """
     findings = list(nih.FINDINGS)
     readings = {MINED: (np.arange(len(table)), table[findings].to_numpy())}
@@ -85,10 +86,11 @@ def score(
         result = util.auroc_intervals(y, pred[rows], patients, findings, rng, resamples)
         rng = np.random.default_rng(seed)  # the same patients are drawn for the mean
         samples = util.bootstrap_auroc(y, pred[rows], *util.resample_patients(patients, resamples, rng))
+        counted = (y.sum(axis=0) >= LEAST) & ((1 - y).sum(axis=0) >= LEAST)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
-            low, high = util.percentile_interval(np.nanmean(samples, axis=1))
-            result.loc["mean"] = [np.nanmean(result["AUROC"]), low, high]
+            low, high = util.percentile_interval(np.nanmean(samples[:, counted], axis=1))
+            result.loc["mean"] = [result["AUROC"].to_numpy()[counted].mean() if counted.any() else np.nan, low, high]
         result.insert(0, "positive", [*y.sum(axis=0), len(rows)])
         tables[name] = result
     return tables

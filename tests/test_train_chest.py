@@ -420,8 +420,12 @@ def test_evaluation_table(config, folder, tmp_path, capsys):
     y = table[list(nih.FINDINGS)].to_numpy()
     for k, finding in enumerate(nih.FINDINGS):
         np.testing.assert_equal(mined.loc[finding, "AUROC"], util.auroc(y[:, k], pred[:, k]))
-    assert mined.loc["mean", "AUROC"] == pytest.approx(np.nanmean(mined["AUROC"].iloc[:14]))
-    assert mined.loc["mean", "low"] <= mined.loc["mean", "AUROC"] <= mined.loc["mean", "high"]
+    assert np.isnan(mined.loc["mean", "AUROC"])  # no finding has five positives
+    pred = np.random.default_rng(0).random(pred.shape)
+    often = table.assign(Mass=np.arange(12) % 2, Nodule=(np.arange(12) < 7).astype(int))
+    mean = evaluate_chest.score(chest, often, pred)[evaluate_chest.MINED].loc["mean"]
+    of_two = [util.auroc(often[finding], pred[:, nih.FINDINGS.index(finding)]) for finding in ("Mass", "Nodule")]
+    assert mean["AUROC"] == pytest.approx(np.mean(of_two)) and mean["low"] < mean["AUROC"] < mean["high"]
     assert "| mean | of 12 films |" in capsys.readouterr().out and csv.exists()
 
 
@@ -448,7 +452,7 @@ def test_transfer_trains_on_simulated_films_and_tests_on_all_others(folder, tmp_
     tables = transfer.chest_transfer(folder, weights, size=SIZE, cache=tmp_path / "cache", network=tiny)
     mined = tables[evaluate_chest.MINED]
     assert mined.loc["mean", "positive"] == 60  # films of both splits
-    assert mined.loc["mean", "AUROC"] > 0.5 and set(transfer.AIMS) < set(mined.index)
+    assert mined["AUROC"].iloc[:14].mean() > 0.5 and set(transfer.AIMS) < set(mined.index)
 
 
 def test_transfer_without_a_folder(capsys):
