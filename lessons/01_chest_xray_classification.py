@@ -620,7 +620,9 @@ util.show_table(toy, "Loss of two models that say the same to everybody", "worke
 # (Rajpurkar et al., 2017).
 #
 # `weights="imagenet"` starts from everyday photographs (Keras downloads 30 MB). `weights="course"`, our default, needs no
-# network: these weights were trained on other simulated films (other patients; see `models/README.md`).
+# network: these weights were trained on other simulated films (other patients) and on real films of the NIH archive's
+# `train_val` list (see `models/README.md`). So when you work on films of that list, the network may know some of them:
+# believe the test films, which it has never seen, and not the validation films.
 
 # %%
 blocks = pd.Series({layer.name: layer.count_params() for layer in model.layers}).groupby(
