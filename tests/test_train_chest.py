@@ -31,7 +31,7 @@ SIZE = 32
 def tiny(size=SIZE, classes=14, weights=None):
     """A network with the course network's layer names and 500 weights."""
     film = keras.Input((size, size, 1))
-    maps = keras.layers.Conv2D(8, 5, strides=4, name="conv")(film)
+    maps = keras.layers.Conv2D(8, 5, strides=4, use_bias=False, name="conv")(film)  # batch norm undoes a bias
     maps = keras.layers.Activation("relu")(keras.layers.BatchNormalization()(maps))
     features = keras.layers.GlobalAveragePooling2D(name="features")(maps)
     logits = keras.layers.Dense(classes, name="logits")(features)
