@@ -136,6 +136,7 @@ def main(arguments: list[str] | None = None, network=densenet121) -> dict[str, p
     parser.add_argument("--csv", type=Path, help="file to write the tables to, too")
     options = parser.parse_args(arguments)
     try:
+        open_store(options.folder, options.size, options.cache, split=options.split)  # a wrong folder is told at once
         model = network(options.size, weights=None)
         shipped = options.weights == CHEST_WEIGHTS
         util.load_weights(model, options.weights if shipped else Path(options.weights).resolve())

@@ -246,6 +246,9 @@ def build(config: Config, network=densenet121) -> keras.Model:
     loss = keras.losses.BinaryCrossentropy(label_smoothing=config.smoothing)
     model.compile(optimizer, loss, jit_compile=compiled)
     optimizer.build(model.trainable_variables)  # so that a checkpoint's state has where to go
+    # What is not built yet, Keras builds in `fit` with the first batch, and on JAX an endless data set has then lost it.
+    nothing = np.zeros((1, *model.output_shape[1:]), np.float32)
+    model.compute_loss(y=keras.ops.convert_to_tensor(nothing), y_pred=keras.ops.convert_to_tensor(nothing))
     return model
 
 
