@@ -228,7 +228,7 @@ def test_tar_that_changes_under_way(site):
 @pytest.fixture
 def scans(monkeypatch):
     """Members of a small Task01: twelve numbers, three simulated patients; what counts as small is smaller too."""
-    for name, size in (("_END_WINDOW", 2**15), ("_SMALL_MEMBER", 2**12)):
+    for name, size in (("_END_WINDOW", 2**14), ("_SMALL_MEMBER", 2**12)):
         monkeypatch.setattr(remote_tar, name, size)
     return dict(task01_members())
 
