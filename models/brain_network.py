@@ -24,7 +24,7 @@ TRAINED_ON = (  # real patients in the training of the shipped weights; all else
     "Brats18_TCIA02_135_1",
     "Brats18_TCIA10_628_1",
 )
-LEAST_ENHANCING_ML = 0.05  # smaller enhancing tumours are taken for a vessel; chosen on training patients
+LEAST_ENHANCING_ML = 0.05  # smaller enhancing tumours are taken for a vessel; a guess far below every training patient's
 
 
 @keras.saving.register_keras_serializable("course")

@@ -51,3 +51,15 @@ def real_data() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"REAL_DATA={folder} is not a folder")
     return Path(folder).resolve()
+
+
+@pytest.fixture
+def site():
+    """A local server that plays a publisher: files, faults and requests are set and read on it."""
+    from download_server import Site, start
+
+    site = Site()
+    server = start(site)
+    yield site
+    server.shutdown()
+    server.server_close()

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from download_server import Site, chest_files, start, tar_of, task01_members
+from download_server import chest_files, start, tar_of, task01_members
 
 from data import archives, brats, decathlon_archive, download, medmnist, nih, nih_archive
 from data.decathlon import read_brain
@@ -29,15 +29,6 @@ from data.fetch import Patience
 
 ROOT = Path(__file__).resolve().parents[1]
 HASTE = Patience(tries=3, pause=0.0, timeout=(2, 2))
-
-
-@pytest.fixture
-def site():
-    site = Site()
-    server = start(site)
-    yield site
-    server.shutdown()
-    server.server_close()
 
 
 def serve(site, monkeypatch, key, contents):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from download_server import Site, publish, start, tar_of, task01_members
+from download_server import publish, tar_of, task01_members
 from test_download import nih_contents, npz_of
 
 from data.archives import ARCHIVES
@@ -16,15 +16,6 @@ from data.decathlon import read_brain
 from data.download import NOTICE_FILE
 from data.nih import load_films, read_chest_folder
 from tools.lesson import ROOT
-
-
-@pytest.fixture
-def site():
-    site = Site()
-    server = start(site)
-    yield site
-    server.shutdown()
-    server.server_close()
 
 
 def contents(key: str) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import tarfile
 
 import numpy as np
 import pytest
-from download_server import Site, start, tar_of, task01_members
+from download_server import tar_of, task01_members
 
 from data import decathlon_archive, remote_tar
 from data.decathlon import read_brain
@@ -17,15 +17,6 @@ from data.remote_tar import RemoteTar
 
 HASTE = Patience(tries=3, pause=0.0, timeout=(2, 0.5))
 TAR = "/decathlon/Task01_BrainTumour.tar"
-
-
-@pytest.fixture
-def site():
-    site = Site()
-    server = start(site)
-    yield site
-    server.shutdown()
-    server.server_close()
 
 
 class Virtual:
