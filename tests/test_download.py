@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from download_server import chest_files, start, tar_of, task01_members
+from download_server import chest_files, tar_of, task01_members
 
 from data import archives, brats, decathlon_archive, download, medmnist, nih, nih_archive
 from data.decathlon import read_brain
