@@ -112,7 +112,7 @@ class Remote:
             np.random.random_sample()  # the check looks whether the global state has moved
         for value in values:
             if isinstance(value, np.random.Generator) and "rng" in reply:
-                value.bit_generator.state = wire.rng_of(reply["rng"]).bit_generator.state
+                wire.set_rng(value, reply["rng"])
             if isinstance(value, Probe):
                 value.gradient = wire.decode(reply["gradient"], buffers)
         for position, node in reply["changed"].items():

@@ -155,6 +155,7 @@ class Session:
         self.patience = patience  # where nobody measures how long the process waited for a core, the load of the machine must do
         self.fd_in, self.fd_out, self.limits, self.finish = fd_in, fd_out, limits, finish
         self.waited = 0.0  # seconds, for answers of the student's code; the grader's own work does not count
+        self.ahead = b""  # what came together with what was asked for: the rest of a short message takes no second look
         self.closed = False
 
     def ask(self, tree: Any, buffers: list[bytes] = ()) -> tuple[Any, list[bytearray]]:
@@ -192,7 +193,8 @@ class Session:
     def _read(self, fd: int, count: int) -> bytearray:
         """wire.read_exactly, but for no longer than the limit (on a machine that is overloaded: in proportion)."""
         data = bytearray(count)
-        view, at = memoryview(data), 0
+        view, at = memoryview(data), min(count, len(self.ahead))
+        view[:at], self.ahead = self.ahead[:at], self.ahead[at:]
         while at < count:
             start = time.monotonic()
             ready = select.select([fd], [], [], max(0.0, self.limits.wall - self.waited) or 1.0)[0]
@@ -202,12 +204,14 @@ class Session:
                     continue
                 raise TooLate("too late")
             try:
-                part = os.readv(fd, [view[at : at + (1 << 20)]])
+                part = os.read(fd, 1 << 16)
             except OSError as error:  # the other side ended before it had read everything
                 raise wire.Ended(str(error)) from None
             if not part:
                 raise wire.Ended("the pipe was closed")
-            at += part
+            fits = min(len(part), count - at)
+            view[at : at + fits], self.ahead = part[:fits], part[fits:]
+            at += fits
         return data
 
     def close(self) -> dict:

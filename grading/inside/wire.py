@@ -201,17 +201,25 @@ def rng_state(rng: np.random.Generator) -> list:
     return ["rng", str(state["state"]["state"]), str(state["state"]["inc"]), state["has_uint32"], state["uinteger"]]
 
 
-def rng_of(node: list) -> np.random.Generator:
-    """The generator in this state; WireError for states that are none."""
+def set_rng(generator: np.random.Generator, node: list) -> np.random.Generator:
+    """Put a generator into this state; WireError for states that are none."""
     try:
         _, state, increment, has, value = node
-        generator = np.random.Generator(np.random.PCG64(int(state)))  # its children depend on its state
         generator.bit_generator.state = {
             "bit_generator": "PCG64", "state": {"state": int(state), "inc": int(increment)},
             "has_uint32": int(has), "uinteger": int(value)}  # fmt: skip
         return generator
     except Exception as error:
         raise WireError(f"no generator: {error}") from None
+
+
+def rng_of(node: list) -> np.random.Generator:
+    """A new generator in this state. Its children depend on its state."""
+    try:
+        seed = int(node[1])
+    except Exception as error:
+        raise WireError(f"no generator: {error}") from None
+    return set_rng(np.random.Generator(np.random.PCG64(seed)), node)
 
 
 def frame_node(frame: Any, buffers: list[bytes]) -> list:
