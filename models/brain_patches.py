@@ -99,11 +99,11 @@ def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> t
     """
     if rng.random() < 0.35:
         image, label = _turn(image, label, rng)
-    for axis in range(3):
-        if rng.random() < 0.5:
-            image, label = np.flip(image, axis), np.flip(label, axis)
-    channels = np.ascontiguousarray(np.moveaxis(image, -1, 0))  # a copy: it is changed in place, which saves time
-    outside = (channels == 0).all(axis=0)
+    flips = tuple(axis for axis in range(3) if rng.random() < 0.5)
+    label = np.flip(label, flips)
+    # One array a sequence: OpenCV takes them apart and puts them together ten times faster than NumPy's moveaxis.
+    channels = [np.ascontiguousarray(np.flip(part.reshape(label.shape), flips)) for part in cv2.split(_flat(image))]
+    inside = np.logical_or.reduce([values != 0 for values in channels])
     for values in channels:  # each sequence is taken on its own, so each changes on its own
         if rng.random() < 0.15:  # softer: along the first axis as one wide picture, then plane by plane
             sigma = rng.uniform(0.4, 1.1)
@@ -123,9 +123,16 @@ def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> t
         if rng.random() < 0.25:
             values += np.float32(rng.uniform(0.02, 0.2)) * rng.standard_normal(values.shape, np.float32)
     if rng.random() < 0.05:  # a sequence that came out badly
-        channels[rng.integers(len(channels))] = 0
-    channels[:, outside] = 0
-    return np.ascontiguousarray(np.moveaxis(channels, 0, -1)), np.ascontiguousarray(label)
+        channels[rng.integers(len(channels))][:] = 0
+    for values in channels:
+        values *= inside
+    together = cv2.merge([_flat(values) for values in channels])
+    return together.reshape(image.shape), np.ascontiguousarray(label)
+
+
+def _flat(voxels: np.ndarray) -> np.ndarray:
+    """A patch as OpenCV takes it: its planes beside each other as one picture."""
+    return np.ascontiguousarray(voxels).reshape(len(voxels), -1, *voxels.shape[3:])
 
 
 def _smooth(shape: tuple[int, int, int], height: float, rng: np.random.Generator) -> np.ndarray:
@@ -180,7 +187,13 @@ def make_batch(
     images, labels = map(np.stack, zip(*pairs))
     steps = [1, *(2 ** (level + 1) for level in range(1, len(config.filters) - 1))]
     coarse = [labels[:, n // 2 :: n, n // 2 :: n, n // 2 :: n] for n in steps]
-    return images, [(label[..., None] == CODES).view(np.uint8) for label in coarse]
+    return images, [_one_hot(label) for label in coarse]
+
+
+def _one_hot(labels: np.ndarray) -> np.ndarray:
+    """uint8 labels (…) as uint8 (…, 3)."""
+    flat = labels.reshape(1, -1)
+    return cv2.merge([(flat == code).view(np.uint8) for code in CODES]).reshape(*labels.shape, CLASSES)
 
 
 def batches(scans, shares, config, start: int, rows: Sequence[int]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
