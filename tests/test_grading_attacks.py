@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -152,6 +153,20 @@ def test_an_attack_gets_what_it_deserves_and_harms_nobody(attack, grader):
     assert result["points"] == 0, result
     json.dumps(result).encode()
     assert "\ud800" not in result["message"] and "\x1b" not in result["message"]
+    check_neighbour(grader)
+
+
+@best_kind
+def test_a_submission_that_sleeps_everywhere_does_not_hold_the_worker_for_long(grader):
+    """After two timeouts the other exercises get a fifth of the time; the next submission has all of it again."""
+    names = list(grader.assignment.exercises)
+    sleeps = [f"import time\ndef {name}(*args, **options):\n    time.sleep(1000)" for name in names]
+    start = time.perf_counter()
+    exercises = grader.grade(nb(*sleeps))["exercises"]
+    seconds = time.perf_counter() - start
+    assert {result["outcome"] for result in exercises.values()} == {"timeout"}
+    limits = grader.settings.limits
+    assert seconds < 2 * 1.5 * limits.wall + 1.5 * 2.0 * (len(names) - 2), seconds
     check_neighbour(grader)
 
 
