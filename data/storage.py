@@ -18,18 +18,18 @@ def cache_dir() -> Path:
 @contextmanager
 def actionable_disk_errors(path: Path) -> Iterator[None]:
     """Turn "no space left" and "not permitted" of the block into a `DataError` that says what to do about `path`."""
+    cached = Path(path).resolve().is_relative_to(cache_dir())
+    elsewhere = "set COURSE_CACHE to a folder" if cached else "name a folder"
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
-                f"{path}: the disk is full. Nothing half-written will be used. Free some space, or set COURSE_CACHE "
-                "to a folder on another disk, and run again."
+                f"{path}: the disk is full. Nothing half-written will be used. Free some space, or {elsewhere} on another "
+                "disk, and run again."
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise DataError(
-                f"{path}: cannot be written ({error.strerror}). Set COURSE_CACHE to a folder you may write to."
-            ) from error
+            raise DataError(f"{path}: cannot be written ({error.strerror}). Please {elsewhere} that you may write to.") from error
         raise
 
 

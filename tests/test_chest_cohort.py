@@ -177,9 +177,12 @@ def test_full_disk_says_what_to_do_and_leaves_no_cohort(tmp_path, monkeypatch):
         return write(path, data)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(DataError, match="disk is full.*COURSE_CACHE"):
+    with pytest.raises(DataError, match="disk is full.*name a folder on another disk"):
         cohort.chest_cohort(tmp_path / "full", **SMALL, jobs=1)
     assert not (tmp_path / "full").exists()
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    with pytest.raises(DataError, match="disk is full.*COURSE_CACHE"):
+        cohort.chest_cohort(**SMALL, jobs=1)
 
 
 def test_error_of_a_worker_reaches_the_caller(tmp_path, monkeypatch):
