@@ -161,7 +161,8 @@ def _on_dask(todo: list[Submission], settings: Settings, yardsticks: dict, sched
             try:
                 yield futures[future], future.result()
             except Exception as error:
-                yield futures[future], _failed(f"The cluster failed, please start again: {type(error).__name__}: {error}")
+                yield futures[future], _failed("The cluster failed, please start again. Were its scheduler and its workers started in the course's folder, "
+                                               f"with PYTHONPATH=. before the command? {type(error).__name__}: {error}")  # fmt: skip
         client.run(close_grader)
 
 
