@@ -108,6 +108,37 @@ def test_auroc_of_given_predictions(tmp_path):
         compare.given_predictions(tmp_path / "q.csv")
 
 
+def test_small_network_finds_a_spot_that_is_there():
+    rng = np.random.default_rng(5)
+    labels = np.zeros((160, len(FINDINGS)), np.float32)
+    labels[:, 2] = rng.random(160) < 0.5
+    drawn = films(160, size=32)
+    for film, spot in zip(drawn, labels[:, 2], strict=True):
+        if spot:
+            row, column = rng.integers(4, 20, 2)
+            film[row : row + 7, column : column + 7] = 250
+    predict = compare.train_small_network(drawn[:120], labels[:120], epochs=8)
+    found = compare.auroc(labels[120:], predict(drawn[120:]))
+    assert found[2] > 0.9 and np.isnan(found[[0, 1, 3]]).all()
+
+
+def test_small_network_is_tested_on_films_that_it_was_not_trained_on(cohort, monkeypatch):
+    chest, seen = read_chest_folder(cohort), []
+
+    def learn(part, labels):
+        seen.append((part.copy(), labels))
+        return lambda others: np.tile(others.mean((1, 2))[:, None], (1, len(FINDINGS)))
+
+    monkeypatch.setattr(compare, "train_small_network", learn)
+    table = compare.train_and_test(chest, chest, 30, 24)
+    (part, labels), test = seen[0], (chest.table["split"] == "test").sum()
+    assert part.shape == (30, 24, 24) and labels.shape == (30, len(FINDINGS))
+    assert list(table) == ["simulated test", "positive (simulated test)", "real", "positive (real)"] and list(table.index) == list(FINDINGS)
+    truth = compare.truth(chest, chest.table)
+    assert table["positive (real)"].tolist() == truth.sum(0).tolist()
+    assert table["positive (simulated test)"].tolist() == truth[chest.table["split"] == "test"].sum(0).tolist() and test > 0
+
+
 def test_command_line_prints_and_draws(cohort, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(compare, "SIZE", 48)
     picture = tmp_path / "sheet.png"
