@@ -25,6 +25,44 @@ def test_densenet_has_the_layers_that_the_lessons_name():
     assert model.get_layer("conv4_block24_concat").output.shape[-1] == 1024
 
 
+def test_fused_normalisation_computes_what_keras_computes():
+    """Outputs, gradients and moving statistics, in training, frozen, and for prediction."""
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(2)
+    x, target = (rng.normal(1, 3, (4, 6, 5, 7)).astype(np.float32) for _ in range(2))
+    for trainable, training in ((True, True), (False, True), (True, False)):
+        seen = []
+        for kind in (keras.layers.BatchNormalization, chest_network.BatchNormalization):
+            layer = kind(epsilon=1.001e-5, momentum=0.9, trainable=trainable)
+            layer.build(x.shape)
+            layer.set_weights([np.random.default_rng(k).uniform(0.5, 2, 7) for k in range(4)])
+            with tf.GradientTape() as tape:
+                inputs = tf.constant(x)
+                tape.watch([inputs, *(weight.value for weight in layer.trainable_variables)])
+                output = layer(inputs, training=training)
+                loss = tf.reduce_sum(output * target)
+            slopes = tape.gradient(loss, [inputs, *(weight.value for weight in layer.trainable_variables)])
+            seen.append([output, *slopes, *layer.get_weights()])
+        assert len(seen[0]) == len(seen[1]) == (8 if trainable else 6)
+        for keras_own, fused in zip(*seen, strict=True):
+            np.testing.assert_allclose(fused, keras_own, rtol=2e-4, atol=2e-4)
+        moved = np.abs(seen[1][-1] - np.random.default_rng(3).uniform(0.5, 2, 7)).max()
+        assert (moved > 0.1) == (trainable and training)
+
+
+def test_every_normalisation_of_densenet_is_the_fused_one_and_is_stored_as_keras_stores_its_own(tmp_path):
+    model = densenet121(32, weights=None)
+    kinds = {type(layer) for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
+    assert kinds == {chest_network.BatchNormalization}
+    plain = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(32, 32, 3))
+    ours = keras.Model(model.get_layer("grey_to_rgb").output, model.get_layer("relu").output)
+    assert [layer.name for layer in ours.layers if "padding" not in layer.name][1:] == [layer.name for layer in plain.layers if "padding" not in layer.name][1:]
+    plain.save_weights(tmp_path / "plain.weights.h5")
+    ours.load_weights(tmp_path / "plain.weights.h5")
+    for here, there in zip(ours.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(here, there)
+
+
 def test_course_weights_serve_any_number_of_classes():
     all_findings = densenet121(32, weights="course")
     two = densenet121(32, classes=2, weights="course")
