@@ -63,8 +63,8 @@ class InstanceNormalization(layers.Layer):
         batch, *sides, channels = tf.unstack(tf.shape(x))
         picture = tf.reshape(tf.transpose(x, (1, 2, 3, 0, 4)), (1, sides[0] * sides[1], sides[2], batch * channels))
         gamma, beta = tf.tile(self.gamma, [batch]), tf.tile(self.beta, [batch])
-        picture, _, _ = tf.compat.v1.nn.fused_batch_norm(picture, gamma, beta, epsilon=self.epsilon, is_training=True)
-        result = tf.transpose(tf.reshape(picture, (*sides, batch, channels)), (3, 0, 1, 2, 4))
+        fused = tf.raw_ops.FusedBatchNormV3(x=picture, scale=gamma, offset=beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True)
+        result = tf.transpose(tf.reshape(fused.y, (*sides, batch, channels)), (3, 0, 1, 2, 4))
         return tf.ensure_shape(result, x.shape)
 
     def get_config(self):

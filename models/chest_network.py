@@ -30,10 +30,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
-        fused = functools.partial(tf.compat.v1.nn.fused_batch_norm, inputs, self.gamma, self.beta, epsilon=self.epsilon)
+        fused = functools.partial(tf.raw_ops.FusedBatchNormV3, x=inputs, scale=self.gamma, offset=self.beta, epsilon=self.epsilon)
         if not (training and self.trainable):
             return fused(mean=self.moving_mean, variance=self.moving_variance, is_training=False)[0]
-        normalised, mean, variance = fused(is_training=True)
+        normalised, mean, variance, *_ = fused(mean=[], variance=[], is_training=True)
         count = tf.cast(tf.size(inputs) / tf.size(mean), tf.float32)
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance * (count - 1) / count)):  # Keras: without Bessel's correction
             moving.assign(moving * self.momentum + now * (1 - self.momentum))
