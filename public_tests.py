@@ -666,8 +666,8 @@ def bootstrap_patients_test(target: Callable) -> None:
     """
     check = _Check("bootstrap_patients", target, ["patient_ids", "rng"])
 
-    def draw(ids: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One sample: how often each patient was drawn (in the order of np.unique). All its rows must be there."""
+    def draw(ids: np.ndarray, whose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """One sample: how often each patient was drawn (in the order of np.unique). All its rows, numbered by `whose`, must be there."""
         rows = check.array(check.call(ids, rng), None, "row indices")
         check.require(rows.ndim == 1 and rows.dtype.kind in "iu", "a one-dimensional array of row indices (integers)",
                       f"{_show(rows)}, type {rows.dtype}", "return the positions of the rows, for example the "
@@ -676,33 +676,35 @@ def bootstrap_patients_test(target: Callable) -> None:
         check.require(inside, f"row indices from 0 to {len(ids) - 1}", rows,
                       "return positions of rows, not patient numbers")
         times = np.bincount(rows.astype(int), minlength=len(ids))
-        patients, whose = np.unique(ids, return_inverse=True)
-        drawn = np.zeros(len(patients), int)
+        patients = whose.max() + 1
+        drawn = np.zeros(patients, int)
         np.maximum.at(drawn, whose, times)
         shown = f"rows {_show(rows)}"
         check.require((times == drawn[whose]).all(), "each row of a patient equally often: patients are drawn, with all "
                       "their rows", shown, "draw patients, not rows, and take every row of each draw")
         hint = "draw as many patients as there are patients, with replacement"
-        if drawn.max() <= 1 and drawn.sum() < len(patients):
+        if drawn.max() <= 1 and drawn.sum() < patients:
             hint = "a patient drawn twice must contribute its rows twice: np.isin and np.unique lose the repeats"
         elif drawn.sum() == len(ids):
             hint = "there are as many draws as rows: draw as many as there are patients"
-        check.require(drawn.sum() == len(patients), f"{len(patients)} draws, as many as there are patients",
+        check.require(drawn.sum() == patients, f"{patients} draws, as many as there are patients",
                       f"{drawn.sum()} draws; {shown}", hint)
         return drawn
 
     mixed = np.array([30, 10, 20, 10, 30, 50, 10, 40, 50, 50, 60, 50, 50, 60, 50, 60, 50, 60, 60, 50])
     for ids in (np.array([5, 6, 7, 8]), np.array([7, 7, 3]), mixed, mixed.astype(str), np.array([4, 4, 4])):
+        whose = np.unique(ids, return_inverse=True)[1]
         for seed in range(5):
-            draw(ids, np.random.default_rng(seed))
+            draw(ids, whose, np.random.default_rng(seed))
     _reproduces(check, lambda rng: tuple(np.sort(_plain(check.call(mixed, rng))).tolist()))
 
     # Many samples: each patient comes once on average, whatever the number of films, and as a binomial count varies.
     rng, samples = np.random.default_rng(7), 400
     uneven = rng.permutation(np.repeat(np.arange(100, 108), [1, 1, 1, 2, 3, 5, 9, 20]))
-    for ids in (mixed, uneven):
-        drawn = np.array([draw(ids, rng) for _ in range(samples)])
-        mean, spread, films = drawn.mean(0), drawn.var(0), np.unique(ids, return_counts=True)[1]
+    for ids in (mixed, mixed.astype(str), uneven):
+        _, whose, films = np.unique(ids, return_inverse=True, return_counts=True)
+        drawn = np.array([draw(ids, whose, rng) for _ in range(samples)])
+        mean, spread = drawn.mean(0), drawn.var(0)
         even = 1 - 1 / len(films)  # variance of a binomial count with n trials of probability 1/n
         check.given = f"bootstrap_patients(patient_ids={_show(ids)}, rng), {samples} samples"
         hint = "is every patient in the draw?"

@@ -123,9 +123,9 @@ def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> t
         values *= np.float32(rng.uniform(0.75, 1.3))
         values += np.float32(rng.normal(0, 0.2))
         if rng.random() < 0.25:
-            height = rng.uniform(0.02, 0.2)
+            sd = rng.uniform(0.02, 0.2)
             cv2.setRNGSeed(int(rng.integers(2**31)))  # of this thread; three times as fast as NumPy's numbers
-            values += cv2.randn(np.empty(_flat(values).shape, np.float32), 0, height).reshape(values.shape)
+            values += cv2.randn(np.empty(_flat(values).shape, np.float32), 0, sd).reshape(values.shape)
     if rng.random() < 0.05:  # a sequence that came out badly
         channels[rng.integers(len(channels))][:] = 0
     for values in channels:

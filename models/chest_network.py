@@ -17,7 +17,7 @@ CHEST_WEIGHTS = "densenet121_chest.weights.h5"
 
 @keras.saving.register_keras_serializable("course")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras's layer, computed on TensorFlow in 32 bits by its one fused operation: a training step of DenseNet121 takes a fifth less time.
+    """Keras's layer as DenseNet121 uses it, computed on TensorFlow in 32 bits by one fused operation: a training step takes a fifth less time.
 
     Keras takes several passes over the films' feature maps for the same numbers (to rounding). It has the name of Keras's layer because files of weights
     name layers by their class.
@@ -25,8 +25,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         """Normalise (batch, height, width, channels), by the batch in training and by the moving statistics otherwise."""
-        plain = keras.config.backend() != "tensorflow" or self.compute_dtype != "float32" or mask is not None or inputs.shape.rank != 4
-        if plain or self.axis not in (-1, 3) or self.synchronized or not (self.scale and self.center):
+        if keras.config.backend() != "tensorflow" or self.compute_dtype != "float32":
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
