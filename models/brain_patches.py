@@ -17,6 +17,7 @@ from data.storage import actionable_disk_errors, atomic_file
 
 CLASSES = 3
 CODES = np.arange(1, CLASSES + 1, dtype=np.uint8)
+UNIT = np.float32(1e-3)  # of packed voxels. NumPy makes 32-bit floats of 16-bit integers ten times faster than of 16-bit floats
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,8 @@ class Packed:
     Attributes
     ----------
     name : str
-    image : numpy.memmap of float16, shape (x, y, z, 4)
-        Cropped to the brain, standardised, 0 outside.
+    image : numpy.memmap of int16, shape (x, y, z, 4)
+        Cropped to the brain, standardised, in thousandths (`UNIT`), 0 outside; at most 32.767 standard deviations.
     label : numpy.memmap of uint8, shape (x, y, z)
     places : list of numpy.ndarray of int, shape (n, 3)
         Some voxels of each class that is there.
@@ -54,7 +55,7 @@ def pack(case: BrainCase, folder: Path, least: int) -> Packed:
     DataError
         When the scan is broken, holds a value that is no number, or the disk is full.
     """
-    image_file, label_file = folder / f"{case.name}.image.npy", folder / f"{case.name}.label.npy"
+    image_file, label_file = folder / f"{case.name}.image.int16.npy", folder / f"{case.name}.label.npy"
     if not (image_file.exists() and label_file.exists()):
         with actionable_disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
@@ -62,8 +63,8 @@ def pack(case: BrainCase, folder: Path, least: int) -> Packed:
         box = util.brain_box(image)
         image, label = util.standardize_scan(image[box]), label[box]
         padding = [(0, max(0, least - size)) for size in label.shape]
-        for file, voxels in ((image_file, np.pad(image.astype(np.float16), [*padding, (0, 0)])),
-                             (label_file, np.pad(label, padding))):  # fmt: skip
+        whole = np.clip(np.rint(image / UNIT), -32767, 32767).astype(np.int16)
+        for file, voxels in ((image_file, np.pad(whole, [*padding, (0, 0)])), (label_file, np.pad(label, padding))):
             with atomic_file(file) as temporary:
                 np.save(temporary, voxels)
     image, label = np.load(image_file, mmap_mode="r"), np.load(label_file, mmap_mode="r")
@@ -91,7 +92,9 @@ def cut_patch(scan: Packed, side: int, foreground: float, rng: np.random.Generat
         voxel = rng.choice(scan.places[rng.integers(len(scan.places))])
         corner = np.clip(voxel - rng.integers(side // 6, side - side // 6, 3), 0, room)
     here = tuple(slice(start, start + side) for start in corner)
-    return scan.image[here].astype(np.float32), np.array(scan.label[here])
+    image = scan.image[here].astype(np.float32)
+    image *= UNIT
+    return image, np.array(scan.label[here])
 
 
 def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +108,7 @@ def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> t
     label = np.flip(label, flips)
     # One array a sequence: OpenCV takes them apart and puts them together ten times faster than NumPy's moveaxis.
     channels = [np.ascontiguousarray(np.flip(part.reshape(label.shape), flips)) for part in cv2.split(_flat(image))]
-    inside = np.logical_or.reduce([values != 0 for values in channels])
+    inside = np.logical_or.reduce([values != 0 for values in channels]).astype(np.float32)
     for values in channels:  # each sequence is taken on its own, so each changes on its own
         if rng.random() < 0.15:  # softer: along the first axis as one wide picture, then plane by plane
             sigma = rng.uniform(0.4, 1.1)

@@ -50,7 +50,8 @@ class Config:
     foreground: float = 0.67
     packed: str = ""
     keep_out: tuple[str, ...] = ()
-    validation: int = 0
+    folds: int = 0
+    fold: int = 0
     report: int = 100
     seed: int = 7
     workers: int = 1
@@ -125,19 +126,48 @@ def shares_of(folders: list[Folder], folder_of: list[int]) -> np.ndarray:
     return each / each.sum()
 
 
-def keep_out(config: Config, names: list[str]) -> list[bool]:
-    """Which cases are not trained on: those named, or as many as wanted, drawn by the seed."""
-    unknown = set(config.keep_out) - set(names)
+def keep_out(config: Config, names: list[list[str]]) -> tuple[set[str], list[str]]:
+    """Who is not trained on, and whom the run is tested on in the end.
+
+    Parameters
+    ----------
+    config : Config
+        `keep_out` names the patients of a test, who are never trained on. With `folds` the first folder's other patients
+        are cut into so many parts, every so-manieth of the list by name, and part `fold` is kept out as well: that is
+        cross-validation, one run a part.
+    names : list of list of str
+        Of each folder.
+
+    Returns
+    -------
+    set of str
+        Names of those who are not trained on.
+    list of str
+        Those the run is tested on: the part, or without parts those named.
+
+    Raises
+    ------
+    DataError
+        When nobody is left to train on, a name is unknown, or there is no such part.
+    """
+    unknown = set(config.keep_out) - {name for folder in names for name in folder}
     if unknown:
-        raise DataError(f"--keep_out {', '.join(sorted(unknown))}: no such case. There are {', '.join(names)}.")
-    drawn = np.random.default_rng(config.seed).permutation(len(names))[: config.validation]
-    chosen = [name in config.keep_out or number in drawn for number, name in enumerate(names)]
-    if all(chosen):
+        known = ", ".join(name for folder in names for name in folder)
+        raise DataError(f"--keep_out {', '.join(sorted(unknown))}: no such case. There are {known}.")
+    others = sorted(set(names[0]) - set(config.keep_out))
+    if config.folds and not 0 <= config.fold < config.folds <= len(others):
         raise DataError(
-            f"{', '.join(config.data)}: {len(names)} case(s), of which {sum(chosen)} are kept out, so none is left to "
-            "train on. Add some, or keep fewer out."
+            f"--folds {config.folds} --fold {config.fold}: {config.data[0]} has {len(others)} case(s) to cut into parts. Give "
+            f"at most as many parts, and --fold from 0 to {config.folds - 1}."
         )
-    return chosen
+    part = others[config.fold :: config.folds] if config.folds else []
+    absent = set(config.keep_out) | set(part)
+    if absent.issuperset(name for folder in names for name in folder):
+        raise DataError(
+            f"{', '.join(config.data)}: all {len(absent)} case(s) are kept out, so none is left to train on. Add some, or keep "
+            "fewer out."
+        )
+    return absent, part or list(config.keep_out)
 
 
 def _start(config: Config) -> Path:
@@ -216,10 +246,10 @@ def train(config: Config, team: Team = Team()) -> Path:
     """
     out, rows = Path(config.out), team.rows(config.batch)
     folders = [Folder.parse(text) for text in config.data]
-    cases = [(number, case) for number, folder in enumerate(folders) for case in read_brain(folder.path, strict=True)]
-    chosen = keep_out(config, [case.name for _, case in cases])
-    kept_out = [case for (_, case), kept in zip(cases, chosen) if kept]
-    cases = [pair for pair, kept in zip(cases, chosen) if not kept]
+    found = [list(read_brain(folder.path, strict=True)) for folder in folders]
+    absent, tested = keep_out(config, [[case.name for case in cases] for cases in found])
+    tested = [case for cases in found for case in cases if case.name in tested]
+    cases = [(number, case) for number, cases in enumerate(found) for case in cases if case.name not in absent]
     shares = shares_of(folders, [number for number, _ in cases])
     with team.leader_first():
         if team.leads:
@@ -232,7 +262,7 @@ def train(config: Config, team: Team = Team()) -> Path:
     done = _resume(trained, checkpoint)
     if team.leads:
         _forget_after(log, done)
-        print(f"{len(scans)} scans to train on; kept out: {', '.join(case.name for case in kept_out) or 'none'}")
+        print(f"{len(scans)} scans to train on; kept out: {', '.join(sorted(absent)) or 'none'}")
         print(f"going on after step {done}" if done else f"{model.count_params():,} parameters", flush=True)
     losses, since = [], time.perf_counter()
     bar = tqdm(total=config.steps, initial=done, desc="training", unit="step", mininterval=5, disable=not team.leads)
@@ -245,11 +275,11 @@ def train(config: Config, team: Team = Team()) -> Path:
         if not np.isfinite(loss):
             raise DataError(f"{checkpoint}: the loss is {loss} at step {step}. Go on from here with a lower --rate.")
         with team.alone():
-            if team.leads:
-                with atomic_file(checkpoint) as temporary:
-                    trained.save_weights(temporary)
+            if team.leads:  # the log first: a line too many is taken out when the run goes on, a missing one never comes back
                 rate = float(trained.optimizer.learning_rate)
                 _write_log(log, {"step": step, "loss": f"{loss:.5f}", "rate": f"{rate:.3g}", "seconds_per_step": f"{pace:.3f}"})
+                with atomic_file(checkpoint) as temporary:
+                    trained.save_weights(temporary)
         bar.set_postfix(loss=f"{loss:.3f}")
         losses, since = [], time.perf_counter()
     bar.close()
@@ -258,8 +288,8 @@ def train(config: Config, team: Team = Team()) -> Path:
     with team.alone():
         if team.leads:
             util.save_weights_float16(model, weights)
-    if kept_out:
-        table = evaluate(model, kept_out)
+    if tested:
+        table = evaluate(model, tested)
         if team.leads:
             with atomic_file(out / "evaluation.csv") as temporary:
                 table.to_csv(temporary)

@@ -33,7 +33,7 @@ def main(scans: str, out: str, coordinator: str, processes: str, process: str) -
     from models.train_brain import Config, train
 
     losses = batch_normalised(team)
-    common = {"steps": 3, "batch": 2, "patch": 16, "filters": (4, 8), "report": 1, "validation": 1, "seed": 5}
+    common = {"steps": 3, "batch": 2, "patch": 16, "filters": (4, 8), "report": 1, "folds": 2, "seed": 5}
     train(Config((scans,), out, packed=str(Path(out).parent / "packed"), **common), team)
     print(json.dumps({"process": team.process, "devices": team.devices, "losses": losses}))
 

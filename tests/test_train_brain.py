@@ -18,13 +18,14 @@ from data.errors import DataError
 
 pytest.importorskip("keras")
 import util  # noqa: E402
+from data.decathlon import read_brain  # noqa: E402
 from models import brain_patches, train_brain  # noqa: E402
 from models.brain_network import deeply_supervised, unet3d  # noqa: E402
 from models.brain_patches import Packed, augment, batches, cut_patch, make_batch  # noqa: E402
-from models.train_brain import Config, Folder, shares_of, train  # noqa: E402
+from models.train_brain import Config, Folder, keep_out, shares_of, train  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = {"steps": 4, "batch": 1, "patch": 16, "filters": (4, 6, 8), "report": 2, "validation": 1, "average": 0.8}
+SMALL = {"steps": 4, "batch": 1, "patch": 16, "filters": (4, 6, 8), "report": 2, "folds": 3, "average": 0.8}
 
 
 @pytest.fixture(scope="module")
@@ -156,14 +157,18 @@ def test_a_broken_scan_stops_before_training(folder, tmp_path):
 
 
 def test_too_few_cases(folder, tmp_path):
-    with pytest.raises(DataError, match="3 case.*of which 3 are kept out.*none is left.*Add some"):
-        train(Config((str(folder),), str(tmp_path), **SMALL | {"validation": 3}))
+    with pytest.raises(DataError, match="all 3 case.* are kept out.*none is left.*Add some"):
+        train(Config((str(folder),), str(tmp_path), **SMALL | {"folds": 0, "keep_out": ("C0", "C1", "C2")}))
+    with pytest.raises(DataError, match="--folds 4 --fold 0: .* has 3 case.*at most as many parts"):
+        train(Config((str(folder),), str(tmp_path), **SMALL | {"folds": 4}))
+    with pytest.raises(DataError, match="--folds 3 --fold 3: .*--fold from 0 to 2"):
+        train(Config((str(folder),), str(tmp_path), **SMALL | {"fold": 3}))
 
 
 def a_packed_scan(shape=(30, 26, 22)):
     label = np.zeros(shape, np.uint8)
     label[3:6, 20:24, 10:14] = 1
-    image = np.ones((*shape, 4), np.float16) * (np.arange(shape[0])[:, None, None, None] > 2)
+    image = np.full((*shape, 4), 1000, np.int16) * (np.arange(shape[0])[:, None, None, None] > 2)
     return Packed("x", image, label, [np.argwhere(label == 1)])
 
 
@@ -174,6 +179,17 @@ def test_patches_lie_inside_and_hold_the_tumour():
         assert image.shape == (16, 16, 16, 4) and label.shape == (16, 16, 16) and label.any()
     shares = [cut_patch(scan, 16, 0.0, rng)[1].any() for _ in range(200)]
     assert 0.05 < np.mean(shares) < 0.95
+
+
+def test_packed_voxels_are_those_of_the_scan_to_a_thousandth(folder, tmp_path):
+    case = next(iter(read_brain(folder)))
+    image, label = cut_patch(brain_patches.pack(case, tmp_path, 20), 20, 0.0, np.random.default_rng(0))
+    box = util.brain_box(case.image())
+    sizes = [side.stop - side.start for side in box]
+    expected = np.zeros((20, 20, 20, 4), np.float32)
+    expected[: sizes[0], : sizes[1], : sizes[2]] = util.standardize_scan(case.image()[box])
+    assert image.dtype == np.float32
+    np.testing.assert_allclose(image, expected, atol=0.00051)
 
 
 def test_augmentation_keeps_shape_outside_and_classes():
@@ -237,7 +253,7 @@ def test_a_folder_whose_name_has_an_equals_sign(tmp_path):
 
 
 def test_named_cases_are_kept_out(folder, tmp_path, capsys):
-    train(Config((str(folder),), str(tmp_path), **SMALL | {"steps": 1, "validation": 0, "keep_out": ("C0", "C2")}))
+    train(Config((str(folder),), str(tmp_path), **SMALL | {"steps": 1, "folds": 0, "keep_out": ("C0", "C2")}))
     assert "1 scans to train on; kept out: C0, C2" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "evaluation.csv")["case"].tolist() == ["C0", "C2"]
     assert not list((tmp_path / "packed").glob("*/C0*"))
@@ -245,13 +261,31 @@ def test_named_cases_are_kept_out(folder, tmp_path, capsys):
         train(Config((str(folder),), str(tmp_path / "other"), **SMALL | {"keep_out": ("C9",)}))
 
 
+def test_parts_cover_the_first_folder_once_and_never_the_test_patients():
+    names = [["C3", "C0", "C2", "C4", "C1"], ["S0", "S1"]]
+    parts = []
+    for fold in range(2):
+        absent, tested = keep_out(Config(("A", "B"), "", keep_out=("C2", "S1"), folds=2, fold=fold), names)
+        assert absent == {"C2", "S1", *tested}
+        parts.append(tested)
+    assert parts == [["C0", "C3"], ["C1", "C4"]]
+    assert keep_out(Config(("A", "B"), "", keep_out=("C2", "S1")), names) == ({"C2", "S1"}, ["C2", "S1"])
+    assert keep_out(Config(("A", "B"), ""), names) == (set(), [])
+
+
+def test_a_run_of_one_part_is_tested_on_that_part(folder, tmp_path, capsys):
+    train(Config((str(folder),), str(tmp_path), **SMALL | {"steps": 1, "folds": 2, "fold": 1, "keep_out": ("C1",)}))
+    assert "1 scans to train on; kept out: C1, C2" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "evaluation.csv")["case"].tolist() == ["C2"]
+
+
 def test_a_folder_with_one_patient(folder, tmp_path):
     for kind in ("imagesTr", "labelsTr"):
         (tmp_path / "one" / kind).mkdir(parents=True)
         shutil.copy(folder / kind / "C0.nii.gz", tmp_path / "one" / kind)
-    assert train(Config((f"{tmp_path}/one",), f"{tmp_path}/run", **SMALL | {"steps": 1, "validation": 0})).exists()
+    assert train(Config((f"{tmp_path}/one",), f"{tmp_path}/run", **SMALL | {"steps": 1, "folds": 0})).exists()
     with pytest.raises(DataError, match="1 case.*none is left to train on"):
-        train(Config((f"{tmp_path}/one",), f"{tmp_path}/other", **SMALL))
+        train(Config((f"{tmp_path}/one",), f"{tmp_path}/other", **SMALL | {"folds": 1}))
 
 
 def test_a_value_that_is_no_number_stops_before_training(folder, tmp_path):
@@ -261,7 +295,7 @@ def test_a_value_that_is_no_number_stops_before_training(folder, tmp_path):
     image[9, 9, 9, 1] = np.nan
     nib.save(nib.Nifti1Image(image, np.eye(4)), file)
     with pytest.raises(DataError, match="C1.nii.gz: T1w holds 1 values that are NaN"):
-        train(Config((f"{tmp_path}/scans",), f"{tmp_path}/run", **SMALL | {"validation": 0}))
+        train(Config((f"{tmp_path}/scans",), f"{tmp_path}/run", **SMALL | {"folds": 0}))
     assert not list((tmp_path / "run").glob("checkpoint*"))
 
 
@@ -294,7 +328,7 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(folder, tmp_path, mo
 
 def test_the_average_of_the_weights_is_what_is_saved(folder, tmp_path):
     """After two steps with momentum m: the average of w1 and w2 is m w1 + (1 - m) w2, as Keras starts it at w1."""
-    config = Config((str(folder),), f"{tmp_path}/a", **SMALL | {"steps": 2, "report": 1, "validation": 0, "average": 0.6})
+    config = Config((str(folder),), f"{tmp_path}/a", **SMALL | {"steps": 2, "report": 1, "folds": 0, "average": 0.6})
     seen = []
     real = train_brain._average
 
@@ -319,33 +353,48 @@ def make_batch_of(config, out):
     """The first batch of a run of one folder, from what the run has packed."""
     folder = next((out / "packed").iterdir())
     scans = []
-    for file in sorted(folder.glob("*.image.npy")):
-        label = np.load(str(file).replace("image", "label"))
+    for file in sorted(folder.glob("*.image.int16.npy")):
+        label = np.load(str(file).replace("image.int16", "label"))
         places = [voxels[:: max(1, len(voxels) // 2000)] for voxels in (np.argwhere(label == n) for n in (1, 2, 3))]
         scans.append(Packed(file.name, np.load(file), label, places))
     return make_batch(scans, np.full(len(scans), 1 / len(scans)), config, 0, range(config.batch))
 
 
-def test_kill_minus_nine_in_the_middle_and_the_same_curve(whole, folder, tmp_path):
-    """A process of its own, killed when its first checkpoint is there; the second one goes on to the same curve."""
-    config, weights = whole
-    options = [f"--{key}={value}" for key, value in SMALL.items() if key != "filters"]
-    command = [sys.executable, "-m", "models.train_brain", "--data", str(folder), "--out", str(tmp_path), *options]
-    command += ["--filters", *map(str, SMALL["filters"])]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_kill_minus_nine_in_the_middle_and_the_same_curve(folder, tmp_path, backend):
+    """A process of its own, killed when its first checkpoint is there; the next one goes on to the curve of a whole run."""
+    pytest.importorskip(backend)
+    options = [word for key, value in SMALL.items() for word in (f"--{key}", *map(str, np.atleast_1d(value)))]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",  # halves the time of compiling
+    }  # fmt: skip
+
+    def start(out):
+        command = [sys.executable, "-m", "models.train_brain", "--data", str(folder), "--out", str(tmp_path / out), *options]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    killed, whole = start("killed"), start("whole")
     try:
-        while not (tmp_path / "checkpoint.weights.h5").exists():
-            assert process.poll() is None
+        while not (tmp_path / "killed/checkpoint.weights.h5").exists():
+            assert killed.poll() is None, killed.communicate()[0]
             time.sleep(0.02)
+        killed.kill()
+        killed.communicate()
+        assert killed.returncode == -9 and not (tmp_path / "killed/unet3d_brain.weights.h5").exists()
+        again = start("killed")
+        for process in (whole, again):
+            output = process.communicate(timeout=300)[0]
+            assert process.returncode == 0, output
+        assert "going on after step" in output
     finally:
-        process.kill()
-        process.wait()
-    resumed = train(Config((str(folder),), str(tmp_path), **SMALL))
+        for process in (killed, whole):
+            process.kill()
     columns = ["step", "loss", "rate"]
-    ours, theirs = (pd.read_csv(path.parent / "log.csv")[columns] for path in (resumed, weights))
+    ours, theirs = (pd.read_csv(tmp_path / out / "log.csv")[columns] for out in ("killed", "whole"))
+    assert theirs["step"].tolist() == [2, 4]
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3)
-    for ours, theirs in zip(weights_of(resumed), weights_of(weights)):
+    for ours, theirs in zip(*(weights_of(tmp_path / out / "unet3d_brain.weights.h5") for out in ("killed", "whole"))):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
 
 

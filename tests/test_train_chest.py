@@ -104,10 +104,22 @@ def weights_of(config):
     return model.get_weights()
 
 
-def test_killed_in_the_middle_and_resumed_is_the_same_run(config, tmp_path, root):
-    train(config, network=tiny)
+def run(config, root, backend):
+    """A run from where it is to its end; here if the tests run on that backend, else in a process of its own."""
+    if backend == keras.config.backend():
+        train(config, network=tiny)
+    else:
+        process = in_a_process(config, root, backend=backend)
+        output = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, output
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_killed_in_the_middle_and_resumed_is_the_same_run(config, tmp_path, root, backend):
+    pytest.importorskip(backend)
+    run(config, root, backend)
     killed = dataclasses.replace(config, out=str(tmp_path / "killed"))
-    process = in_a_process(killed, root, slow=0.02)
+    process = in_a_process(killed, root, slow=0.02, backend=backend)
     second = Path(killed.out) / "checkpoint-00002.weights.h5"
     until = time.monotonic() + 300
     while not second.exists() and process.poll() is None and time.monotonic() < until:
@@ -120,8 +132,9 @@ def test_killed_in_the_middle_and_resumed_is_the_same_run(config, tmp_path, root
     done = len(log_of(killed))
     assert 2 <= done < config.epochs
 
-    train(killed, network=tiny)
+    run(killed, root, backend)
     assert log_of(killed)["epoch"].tolist() == [1, 2, 3, 4]
+    assert json.loads((Path(killed.out) / "config.json").read_text())["backend"] == backend
     pd.testing.assert_frame_equal(log_of(killed), log_of(config), rtol=1e-4)
     for ours, theirs in zip(weights_of(killed), weights_of(config), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
