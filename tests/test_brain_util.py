@@ -50,6 +50,34 @@ def test_instance_normalisation_is_keras_group_normalisation_with_a_group_a_chan
     np.testing.assert_allclose(constant[0, 0, 0, 0], [1, 0, -1], atol=1e-3)
 
 
+def test_foreground_softmax_is_softmax_without_background_and_so_is_its_gradient():
+    from keras import ops
+
+    logits = np.random.default_rng(0).normal(0, 4, (2, 3, 4, 5, 4)).astype(np.float32)
+    logits[0, 0, 0, 0], logits[0, 0, 0, 1] = [-200, 1, 2, 3], [200, 1, 2, 3]  # surely tumour, surely none
+    layer = brain_network.ForegroundSoftmax()
+    expected = np.exp(logits.astype(float) - logits.max(-1, keepdims=True))
+    expected = (expected / expected.sum(-1, keepdims=True))[..., 1:]
+    found = np.asarray(layer(logits))
+    certain = np.abs(logits[..., 1:] - logits[..., :1]).max(-1) > 60  # there it only must be sure and sum to 1
+    np.testing.assert_allclose(found[~certain], expected[~certain], atol=1e-6)
+    np.testing.assert_allclose(found[certain].sum(-1), [1, 0], atol=1e-6)
+    assert layer.compute_output_shape(logits.shape) == found.shape == (2, 3, 4, 5, 3)
+    if keras.config.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    weights = np.random.default_rng(1).normal(size=found.shape).astype(np.float32)
+    gradients = []
+    for answer in (layer, lambda x: ops.softmax(x)[..., 1:]):
+        with tf.GradientTape() as tape:
+            x = tf.Variable(logits)
+            value = tf.reduce_sum(answer(x) * weights)
+        gradients.append(np.asarray(tape.gradient(value, x)))
+    np.testing.assert_allclose(gradients[0][~certain], gradients[1][~certain], atol=1e-6)
+    assert np.isfinite(gradients[0]).all()
+
+
 def test_supervised_network_shares_its_layers_and_answers_at_coarser_levels():
     model = brain_network.unet3d(filters=(4, 6, 8, 10))
     trained = brain_network.deeply_supervised(model)
