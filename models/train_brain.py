@@ -127,24 +127,24 @@ def shares_of(folders: list[Folder], folder_of: list[int]) -> np.ndarray:
     return each / each.sum()
 
 
-def keep_out(config: Config, names: list[list[str]]) -> tuple[set[str], list[str]]:
+def keep_out(config: Config, names: list[list[str]]) -> tuple[list[set[str]], list[set[str]]]:
     """Who is not trained on, and whom the run is tested on in the end.
 
     Parameters
     ----------
     config : Config
         `keep_out` names the patients of a test, who are never trained on. With `folds` the first folder's other patients
-        are cut into so many parts, every so-manieth of the list by name, and part `fold` is kept out as well: that is
+        are cut into so many parts (of the list by name every `folds`-th), and part `fold` is kept out as well: that is
         cross-validation, one run a part.
     names : list of list of str
         Of each folder.
 
     Returns
     -------
-    set of str
-        Names of those who are not trained on.
-    list of str
-        Those the run is tested on: the part, or without parts those named.
+    list of set of str
+        Names of those who are not trained on, by folder; two folders may use a name for two patients.
+    list of set of str
+        Those the run is tested on, by folder: the part, or without parts those named.
 
     Raises
     ------
@@ -161,14 +161,17 @@ def keep_out(config: Config, names: list[list[str]]) -> tuple[set[str], list[str
             f"--folds {config.folds} --fold {config.fold}: {config.data[0]} has {len(others)} case(s) to cut into parts. Give "
             f"at most as many parts, and --fold from 0 to {config.folds - 1}."
         )
-    part = others[config.fold :: config.folds] if config.folds else []
-    absent = set(config.keep_out) | set(part)
-    if absent.issuperset(name for folder in names for name in folder):
+    absent = [set(config.keep_out) & set(folder) for folder in names]
+    tested = absent
+    if config.folds:
+        part = set(others[config.fold :: config.folds])
+        absent, tested = [absent[0] | part, *absent[1:]], [part, *(set() for _ in names[1:])]
+    if all(kept >= set(folder) for kept, folder in zip(absent, names)):
         raise DataError(
-            f"{', '.join(config.data)}: all {len(absent)} case(s) are kept out, so none is left to train on. Add some, or keep "
-            "fewer out."
+            f"{', '.join(config.data)}: all {sum(map(len, absent))} case(s) are kept out, so none is left to train on. Add some, "
+            "or keep fewer out."
         )
-    return absent, part or list(config.keep_out)
+    return absent, tested
 
 
 def _start(config: Config) -> Path:
@@ -249,8 +252,8 @@ def train(config: Config, team: Team = Team()) -> Path:
     folders = [Folder.parse(text) for text in config.data]
     found = [list(read_brain(folder.path, strict=True)) for folder in folders]
     absent, tested = keep_out(config, [[case.name for case in cases] for cases in found])
-    tested = [case for cases in found for case in cases if case.name in tested]
-    cases = [(number, case) for number, cases in enumerate(found) for case in cases if case.name not in absent]
+    tested = [case for cases, names in zip(found, tested) for case in cases if case.name in names]
+    cases = [(number, case) for number, cases in enumerate(found) for case in cases if case.name not in absent[number]]
     shares = shares_of(folders, [number for number, _ in cases])
     with team.leader_first():
         if team.leads:
@@ -263,7 +266,7 @@ def train(config: Config, team: Team = Team()) -> Path:
     done = _resume(trained, checkpoint)
     if team.leads:
         _forget_after(log, done)
-        print(f"{len(scans)} scans to train on; kept out: {', '.join(sorted(absent)) or 'none'}")
+        print(f"{len(scans)} scans to train on; kept out: {', '.join(sorted(set().union(*absent))) or 'none'}")
         print(f"going on after step {done}" if done else f"{model.count_params():,} parameters", flush=True)
     losses, since = [], time.perf_counter()
     bar = tqdm(total=config.steps, initial=done, desc="training", unit="step", mininterval=5, disable=not team.leads)
