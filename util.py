@@ -174,16 +174,19 @@ def load_weights(model, name: str | Path) -> None:
         raise DataError(f"{path}: cut off or damaged, so it holds no weights. Copy or train it again.") from error
 
 
-def save_weights_float16(model, path: str | Path) -> None:
-    """Save weights as Keras' HDF5 file with 16-bit floats: half the size, read back by `load_weights` as any other.
+def save_weights_float16(model, path: str | Path, bits: int = 11) -> None:
+    """Save weights as Keras' HDF5 file with 16-bit floats: half the size or less, read back by `load_weights` as any other.
 
-    The rounding is below 0.05 % of each weight. The file is complete or not there at all.
+    The file is complete or not there at all.
 
     Parameters
     ----------
     model : keras.Model
     path : str or Path
         Ends in ``.weights.h5``.
+    bits : int
+        Significant bits of each weight. 11 are all that the format has (rounding below 0.05 %); 8 are those of bfloat16
+        (below 0.4 %), all that a network sees of its weights when trained in mixed_bfloat16, and the file is a fifth smaller.
 
     Raises
     ------
@@ -198,8 +201,12 @@ def save_weights_float16(model, path: str | Path) -> None:
     with atomic_file(path) as temporary, tempfile.TemporaryDirectory() as folder:
         full = Path(folder) / "full.weights.h5"
         model.save_weights(full)
-        with h5py.File(full) as source, h5py.File(temporary, "w") as target:
+        with h5py.File(full) as source, h5py.File(temporary, "w", libver="v110") as target:
             weights = _float_datasets(source)
+
+            def rounded(values: np.ndarray) -> np.ndarray:
+                fraction, exponent = np.frexp(values)
+                return np.ldexp(np.round(fraction * 2**bits) / 2**bits, exponent).astype(np.float16)
 
             def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
                 if name.startswith("optimizer"):
@@ -207,7 +214,8 @@ def save_weights_float16(model, path: str | Path) -> None:
                 if isinstance(item, h5py.Group):
                     copied = target.require_group(name)
                 else:
-                    copied = target.create_dataset(name, data=item[()].astype(np.float16) if name in weights else item)
+                    packing = {"compression": "gzip", "shuffle": True, "chunks": item.shape} if item.size > 1000 else {}
+                    copied = target.create_dataset(name, data=rounded(item[()]) if name in weights else item, **packing)
                 copied.attrs.update(item.attrs)
 
             source.visititems(copy)

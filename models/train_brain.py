@@ -291,7 +291,7 @@ def train(config: Config, team: Team = Team()) -> Path:
     weights = out / "unet3d_brain.weights.h5"
     with team.alone():
         if team.leads:
-            util.save_weights_float16(model, weights)
+            util.save_weights_float16(model, weights, bits=8 if config.precision == "mixed_bfloat16" else 11)
     if tested:
         table = evaluate(model, tested)
         if team.leads:

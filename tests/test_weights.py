@@ -43,6 +43,19 @@ def test_16_bits_halve_the_file(tmp_path):
     assert (tmp_path / "half.weights.h5").stat().st_size < 1.2 * 2 * model.count_params()
 
 
+def test_fewer_bits_make_the_file_smaller_and_round_no_further(tmp_path):
+    model, sizes = network(400, (300,)), []
+    for bits, error in ((11, 2**-11), (8, 2**-8)):
+        file = tmp_path / f"{bits}.weights.h5"
+        util.save_weights_float16(model, file, bits)
+        sizes.append(file.stat().st_size)
+        other = network(400, (300,))
+        util.load_weights(other, file)
+        for weight, now in zip(model.get_weights(), other.get_weights()):
+            np.testing.assert_allclose(now, weight, rtol=1.01 * error, atol=1e-7)
+    assert sizes[1] < 0.9 * sizes[0]
+
+
 @pytest.mark.parametrize(
     "other", [network(5), network(4, (3,)), network(4, (3, 2, 2)), network(4, (2, 3))], ids=["wider", "prefix", "longer", "swapped"]
 )
