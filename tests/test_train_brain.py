@@ -168,7 +168,7 @@ def test_too_few_cases(folder, tmp_path):
 def a_packed_scan(shape=(30, 26, 22)):
     label = np.zeros(shape, np.uint8)
     label[3:6, 20:24, 10:14] = 1
-    image = np.full((*shape, 4), 1000, np.int16) * (np.arange(shape[0])[:, None, None, None] > 2)
+    image = np.full((4, *shape), 1000, np.int16) * (np.arange(shape[0])[:, None, None] > 2)
     return Packed("x", image, label, [np.argwhere(label == 1)])
 
 
@@ -176,7 +176,7 @@ def test_patches_lie_inside_and_hold_the_tumour():
     scan, rng = a_packed_scan(), np.random.default_rng(0)
     for _ in range(50):
         image, label = cut_patch(scan, 16, 1.0, rng)
-        assert image.shape == (16, 16, 16, 4) and label.shape == (16, 16, 16) and label.any()
+        assert image.shape == (4, 16, 16, 16) and label.shape == (16, 16, 16) and label.any()
     shares = [cut_patch(scan, 16, 0.0, rng)[1].any() for _ in range(200)]
     assert 0.05 < np.mean(shares) < 0.95
 
@@ -186,21 +186,39 @@ def test_packed_voxels_are_those_of_the_scan_to_a_thousandth(folder, tmp_path):
     image, label = cut_patch(brain_patches.pack(case, tmp_path, 20), 20, 0.0, np.random.default_rng(0))
     box = util.brain_box(case.image())
     sizes = [side.stop - side.start for side in box]
-    expected = np.zeros((20, 20, 20, 4), np.float32)
-    expected[: sizes[0], : sizes[1], : sizes[2]] = util.standardize_scan(case.image()[box])
-    assert image.dtype == np.float32
-    np.testing.assert_allclose(image, expected, atol=0.00051)
+    expected = np.zeros((4, 20, 20, 20), np.float32)
+    expected[:, : sizes[0], : sizes[1], : sizes[2]] = np.moveaxis(util.standardize_scan(case.image()[box]), -1, 0)
+    np.testing.assert_allclose(image * brain_patches.UNIT, expected, atol=0.00051)
 
 
 def test_augmentation_keeps_shape_outside_and_classes():
     scan, rng = a_packed_scan(), np.random.default_rng(0)
     for _ in range(30):
         image, label = cut_patch(scan, 16, 1.0, rng)
-        before = image.copy()
+        before = image.copy(), label.copy()
         new_image, new_label = augment(image, label, rng)
-        np.testing.assert_array_equal(image, before)
-        assert new_image.shape == image.shape and new_image.dtype == np.float32 and np.isfinite(new_image).all()
+        np.testing.assert_array_equal(image, before[0])
+        np.testing.assert_array_equal(label, before[1])
+        assert new_image.shape == (16, 16, 16, 4) and new_image.dtype == np.float32 and np.isfinite(new_image).all()
         assert new_label.dtype == np.uint8 and set(np.unique(new_label)) <= {0, 1}
+
+
+def test_augmentation_moves_image_and_label_together():
+    label = np.zeros((16, 20, 24), np.uint8)  # no two sides alike, and the tumour away from every middle
+    label[2:8, 4:10, 13:21] = 1
+    image = np.repeat(np.where(label, 5000, 1000).astype(np.int16)[None], 4, axis=0)
+    image[:, 12:] = 0
+    rng, seen = np.random.default_rng(0), []
+    for _ in range(60):
+        new_image, new_label = augment(image, label, rng)
+        assert new_image.shape == (*label.shape, 4) and new_label.shape == label.shape
+        tumour, brain = new_label == 1, new_image.any(axis=-1) & (new_label == 0)
+        for values in np.moveaxis(new_image, -1, 0):
+            if values.any() and tumour.any():
+                seen.append(values[tumour].mean() - values[brain].mean())
+        seen_outside = (~new_image.any(axis=-1)).mean()
+        assert 0.1 < seen_outside < 0.6
+    assert len(seen) > 200 and np.min(seen) > 1 and np.median(seen) > 2.5
 
 
 def test_batches_depend_on_seed_step_and_row_only():
