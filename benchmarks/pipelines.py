@@ -52,7 +52,7 @@ class Same(keras.utils.PyDataset):
         return self.batch
 
 
-def compare(name: str, ahead: int, in_memory: Callable[[int], np.ndarray], fed: Callable[[int], np.ndarray], rounds: int, steps: int) -> dict:
+def compare(name: str, ahead: int, in_memory: Callable[[int], np.ndarray], fed: Callable[[int], np.ndarray], rounds: int, seconds: float) -> dict:
     """Median over rounds of (mean step fed by the pipeline ÷ mean step in memory), with the extremes.
 
     Parameters
@@ -61,8 +61,12 @@ def compare(name: str, ahead: int, in_memory: Callable[[int], np.ndarray], fed: 
         Batches that the pipeline prepares ahead.
     in_memory, fed : callable
         Does a number of steps of its kind and gives `now` at the end of each.
+    seconds : float
+        How long a turn is, at least three steps.
     """
     in_memory(2)  # compiles
+    begun, _, ended = in_memory(3)[:, 0]
+    steps = max(3, round(2 * seconds / (ended - begun)))
     ratios, load = [], [os.getloadavg()[0]]
     for number in tqdm(range(rounds), desc=name, unit="round"):
         spent = {}
@@ -78,7 +82,7 @@ def compare(name: str, ahead: int, in_memory: Callable[[int], np.ndarray], fed: 
     }  # fmt: skip
 
 
-def chest(folder: str, size: int, batch: int, rounds: int, steps: int) -> dict:
+def chest(folder: str, size: int, batch: int, rounds: int, seconds: float) -> dict:
     """`models.train_chest` on a folder in the NIH format."""
     from models.train_chest import Config, MixedBatches, batch_shares, build, open_sources
 
@@ -94,10 +98,10 @@ def chest(folder: str, size: int, batch: int, rounds: int, steps: int) -> dict:
             return np.array(clock.ends)
 
         same = Same(data[0])
-        return compare("chest", data.max_queue_size, lambda count: fit(same, count), lambda count: fit(data, count), rounds, steps)
+        return compare("chest", data.max_queue_size, lambda count: fit(same, count), lambda count: fit(data, count), rounds, seconds)
 
 
-def brain(folder: str, patch: int, batch: int, rounds: int, steps: int) -> dict:
+def brain(folder: str, patch: int, batch: int, rounds: int, seconds: float) -> dict:
     """`models.train_brain` on a folder of scans."""
     from data.decathlon import read_brain
     from models.brain_patches import batches, pack
@@ -118,7 +122,7 @@ def brain(folder: str, patch: int, batch: int, rounds: int, steps: int) -> dict:
 
         same = next(fed)
         ahead = 2 * config.workers
-        row = compare("brain", ahead, lambda count: train(itertools.repeat(same), count), lambda count: train(fed, count), rounds, steps)
+        row = compare("brain", ahead, lambda count: train(itertools.repeat(same), count), lambda count: train(fed, count), rounds, seconds)
         fed.close()
         return row
 
@@ -145,14 +149,14 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     parser.add_argument("--size", type=int, default=128, help="side of the films in pixels")
     parser.add_argument("--patch", type=int, default=64, help="side of the patches in voxels")
     parser.add_argument("--batch", type=int, nargs=2, default=(32, 2), help="films and patches a step")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=10, help="of each kind in a round")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=5, help="length of a turn")
     parser.add_argument("--dry", action="store_true", help="print the table and leave README.md as it is")
     config = parser.parse_args(arguments)
     if not (config.chest or config.brain):
         parser.error("give --chest FOLDER, --brain FOLDER or both")
-    rows = [chest(config.chest, config.size, config.batch[0], config.rounds, config.steps)] if config.chest else []
-    rows += [brain(config.brain, config.patch, config.batch[1], config.rounds, config.steps)] if config.brain else []
+    rows = [chest(config.chest, config.size, config.batch[0], config.rounds, config.seconds)] if config.chest else []
+    rows += [brain(config.brain, config.patch, config.batch[1], config.rounds, config.seconds)] if config.brain else []
     print(table(rows))
     if not config.dry:
         text = f"Measured on {processor()}; Keras {keras.__version__} on {keras.config.backend()}.\n\n{table(rows)}"

@@ -5,7 +5,6 @@ import ctypes
 import functools
 import os
 import sys
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -100,7 +99,9 @@ def cut_patch(scan: Packed, side: int, foreground: float, rng: np.random.Generat
     return np.array(scan.image[:, *here]), np.array(scan.label[here])
 
 
-def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def augment(
+    image: np.ndarray, label: np.ndarray, rng: np.random.Generator, out: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Change a patch as another patient, scanner or day would: pose and size, contrast, shading, sharpness, noise.
 
     Every pass over a patch that is saved here is time that the network has: each sequence is changed while it is in the
@@ -112,13 +113,15 @@ def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> t
         In thousandths, see `Packed`.
     label : numpy.ndarray of uint8, shape (x, y, z)
     rng : numpy.random.Generator
+    out : numpy.ndarray of float32, shape (x, y, z, 4)
+        Where to put the image, such as its place in a batch; contiguous. Default: a new array.
 
     Returns
     -------
     image : numpy.ndarray of float32, shape (x, y, z, 4)
         Standardised; the outside of the brain stays 0.
     label : numpy.ndarray of uint8, shape (x, y, z)
-        Both are new arrays.
+        A new array.
     """
     if rng.random() < 0.35:
         image, label = _turn(image, label, rng)
@@ -150,12 +153,15 @@ def augment(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> t
             values += np.float32(shift)
         values *= inside if number != missing else 0
         channels.append(_flat(values))
-    return cv2.merge(channels).reshape(*label.shape, len(image)), np.ascontiguousarray(np.flip(label, flips))
+    if out is None:
+        out = np.empty((*label.shape, len(image)), np.float32)
+    cv2.merge(channels, dst=_flat(out))
+    return out, np.ascontiguousarray(np.flip(label, flips))
 
 
 def _flat(voxels: np.ndarray) -> np.ndarray:
-    """A contiguous patch as OpenCV takes it: its planes beside each other as one picture."""
-    return voxels.reshape(len(voxels), -1)
+    """A contiguous patch as OpenCV takes it: its planes beside each other as one picture, without copying."""
+    return voxels.reshape(len(voxels), -1, *voxels.shape[3:])
 
 
 def _smooth(shape: tuple[int, int, int], height: float, rng: np.random.Generator) -> np.ndarray:
@@ -208,12 +214,12 @@ def make_batch(
     truths : list of numpy.ndarray of uint8
         One-hot labels (rows, side / n, side / n, side / n, 3) for n = 1, 4, 8 … as `deeply_supervised` answers.
     """
-    pairs = []
-    for row in rows:
+    images = np.empty((len(rows), *(config.patch,) * 3, len(scans[0].image)), np.float32)
+    labels = np.empty(images.shape[:-1], np.uint8)
+    for row, image, label in zip(rows, images, labels):
         rng = np.random.default_rng([config.seed, step, row])
         scan = scans[rng.choice(len(scans), p=shares)]
-        pairs.append(augment(*cut_patch(scan, config.patch, config.foreground, rng), rng))
-    images, labels = map(np.stack, zip(*pairs))
+        label[:] = augment(*cut_patch(scan, config.patch, config.foreground, rng), rng, out=image)[1]
     steps = [1, *(2 ** (level + 1) for level in range(1, len(config.filters) - 1))]
     coarse = [labels[:, n // 2 :: n, n // 2 :: n, n // 2 :: n] for n in steps]
     return images, [_one_hot(label) for label in coarse]
@@ -234,10 +240,12 @@ def keep_memory() -> None:
 
 
 def give_way() -> None:
-    """Let the network's threads go before this one, which then works while they wait for each other. Linux only."""
+    """Let the network's threads go before this one, which then works while they wait for each other. Linux only.
+
+    By five levels and not more: on a machine that others use, too, it must not wait for them.
+    """
     if sys.platform == "linux":  # where a thread has a priority of its own
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+        os.nice(5)
 
 
 def batches(scans, shares, config, start: int, rows: Sequence[int]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:

@@ -242,6 +242,15 @@ def test_batches_come_in_order_whatever_the_number_of_threads():
         np.testing.assert_array_equal(np.array(got), np.array(wanted))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_the_thread_that_prepares_gives_way_and_the_others_do_not(monkeypatch):
+    seen = []
+    monkeypatch.setattr(brain_patches, "make_batch", lambda *_: seen.append(os.nice(0)) or ([], []))
+    own = os.nice(0)
+    list(batches([], np.ones(0), Config((), "", steps=3), 0, range(2)))
+    assert seen == [min(own + 5, 19)] * 3 and os.nice(0) == own
+
+
 def test_coarse_truths_fit_the_answers_of_the_supervised_network():
     config = Config((), "", patch=16, batch=2, filters=(4, 6, 8))
     images, truths = make_batch([a_packed_scan()], np.ones(1), config, 0, range(2))
