@@ -89,6 +89,7 @@ def cut_patch(scan: Packed, side: int, foreground: float, rng: np.random.Generat
     image : numpy.ndarray of int16, shape (4, side, side, side)
         In thousandths, see `Packed`.
     label : numpy.ndarray of uint8, shape (side, side, side)
+        Both are views of the scan.
     """
     room = np.array(scan.label.shape) - side
     corner = rng.integers(0, room + 1)
@@ -96,7 +97,7 @@ def cut_patch(scan: Packed, side: int, foreground: float, rng: np.random.Generat
         voxel = rng.choice(scan.places[rng.integers(len(scan.places))])
         corner = np.clip(voxel - rng.integers(side // 6, side - side // 6, 3), 0, room)
     here = tuple(slice(start, start + side) for start in corner)
-    return np.array(scan.image[:, *here]), np.array(scan.label[here])
+    return np.asarray(scan.image)[:, *here], np.asarray(scan.label)[here]
 
 
 def augment(
@@ -139,18 +140,20 @@ def augment(
             for plane in values:
                 cv2.GaussianBlur(plane, (7, 7), sigma, dst=plane)
         if rng.random() < 0.35:  # another contrast curve
-            low, height = values.min(), np.ptp(values) + np.float32(1e-6)
-            cv2.pow((values - low) / height, np.exp(rng.uniform(-0.45, 0.45)), dst=values)
+            low, high = map(np.float32, cv2.minMaxLoc(_flat(values))[:2])
+            height = high - low + np.float32(1e-6)
+            values -= low
+            values /= height
+            cv2.pow(values, np.exp(rng.uniform(-0.45, 0.45)), dst=values)
             values *= height
             values += low
         if rng.random() < 0.3:  # shading by the coil
-            values *= 1 + _smooth(values.shape, rng.uniform(0.05, 0.2), rng)
-        shift = rng.normal(0, 0.2)
+            values *= _shading(values.shape, rng.uniform(0.05, 0.2), rng)
+        values += np.float32(rng.normal(0, 0.2))
         if rng.random() < 0.25:
-            cv2.setRNGSeed(int(rng.integers(2**31)))  # of this thread; three times as fast as NumPy's numbers
-            values += cv2.randn(np.empty(_flat(values).shape, np.float32), shift, rng.uniform(0.02, 0.2)).reshape(values.shape)
-        else:
-            values += np.float32(shift)
+            start = rng.integers(values.size + 1)
+            noise = _noise(values.size)[start : start + values.size].reshape(_flat(values).shape)
+            cv2.scaleAdd(noise, rng.uniform(0.02, 0.2), _flat(values), dst=_flat(values))
         values *= inside if number != missing else 0
         channels.append(_flat(values))
     if out is None:
@@ -164,11 +167,17 @@ def _flat(voxels: np.ndarray) -> np.ndarray:
     return voxels.reshape(len(voxels), -1, *voxels.shape[3:])
 
 
-def _smooth(shape: tuple[int, int, int], height: float, rng: np.random.Generator) -> np.ndarray:
-    """A field that changes slowly over a patch: product of one in the plane and one along the first axis, float32."""
-    plane = cv2.resize(rng.normal(0, height, (3, 3)), shape[2:0:-1], interpolation=cv2.INTER_CUBIC)
-    depth = np.interp(np.linspace(0, 2, shape[0]), range(3), rng.normal(0, height, 3))
-    return (plane[None] + depth[:, None, None]).astype(np.float32)
+@functools.cache
+def _noise(size: int) -> np.ndarray:
+    """Twice as many normal numbers (float32) as a patch has voxels, to begin anywhere in: drawing them anew takes ten times as long."""
+    return np.random.default_rng(0).standard_normal(2 * size, np.float32)
+
+
+def _shading(shape: tuple[int, int, int], height: float, rng: np.random.Generator) -> np.ndarray:
+    """A field around 1 that changes slowly over a patch: sum of one in the plane and one along the first axis, float32."""
+    plane = cv2.resize(1 + rng.normal(0, height, (3, 3)).astype(np.float32), shape[2:0:-1], interpolation=cv2.INTER_CUBIC)
+    depth = np.interp(np.linspace(0, 2, shape[0]), range(3), rng.normal(0, height, 3)).astype(np.float32)
+    return plane[None] + depth[:, None, None]
 
 
 def _turn(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], np.ndarray]:
@@ -179,16 +188,19 @@ def _turn(image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tup
     Plane by plane with OpenCV: twenty times faster than in three dimensions, so that the network never waits.
     """
     axis = rng.integers(3)
-    channels, (label,) = ([np.ascontiguousarray(np.moveaxis(part, axis, 0)) for part in parts] for parts in (image, [label]))
-    count, height, width = label.shape
+    label = np.ascontiguousarray(np.moveaxis(label, axis, 0))
+    height, width = label.shape[1:]
     matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), rng.uniform(-30, 30), rng.uniform(0.8, 1.25))
     matrix[0] *= rng.uniform(0.9, 1.1)
     # four sequences at once and as floats: OpenCV turns single ones, and integers, three times as slowly
-    together = cv2.merge([_flat(channel) for channel in channels]).astype(np.float32).reshape(count, height, width, len(channels))
-    for plane in together:
-        plane[:] = cv2.warpAffine(plane, matrix, (width, height))
+    together = np.empty((*label.shape, len(image)), np.float32)
+    for number, channel in enumerate(image):
+        together[..., number] = np.moveaxis(channel, axis, 0)
+    turned = np.empty_like(together)
+    for before, after in zip(together, turned):
+        cv2.warpAffine(before, matrix, (width, height), dst=after)
+    channels = [channel.reshape(label.shape) for channel in cv2.split(_flat(turned))]
     label = np.stack([cv2.warpAffine(plane, matrix, (width, height), flags=cv2.INTER_NEAREST) for plane in label])
-    channels = [channel.reshape(label.shape) for channel in cv2.split(together.reshape(count, -1, len(channels)))]
     return [np.moveaxis(channel, 0, axis) for channel in channels], np.moveaxis(label, 0, axis)
 
 
@@ -242,10 +254,10 @@ def keep_memory() -> None:
 def give_way() -> None:
     """Let the network's threads go before this one, which then works while they wait for each other. Linux only.
 
-    By five levels and not more: on a machine that others use, too, it must not wait for them.
+    By ten levels and not more: even where other programs want all cores, it then gets a tenth of one, which is enough.
     """
     if sys.platform == "linux":  # where a thread has a priority of its own
-        os.nice(5)
+        os.nice(10)
 
 
 def batches(scans, shares, config, start: int, rows: Sequence[int]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:

@@ -248,7 +248,7 @@ def test_the_thread_that_prepares_gives_way_and_the_others_do_not(monkeypatch):
     monkeypatch.setattr(brain_patches, "make_batch", lambda *_: seen.append(os.nice(0)) or ([], []))
     own = os.nice(0)
     list(batches([], np.ones(0), Config((), "", steps=3), 0, range(2)))
-    assert seen == [min(own + 5, 19)] * 3 and os.nice(0) == own
+    assert seen == [min(own + 10, 19)] * 3 and os.nice(0) == own
 
 
 def test_coarse_truths_fit_the_answers_of_the_supervised_network():
