@@ -2,11 +2,12 @@
 
 import os
 import sys
+import time
 
 import numpy as np
 import pytest
 
-from benchmarks import compare, inputs
+from benchmarks import compare, inputs, pipelines
 from models.brain_network import tile_corners, unet3d
 from util import brain_box
 
@@ -54,3 +55,18 @@ def test_both_sides_compute_the_same(job):
         theirs.close()
     assert [row["against"] for row in rows] == list(compare.THEIRS)
     assert all(row["difference"] < 2e-4 and row["median"] > 0 for row in rows)
+
+
+def test_a_slow_pipeline_is_seen():
+    """Steps of 5 ms; those that the pipeline feeds take three times as long once what was prepared ahead is used up."""
+
+    def steps(count, seconds, ahead=0):
+        ends = []
+        for number in range(count):
+            time.sleep(0.005 if number < ahead else seconds)
+            ends.append(pipelines.now())
+        return np.array(ends)
+
+    row = pipelines.compare("x", 2, lambda count: steps(count, 0.005), lambda count: steps(count, 0.015, 2), rounds=3, seconds=0.05)
+    assert 2 < row["median"] < 3.5 and row["low"] <= row["median"] <= row["high"]
+    assert "| x | **2" in pipelines.table([row]) or "| x | **3" in pipelines.table([row])
