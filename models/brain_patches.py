@@ -135,8 +135,7 @@ def augment(
         values = np.multiply(np.flip(whole_numbers, flips), gain, order="C")
         if rng.random() < 0.15:  # softer: along the first axis as one wide picture, then plane by plane
             sigma = rng.uniform(0.4, 1.1)
-            wide = values.reshape(len(values), -1)
-            cv2.GaussianBlur(wide, (1, 7), 1, dst=wide, sigmaY=sigma)
+            cv2.GaussianBlur(_flat(values), (1, 7), 1, dst=_flat(values), sigmaY=sigma)
             for plane in values:
                 cv2.GaussianBlur(plane, (7, 7), sigma, dst=plane)
         if rng.random() < 0.35:  # another contrast curve
@@ -159,7 +158,7 @@ def augment(
     if out is None:
         out = np.empty((*label.shape, len(image)), np.float32)
     cv2.merge(channels, dst=_flat(out))
-    return out, np.ascontiguousarray(np.flip(label, flips))
+    return out, np.array(np.flip(label, flips), order="C")
 
 
 def _flat(voxels: np.ndarray) -> np.ndarray:
