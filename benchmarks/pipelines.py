@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from benchmarks.compare import processor, write_between
 
-
 IN_MEMORY = 8  # batches: of one alone, the processor's cache would keep what no training's does
 
 

@@ -76,8 +76,8 @@ class InstanceNormalization(layers.Layer):
 class ForegroundSoftmax(layers.Layer):
     """Softmax over background and classes, of which the probabilities of the classes are given.
 
-    On a processor by products with tiny matrices: TensorFlow takes four times as long for its softmax over so few classes,
-    and most of that for cutting off the background on the way back. Not on a GPU, where products are rounded to 10 bits.
+    On a processor by products with tiny matrices: TensorFlow takes four times as long for its softmax over so few classes
+    and for cutting off the background, forth and back. Not on a GPU, where products are rounded to 10 bits.
     """
 
     def call(self, logits):

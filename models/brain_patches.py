@@ -168,7 +168,7 @@ def _flat(voxels: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _noise(size: int) -> np.ndarray:
-    """Twice as many normal numbers (float32) as a patch has voxels, to begin anywhere in: drawing them anew takes ten times as long."""
+    """Twice as many normal numbers (float32) as a patch has voxels, to begin anywhere in, so that none are drawn anew for each patch."""
     return np.random.default_rng(0).standard_normal(2 * size, np.float32)
 
 
@@ -253,7 +253,7 @@ def keep_memory() -> None:
 def give_way() -> None:
     """Let the network's threads go before this one, which then works while they wait for each other. Linux only.
 
-    By ten levels and not more: even where other programs want all cores, it then gets a tenth of one, which is enough.
+    By ten levels and not more: even where other programs want all cores, it then has about a tenth of one, by the kernel's weights.
     """
     if sys.platform == "linux":  # where a thread has a priority of its own
         os.nice(10)

@@ -77,9 +77,7 @@ def build(config: Config) -> tuple[keras.Model, keras.Model]:
     rate = keras.optimizers.schedules.CosineDecay(
         config.rate / 20, config.steps, alpha=0.01, warmup_target=config.rate, warmup_steps=max(1, config.steps // 30)
     )
-    optimizer = AdamW(
-        rate, weight_decay=config.decay, clipnorm=1.0, use_ema=True, ema_momentum=config.average
-    )
+    optimizer = AdamW(rate, weight_decay=config.decay, clipnorm=1.0, use_ema=True, ema_momentum=config.average)
     weights = [0.5**level for level in range(len(trained.outputs))]  # the coarser, the less
     loss_weights = [weight / sum(weights) for weight in weights]
     trained.compile(optimizer, loss=[dice_cross_entropy] * len(weights), loss_weights=loss_weights)

@@ -10,6 +10,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from models import parallel  # noqa: E402
 
+QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # halves the time of compiling
+
 
 def batch_normalised(team: parallel.Team) -> list[float]:
     """Losses of three steps; batch normalisation tells whether statistics are those of the whole batch."""

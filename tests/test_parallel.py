@@ -16,10 +16,10 @@ import pytest
 from data.errors import DataError
 from models import parallel
 from models.parallel import Team, start
+from parallel_run import QUICK_XLA
 
 pytest.importorskip("jax")
 RUN = Path(__file__).with_name("parallel_run.py")
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # halves the time of compiling
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def launch(folder: Path, out: Path, processes: int, process: int, coordinator: s
     """One process of a training on JAX with `devices` devices of its own."""
     own = {
         "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo", "TF_CPP_MIN_LOG_LEVEL": "3",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK_XLA}",
     }  # fmt: skip
     command = [sys.executable, RUN, folder, out, coordinator, str(processes), str(process)]
     return subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

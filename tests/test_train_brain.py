@@ -23,6 +23,7 @@ from models import brain_patches, train_brain  # noqa: E402
 from models.brain_network import deeply_supervised, unet3d  # noqa: E402
 from models.brain_patches import Packed, augment, batches, cut_patch, make_batch  # noqa: E402
 from models.train_brain import Config, Folder, keep_out, shares_of, train  # noqa: E402
+from parallel_run import QUICK_XLA  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"steps": 4, "batch": 1, "patch": 16, "filters": (4, 6, 8), "report": 2, "folds": 3, "average": 0.8}
@@ -394,7 +395,7 @@ def test_kill_minus_nine_in_the_middle_and_the_same_curve(folder, tmp_path, back
     options = [word for key, value in SMALL.items() for word in (f"--{key}", *map(str, np.atleast_1d(value)))]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "",
-        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",  # halves the time of compiling
+        "XLA_FLAGS": QUICK_XLA,
     }  # fmt: skip
 
     def start(out):
