@@ -18,16 +18,31 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# fmt: off  (cases and hints are tables)
-
 # Every exercise and the notebook it belongs to, in the order of the notebooks.
 EXERCISES: dict[str, int] = {
-    "check_for_leakage": 1, "compute_class_freqs": 1, "get_weighted_loss": 1, "grad_cam": 1,
-    "true_positives": 2, "true_negatives": 2, "false_positives": 2, "false_negatives": 2,
-    "get_accuracy": 2, "get_prevalence": 2, "get_sensitivity": 2, "get_specificity": 2, "get_ppv": 2, "get_npv": 2,
-    "bootstrap_patients": 2, "expected_calibration_error": 2,
-    "get_sub_volume": 3, "standardize": 3, "single_class_dice_coefficient": 3, "dice_coefficient": 3,
-    "soft_dice_loss": 3, "compute_class_sens_spec": 3, "get_regions": 3,
+    "check_for_leakage": 1,
+    "compute_class_freqs": 1,
+    "get_weighted_loss": 1,
+    "grad_cam": 1,
+    "true_positives": 2,
+    "true_negatives": 2,
+    "false_positives": 2,
+    "false_negatives": 2,
+    "get_accuracy": 2,
+    "get_prevalence": 2,
+    "get_sensitivity": 2,
+    "get_specificity": 2,
+    "get_ppv": 2,
+    "get_npv": 2,
+    "bootstrap_patients": 2,
+    "expected_calibration_error": 2,
+    "get_sub_volume": 3,
+    "standardize": 3,
+    "single_class_dice_coefficient": 3,
+    "dice_coefficient": 3,
+    "soft_dice_loss": 3,
+    "compute_class_sens_spec": 3,
+    "get_regions": 3,
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -94,8 +109,10 @@ class _Check:
     def message(self, expected: Any, got: Any, hint: str) -> str:
         expected, got = (part if isinstance(part, str) else _show(part) for part in (expected, got))
         given = self.given if isinstance(self.given, str) else self.given()
-        return (f"{self.name}: something is not right yet ({self.passed} checks passed before this one)\n"
-                f"  input:    {given}\n  expected: {expected}\n  got:      {got}\n  hint:     {hint}")
+        return (
+            f"{self.name}: something is not right yet ({self.passed} checks passed before this one)\n"
+            f"  input:    {given}\n  expected: {expected}\n  got:      {got}\n  hint:     {hint}"
+        )
 
     def fail(self, expected: Any, got: Any, hint: str) -> None:
         raise AssertionError(self.message(expected, got, hint))
@@ -120,13 +137,19 @@ class _Check:
         except (Exception, SystemExit) as error:
             if isinstance(error, TypeError) and "argument" in str(error):
                 hint = hint or "keep the names and the order of the arguments as the exercise gives them"
-            text = self.message("a value, not an error", f"{type(error).__name__}: {error}"[:600],
-                                hint or "the lines above name the line of your code that failed")
+            text = self.message(
+                "a value, not an error",
+                f"{type(error).__name__}: {error}"[:600],
+                hint or "the lines above name the line of your code that failed",
+            )
             raise AssertionError(text) from error
         for name, was, now in zip(names, args, handed):
             if was is not now and not _same(was, now):
-                self.fail(f"`{name}` as it was before the call", f"{name}={_show(now)}",
-                          f"your function changed its argument `{name}`: work on a copy of it")
+                self.fail(
+                    f"`{name}` as it was before the call",
+                    f"{name}={_show(now)}",
+                    f"your function changed its argument `{name}`: work on a copy of it",
+                )
         return got
 
     def array(self, value: Any, shape: tuple[int, ...] | None, what: str = "an array") -> np.ndarray:
@@ -164,8 +187,7 @@ class _Check:
             self.fail(expected, got, hint)
         self.passed += 1
 
-    def number(self, args: tuple, expected: float, hint: str, mistakes: Mistakes, error: str = "",
-               **options: Any) -> None:
+    def number(self, args: tuple, expected: float, hint: str, mistakes: Mistakes, error: str = "", **options: Any) -> None:
         """Call, read a single number, compare."""
         got = float(self.array(self.call(*args, hint=error, **options), ()))
         self.match(got, float(expected), hint, _evaluate(mistakes, *args, **options))
@@ -192,14 +214,30 @@ def _reproduces(check: _Check, draw: Callable[[np.random.Generator], Any], seeds
     first, second = ([draw(np.random.default_rng(seed)) for seed in range(seeds)] for _ in range(2))
     after = str(np.random.get_state())
     rng = np.random.default_rng(0)
-    check.require(first == second, "the same result for two generators with the same seed", "different results",
-                  "draw with the generator `rng` that you were given, not with a new one and not with np.random")
-    check.require(len(set(first)) > 1, "different results for generators with different seeds", "always the same one",
-                  "draw with `rng`; a fixed seed inside the function makes all samples equal")
-    check.require(len({draw(rng) for _ in range(seeds)}) > 1, "another draw at each call with the same generator",
-                  "the same draw again and again", "draw with `rng` itself, so that it moves on")
-    check.require(before == after, "np.random left alone", "the global random state was changed",
-                  "use the methods of `rng`, never np.random.seed, np.random.choice or np.random.randint")
+    check.require(
+        first == second,
+        "the same result for two generators with the same seed",
+        "different results",
+        "draw with the generator `rng` that you were given, not with a new one and not with np.random",
+    )
+    check.require(
+        len(set(first)) > 1,
+        "different results for generators with different seeds",
+        "always the same one",
+        "draw with `rng`; a fixed seed inside the function makes all samples equal",
+    )
+    check.require(
+        len({draw(rng) for _ in range(seeds)}) > 1,
+        "another draw at each call with the same generator",
+        "the same draw again and again",
+        "draw with `rng` itself, so that it moves on",
+    )
+    check.require(
+        before == after,
+        "np.random left alone",
+        "the global random state was changed",
+        "use the methods of `rng`, never np.random.seed, np.random.choice or np.random.randint",
+    )
 
 
 def _gradient(function: Callable, at: np.ndarray) -> Any:
@@ -242,8 +280,7 @@ def check_for_leakage_test(target: Callable) -> None:
     row_numbers = "compare the column, not the row numbers (`x in series` looks at the index)"
     cases = [
         (frame([0, 1, 2]), frame([2, 3, 4]), "PatientId", True, "patient 2 is in both tables"),
-        (frame([0, 1, 2]), frame([3, 4, 5]), "PatientId", False,
-         "no patient is in both tables (image names do not count)"),
+        (frame([0, 1, 2]), frame([3, 4, 5]), "PatientId", False, "no patient is in both tables (image names do not count)"),
         (frame([1, 2, 3, 4]), frame([9, 8, 7, 1]), "PatientId", True, "the shared patient stands in other rows"),
         (frame([5, 5, 6]), frame([7, 7, 8]), "PatientId", False, "several films of a patient in one table are no leak"),
         (frame([5, 5, 6, 6]), frame([5, 5, 6]), "PatientId", True, "both patients are in both tables"),
@@ -262,14 +299,17 @@ def check_for_leakage_test(target: Callable) -> None:
     rng = np.random.default_rng(1)
     for limit in (30, 90, 3000):
         left, right = rng.integers(0, limit, 12).tolist(), rng.integers(0, limit, 9).tolist()
-        cases.append((frame(left), frame(right), "PatientId", bool(set(left) & set(right)),
-                      "compare the sets of patients"))
+        cases.append((frame(left), frame(right), "PatientId", bool(set(left) & set(right)), "compare the sets of patients"))
     for df1, df2, name, expected, hint in cases:
         for tables in ((df1, df2), (df2, df1)):
             got = check.call(*tables, name)
             answer = check.array(got, None, "True or False")
-            check.require(answer.shape == () and answer.dtype == bool, "True or False", got, "return one bool, True or "
-                          "False: not the shared patients, not their number, not one value per row")
+            check.require(
+                answer.shape == () and answer.dtype == bool,
+                "True or False",
+                got,
+                "return one bool, True or False: not the shared patients, not their number, not one value per row",
+            )
             check.require(bool(answer) == expected, expected, bool(answer), hint)
     check.done()
 
@@ -282,9 +322,12 @@ def compute_class_freqs_test(target: Callable) -> None:
     check = _Check("compute_class_freqs", target, ["labels"])
     rng, rows = np.random.default_rng(2), "divide by the number of patients (rows)"
     cases = [
-        np.array([[1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1], [1, 0, 1]]), np.array([[1, 0], [1, 0], [1, 0]]),
-        np.array([[1, 0, 1, 1, 0]]), np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]),
-        (rng.random((37, 14)) < rng.random(14)).astype(int), (rng.random((4, 9)) < 0.3).astype(np.int64),
+        np.array([[1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1], [1, 0, 1]]),
+        np.array([[1, 0], [1, 0], [1, 0]]),
+        np.array([[1, 0, 1, 1, 0]]),
+        np.array([[0.0, 1.0], [0.0, 0.0], [1.0, 0.0], [0.0, 0.0]]),
+        (rng.random((37, 14)) < rng.random(14)).astype(int),
+        (rng.random((4, 9)) < 0.3).astype(np.int64),
         (rng.random((211, 1)) < 0.2).astype(np.float32),
     ]
     mistakes: Mistakes = {
@@ -303,8 +346,12 @@ def compute_class_freqs_test(target: Callable) -> None:
         parts = check.pair(check.call(labels), "positive_frequencies", "negative_frequencies")
         got = tuple(check.array(part, None, "one frequency for each class") for part in parts)
         positive = labels.astype(float).mean(axis=0)
-        check.match(got, (positive, 1 - positive), f"two arrays of shape {positive.shape}: the share of ones, and the "
-                    "share of zeros, in each column", _evaluate(mistakes, labels.astype(float)))
+        check.match(
+            got,
+            (positive, 1 - positive),
+            f"two arrays of shape {positive.shape}: the share of ones, and the share of zeros, in each column",
+            _evaluate(mistakes, labels.astype(float)),
+        )
     check.done()
 
 
@@ -326,8 +373,11 @@ def get_weighted_loss_test(target: Callable) -> None:
     def make(pos: np.ndarray, neg: np.ndarray, **options: float) -> Callable:
         loss = check.call(pos, neg, **options)
         if not callable(loss):
-            check.fail("a function weighted_loss(y_true, y_pred)", loss, "get_weighted_loss returns the inner function "
-                       "itself: end with `return weighted_loss`, without calling it")
+            check.fail(
+                "a function weighted_loss(y_true, y_pred)",
+                loss,
+                "get_weighted_loss returns the inner function itself: end with `return weighted_loss`, without calling it",
+            )
         return loss
 
     def judge(y: Any, p: Any, pos: Any, neg: Any, hint: str, **options: float) -> None:
@@ -357,25 +407,39 @@ def get_weighted_loss_test(target: Callable) -> None:
             "the sign is wrong: the loss is minus the weighted log likelihood": -per_class.sum(),
             "the last class only: add up the classes (`loss +=`)": per_class[-1],
             "the first class only: is the `return` inside the loop?": per_class[0],
-            "epsilon clips the probability here: the formula adds it, log(p + ε) and log(1 − p + ε)":
-                _loss_terms(y, np.clip(p, eps, 1 - eps), pos, neg, 0.0).mean(0).sum(),
+            "epsilon clips the probability here: the formula adds it, log(p + ε) and log(1 − p + ε)": _loss_terms(
+                y, np.clip(p, eps, 1 - eps), pos, neg, 0.0
+            )
+            .mean(0)
+            .sum(),
         }
         if check.array(got, None).size > 1:
-            check.fail("a single number", got, "this is one value per class or per film: take the mean over the batch, "
-                       "then the sum over the classes")
+            check.fail(
+                "a single number",
+                got,
+                "this is one value per class or per film: take the mean over the batch, then the sum over the classes",
+            )
         value = float(check.array(got, ()))
         check.match(value, per_class.sum(), hint, wrong)
-        check.match(float(check.array(check.call(*tensors, function=loss), ())), value, "the second call gives another "
-                    "value than the first: start the sum at 0 inside of weighted_loss")
+        check.match(
+            float(check.array(check.call(*tensors, function=loss), ())),
+            value,
+            "the second call gives another value than the first: start the sum at 0 inside of weighted_loss",
+        )
 
     hint = "sum over the classes of the mean over the batch of −(w⁺ y log(p+ε) + w⁻ (1−y) log(1−p+ε))"
-    judge([[1, 0], [1, 1], [0, 0], [1, 0]], [[0.7, 0.2], [0.5, 0.9], [0.3, 0.1], [0.8, 0.6]], [0.25, 0.75], [0.6, 0.1],
-          hint)
+    judge([[1, 0], [1, 1], [0, 0], [1, 0]], [[0.7, 0.2], [0.5, 0.9], [0.3, 0.1], [0.8, 0.6]], [0.25, 0.75], [0.6, 0.1], hint)
     judge([[1, 0, 0]], [[0.6, 0.6, 0.2]], [1, 2, 3], [4, 5, 6], hint, epsilon=1.0)
-    judge([[1, 1], [0, 1]], [[0.0, 0.5], [0.3, 0.9]], [0.5, 0.3], [0.5, 0.7], "p = 0: epsilon, 1e-7 unless told "
-          "otherwise, keeps the logarithm finite")
-    judge([[0, 0], [1, 0]], [[0.4, 1.0], [0.4, 0.2]], [0.5, 0.3], [0.5, 0.7], "p = 1: epsilon stands in both logarithms",
-          epsilon=0.01)
+    judge(
+        [[1, 1], [0, 1]],
+        [[0.0, 0.5], [0.3, 0.9]],
+        [0.5, 0.3],
+        [0.5, 0.7],
+        "p = 0: epsilon, 1e-7 unless told otherwise, keeps the logarithm finite",
+    )
+    judge(
+        [[0, 0], [1, 0]], [[0.4, 1.0], [0.4, 0.2]], [0.5, 0.3], [0.5, 0.7], "p = 1: epsilon stands in both logarithms", epsilon=0.01
+    )
     rng = np.random.default_rng(3)
     for n, classes, options in [(5, 3, {}), (16, 14, {"epsilon": 0.1}), (3, 5, {"epsilon": 1e-3}), (7, 1, {})]:
         y, p = (rng.random((n, classes)) < 0.4).astype(float), rng.uniform(0.02, 0.98, (n, classes))
@@ -388,8 +452,7 @@ def get_weighted_loss_test(target: Callable) -> None:
         got = check.call(y.astype(int), keras.ops.convert_to_tensor(p), function=loss)
     except AssertionError:
         got = expected
-    check.match(float(check.array(got, ())), expected,
-                "the labels are integers here: do not cast the weights to their type")
+    check.match(float(check.array(got, ())), expected, "the labels are integers here: do not cast the weights to their type")
 
     # The loss must have a gradient, otherwise no network can learn from it.
     advice = "the loss has no (or a wrong) gradient: compute it with keras.ops, not with NumPy or Python floats"
@@ -400,8 +463,16 @@ def get_weighted_loss_test(target: Callable) -> None:
     check.done()
 
 
-def _cam_model(shape: tuple[int, int, int], seed: int, classes: int = 3, *, flat: bool = False, pool: int = 1,
-               bias: float = 0.0, sign: float | None = None) -> tuple[Any, Callable]:
+def _cam_model(
+    shape: tuple[int, int, int],
+    seed: int,
+    classes: int = 3,
+    *,
+    flat: bool = False,
+    pool: int = 1,
+    bias: float = 0.0,
+    sign: float | None = None,
+) -> tuple[Any, Callable]:
     """A tiny network with known weights, and a function that gives its class activation maps in closed form.
 
     `early` (1×1 convolution, full size) → average pooling → `late` (1×1 convolution, ReLU) → average or flatten →
@@ -456,16 +527,30 @@ def grad_cam_test(target: Callable) -> None:
         shape = check.array(got, None, f"a heat map of shape {size}").shape
         if len(shape) == 2 and shape != size:
             swapped = "height and width are swapped (cv2.resize wants (width, height))"
-            check.fail(f"a heat map of shape {size}", f"shape {shape}",
-                       swapped if shape == size[::-1] else "enlarge the map from the layer's size to the image's size")
+            check.fail(
+                f"a heat map of shape {size}",
+                f"shape {shape}",
+                swapped if shape == size[::-1] else "enlarge the map from the layer's size to the image's size",
+            )
         heat = check.array(got, size, "a heat map").astype(float)
-        check.require(np.isfinite(heat).all(), "finite values", "nan or inf",
-                      "divide by the maximum only where it is above "
-                      "0 (and take the logit: a saturated sigmoid has gradient 0)")
-        check.require(heat.min() >= -1e-4 and heat.max() <= 1 + 1e-4, "values between 0 and 1", f"values between "
-                      f"{heat.min():.3g} and {heat.max():.3g}", "ReLU first, then divide by the maximum")
-        check.require(np.allclose(before, _plain(model(image[None])), atol=1e-5), "the model as it was", "its output has "
-                      "changed", "do not change the model; build a second one on its layers")
+        check.require(
+            np.isfinite(heat).all(),
+            "finite values",
+            "nan or inf",
+            "divide by the maximum only where it is above 0 (and take the logit: a saturated sigmoid has gradient 0)",
+        )
+        check.require(
+            heat.min() >= -1e-4 and heat.max() <= 1 + 1e-4,
+            "values between 0 and 1",
+            f"values between {heat.min():.3g} and {heat.max():.3g}",
+            "ReLU first, then divide by the maximum",
+        )
+        check.require(
+            np.allclose(before, _plain(model(image[None])), atol=1e-5),
+            "the model as it was",
+            "its output has changed",
+            "do not change the model; build a second one on its layers",
+        )
         return heat
 
     def judge(built: tuple, image: np.ndarray, index: int, layer: str, hint: str) -> None:
@@ -481,30 +566,42 @@ def grad_cam_test(target: Callable) -> None:
             "the map is divided by its largest absolute value: ReLU first": np.maximum(raw, 0) / np.abs(raw).max(),
             "this is the map of another layer: use layer_name": scaled(closed_form(image, index, another)),
         }
-        wrong |= {f"this is the map of class {i}: use class_index": scaled(closed_form(image, i, layer))
-                  for i in range(model.output_shape[-1]) if i != index}
+        wrong |= {
+            f"this is the map of class {i}: use class_index": scaled(closed_form(image, i, layer))
+            for i in range(model.output_shape[-1])
+            if i != index
+        }
         check.match(heat, scaled(raw), hint, wrong)
 
-    hint = ("ReLU of the sum over channels of activation × weight; the weight of a channel is the gradient of the logit "
-            "with respect to the activations of `layer_name`, averaged over height and width")
+    hint = (
+        "ReLU of the sum over channels of activation × weight; the weight of a channel is the gradient of the logit "
+        "with respect to the activations of `layer_name`, averaged over height and width"
+    )
     rng = np.random.default_rng(4)
     image, narrow = (rng.normal(size=shape).astype("float32") for shape in ((8, 12, 2), (9, 6, 1)))
     built = _cam_model(image.shape, seed=10)
     for index, layer in ((0, "early"), (2, "late"), (1, "early"), (1, "late")):
         judge(built, image, index, layer, hint)
     judge(_cam_model(narrow.shape, seed=11, classes=14), narrow, 9, "early", hint)
-    judge(_cam_model(image.shape, seed=12, flat=True), image, 1, "early",
-          "the weight of a channel is the gradient averaged over all positions, not the gradient at each position")
+    judge(
+        _cam_model(image.shape, seed=12, flat=True),
+        image,
+        1,
+        "early",
+        "the weight of a channel is the gradient averaged over all positions, not the gradient at each position",
+    )
     for bias, layer in ((60.0, "early"), (-60.0, "late")):
-        judge(_cam_model(image.shape, seed=13, bias=bias), image, 1, layer,
-              "the gradient of the logit, not of the sigmoid")
-    judge(_cam_model(image.shape, seed=14, sign=1.0), np.ones(image.shape, "float32"), 0, "early",
-          "an even map is 1 everywhere")
+        judge(_cam_model(image.shape, seed=13, bias=bias), image, 1, layer, "the gradient of the logit, not of the sigmoid")
+    judge(_cam_model(image.shape, seed=14, sign=1.0), np.ones(image.shape, "float32"), 0, "early", "an even map is 1 everywhere")
     for bias in (0.0, 20.0):
         model, _ = _cam_model(image.shape, seed=14, sign=-1.0, bias=bias)
         heat = heat_map(model, np.abs(image) + 0.1, 1, "early")
-        check.require(heat.max() < 1e-3, "0 everywhere: nothing in this image speaks for the class", f"values up to "
-                      f"{heat.max():.3g}", "ReLU, then divide by the maximum only where it is above 0")
+        check.require(
+            heat.max() < 1e-3,
+            "0 everywhere: nothing in this image speaks for the class",
+            f"values up to {heat.max():.3g}",
+            "ReLU, then divide by the maximum only where it is above 0",
+        )
 
     # A layer at a quarter of the size: judge place and shape, leave the kind of interpolation free.
     for shape, centre, index in [((24, 40, 2), (6, 30), 0), ((48, 28, 1), (36, 8), 2)]:
@@ -521,12 +618,19 @@ def grad_cam_test(target: Callable) -> None:
             coarse = heat.reshape(shape[0] // 4, 4, shape[1] // 4, 4).mean(axis=(1, 3))
             peak = tuple(int(a) for a in np.unravel_index(heat.argmax(), heat.shape))
             check.require(heat.max() > 0.8, "a maximum near 1", f"{heat.max():.3g}", "divide by the maximum")
-            check.require(np.hypot(peak[0] - centre[0], peak[1] - centre[1]) < 7, f"the peak near (row, column) {centre}",
-                          f"the peak at {peak}", "the size is right, the place is not: are height and width swapped?")
+            check.require(
+                np.hypot(peak[0] - centre[0], peak[1] - centre[1]) < 7,
+                f"the peak near (row, column) {centre}",
+                f"the peak at {peak}",
+                "the size is right, the place is not: are height and width swapped?",
+            )
             alike = np.corrcoef(coarse.ravel(), expected.ravel())[0, 1]
-            check.require(alike > 0.9, "the map of the layer, enlarged (correlation above 0.9)",
-                          f"correlation {alike:.2f}",
-                          "enlarge by interpolation, not by padding or repeating")
+            check.require(
+                alike > 0.9,
+                "the map of the layer, enlarged (correlation above 0.9)",
+                f"correlation {alike:.2f}",
+                "enlarge by interpolation, not by padding or repeating",
+            )
     check.done()
 
 
@@ -615,8 +719,10 @@ def _metric_check(name: str, undefined: str = "") -> Callable[[Callable], None]:
         check.done()
 
     check_metric.__name__ = check_metric.__qualname__ = f"{name}_test"
-    check_metric.__doc__ = (f"Check `{name}(y, pred, th)`.\n\n    Not checked: labels other than 0 and 1, predictions that "
-                            "are nan, an error for an empty table.")
+    check_metric.__doc__ = (
+        f"Check `{name}(y, pred, th)`.\n\n    Not checked: labels other than 0 and 1, predictions that "
+        "are nan, an error for an empty table."
+    )
     return check_metric
 
 
@@ -669,26 +775,34 @@ def bootstrap_patients_test(target: Callable) -> None:
     def draw(ids: np.ndarray, whose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One sample: how often each patient was drawn (in the order of np.unique). All its rows, numbered by `whose`, must be there."""
         rows = check.array(check.call(ids, rng), None, "row indices")
-        check.require(rows.ndim == 1 and rows.dtype.kind in "iu", "a one-dimensional array of row indices (integers)",
-                      f"{_show(rows)}, type {rows.dtype}", "return the positions of the rows, for example the "
-                      "np.flatnonzero(patient_ids == patient) of each draw, joined by np.concatenate")
+        check.require(
+            rows.ndim == 1 and rows.dtype.kind in "iu",
+            "a one-dimensional array of row indices (integers)",
+            f"{_show(rows)}, type {rows.dtype}",
+            "return the positions of the rows, for example the "
+            "np.flatnonzero(patient_ids == patient) of each draw, joined by np.concatenate",
+        )
         inside = rows.size == 0 or (rows.min() >= 0 and rows.max() < len(ids))
-        check.require(inside, f"row indices from 0 to {len(ids) - 1}", rows,
-                      "return positions of rows, not patient numbers")
+        check.require(inside, f"row indices from 0 to {len(ids) - 1}", rows, "return positions of rows, not patient numbers")
         times = np.bincount(rows.astype(int), minlength=len(ids))
         patients = whose.max() + 1
         drawn = np.zeros(patients, int)
         np.maximum.at(drawn, whose, times)
         shown = f"rows {_show(rows)}"
-        check.require((times == drawn[whose]).all(), "each row of a patient equally often: patients are drawn, with all "
-                      "their rows", shown, "draw patients, not rows, and take every row of each draw")
+        check.require(
+            (times == drawn[whose]).all(),
+            "each row of a patient equally often: patients are drawn, with all their rows",
+            shown,
+            "draw patients, not rows, and take every row of each draw",
+        )
         hint = "draw as many patients as there are patients, with replacement"
         if drawn.max() <= 1 and drawn.sum() < patients:
             hint = "a patient drawn twice must contribute its rows twice: np.isin and np.unique lose the repeats"
         elif drawn.sum() == len(ids):
             hint = "there are as many draws as rows: draw as many as there are patients"
-        check.require(drawn.sum() == patients, f"{patients} draws, as many as there are patients",
-                      f"{drawn.sum()} draws; {shown}", hint)
+        check.require(
+            drawn.sum() == patients, f"{patients} draws, as many as there are patients", f"{drawn.sum()} draws; {shown}", hint
+        )
         return drawn
 
     mixed = np.array([30, 10, 20, 10, 30, 50, 10, 40, 50, 50, 60, 50, 50, 60, 50, 60, 50, 60, 60, 50])
@@ -710,19 +824,37 @@ def bootstrap_patients_test(target: Callable) -> None:
         hint = "is every patient in the draw?"
         if np.corrcoef(mean, films)[0, 1] > 0.9:
             hint = "patients with many rows come too often: draw from the unique patients, not from the column"
-        check.require(np.abs(mean - 1).max() < 5.5 * np.sqrt(even / samples), "each patient drawn once on average",
-                      "patients "
-                      f"with {films.tolist()} rows drawn {mean.round(2).tolist()} times on average", hint)
+        check.require(
+            np.abs(mean - 1).max() < 5.5 * np.sqrt(even / samples),
+            "each patient drawn once on average",
+            f"patients with {films.tolist()} rows drawn {mean.round(2).tolist()} times on average",
+            hint,
+        )
         got = f"variance {np.round(spread, 2).tolist()}"
-        check.require(spread.min() > 0.5 * even, f"counts with variance {even:.2f} (with replacement)", got,
-                      "draw with replacement: some patients twice or more, some not at all")
-        check.require(spread.max() < 1.6 * even, f"counts with variance {even:.2f} (independent draws)", got,
-                      "make a new draw for each place in the sample")
+        check.require(
+            spread.min() > 0.5 * even,
+            f"counts with variance {even:.2f} (with replacement)",
+            got,
+            "draw with replacement: some patients twice or more, some not at all",
+        )
+        check.require(
+            spread.max() < 1.6 * even,
+            f"counts with variance {even:.2f} (independent draws)",
+            got,
+            "make a new draw for each place in the sample",
+        )
     check.done()
 
 
-def _calibration_error(y: np.ndarray, pred: np.ndarray, n_bins: int = 10, *, middle: bool = False, gap: Callable = np.abs,
-                       mean: Callable = lambda gaps, share, n_bins: (gaps * share).sum()) -> float:
+def _calibration_error(
+    y: np.ndarray,
+    pred: np.ndarray,
+    n_bins: int = 10,
+    *,
+    middle: bool = False,
+    gap: Callable = np.abs,
+    mean: Callable = lambda gaps, share, n_bins: (gaps * share).sum(),
+) -> float:
     """Expected calibration error by bins [k/n, (k+1)/n), the last one closed, and its usual wrong variants."""
     bins = np.minimum((pred * n_bins).astype(int), n_bins - 1)
     inside = [bins == k for k in np.unique(bins)]
@@ -745,6 +877,7 @@ def expected_calibration_error_test(target: Callable) -> None:
         def formula(y: np.ndarray, pred: np.ndarray, n_bins: int = 10) -> float:
             kept = pred != value
             return np.mean(kept) * _calibration_error(y[kept], pred[kept], n_bins)
+
         return formula
 
     def quantile_bins(y: np.ndarray, pred: np.ndarray, n_bins: int = 10) -> float:
@@ -754,8 +887,7 @@ def expected_calibration_error_test(target: Callable) -> None:
     weight = "weight each bin by its count"
     mistakes: Mistakes = {
         f"this is the mean over the bins: {weight}": variant(mean=lambda gaps, share, n_bins: gaps.mean()),
-        f"this is the mean over all bins, empty ones too: {weight}":
-            variant(mean=lambda gaps, share, n_bins: gaps.sum() / n_bins),
+        f"this is the mean over all bins, empty ones too: {weight}": variant(mean=lambda gaps, share, n_bins: gaps.sum() / n_bins),
         f"this is the largest gap: take the mean, and {weight}": variant(mean=lambda gaps, share, n_bins: gaps.max()),
         f"this is the sum of the gaps: {weight}": variant(mean=lambda gaps, share, n_bins: gaps.sum()),
         "the gaps cancel: take the absolute value in each bin": variant(gap=np.positive),
@@ -765,13 +897,13 @@ def expected_calibration_error_test(target: Callable) -> None:
         "compare with the mean prediction in the bin, not with its middle": variant(middle=True),
         "the number of bins is fixed at 10 here: use n_bins": lambda y, pred, n_bins=10: _calibration_error(y, pred, 10),
         "these are bins of equal count; they should be of equal width": quantile_bins,
-        "this is the error of the confidence max(p, 1 − p); compare p with the share of positives":
-            lambda y, pred, n_bins=10: _calibration_error(((pred >= 0.5) == y).astype(float), np.maximum(pred, 1 - pred), n_bins),
+        "this is the error of the confidence max(p, 1 − p); compare p with the share of positives": lambda y, pred, n_bins=10: (
+            _calibration_error(((pred >= 0.5) == y).astype(float), np.maximum(pred, 1 - pred), n_bins)
+        ),
         "predictions of exactly 1 are left out: the last bin includes 1": without(1.0),
         "predictions of exactly 0 are left out: the first bin includes 0": without(0.0),
         "this is the Brier score": lambda y, pred, n_bins=10: np.mean((y - pred) ** 2),
-        "this is |y − p| of single patients: compare the means in each bin":
-            lambda y, pred, n_bins=10: np.abs(y - pred).mean(),
+        "this is |y − p| of single patients: compare the means in each bin": lambda y, pred, n_bins=10: np.abs(y - pred).mean(),
     }
     cases: list[tuple] = [
         ([0, 0, 1, 1, 1], [0.12, 0.18, 0.14, 0.91, 0.93], {}, "two bins: 3/5 · |1/3 − 0.147| + 2/5 · |1 − 0.92|"),
@@ -789,8 +921,14 @@ def expected_calibration_error_test(target: Callable) -> None:
         cases.append((y, pred, {"n_bins": n_bins}, "sum over bins of count / n · |share of positives − mean prediction|"))
     for y, pred, options, hint in cases:
         y, pred = np.array(y), np.array(pred)
-        check.number((y, pred), _calibration_error(y, pred, **options), hint, mistakes,
-                     error="is it a bin without predictions? Skip it. Is it p = 1? It belongs to the last bin", **options)
+        check.number(
+            (y, pred),
+            _calibration_error(y, pred, **options),
+            hint,
+            mistakes,
+            error="is it a bin without predictions? Skip it. Is it p = 1? It belongs to the last bin",
+            **options,
+        )
     check.done()
 
 
@@ -814,28 +952,41 @@ def get_sub_volume_test(target: Callable) -> None:
     def cut(image: np.ndarray, label: np.ndarray, size: tuple[int, ...], *, bare: bool = False, **options: Any) -> Any:
         """One call: where the patch was cut, None for None. Shape, contents and one-hot code are judged here."""
         sizes = {} if bare else dict(zip(("output_x", "output_y", "output_z"), size))
-        hint = ("is the range of the start empty? `rng.integers(0, n)` never draws n: a scan as large as the output has "
-                "one start, 0, so n is size − output + 1") if label.shape == size else ""
+        hint = (
+            (
+                "is the range of the start empty? `rng.integers(0, n)` never draws n: a scan as large as the output has "
+                "one start, 0, so n is size − output + 1"
+            )
+            if label.shape == size
+            else ""
+        )
         got = check.call(image, label, hint=hint, **sizes, **options)
         if got is None:
             return None
         x, y = check.pair(got, "X", "y")
         classes = options.get("num_classes", 4)
         if np.shape(y) == (*size, classes):
-            check.fail(f"y of shape {(*size, classes - 1)}", f"shape {np.shape(y)}",
-                       "leave out the background: y[..., 1:]")
+            check.fail(f"y of shape {(*size, classes - 1)}", f"shape {np.shape(y)}", "leave out the background: y[..., 1:]")
         x = check.array(x, (*size, image.shape[-1]), "X").astype(float)
         y = check.array(y, (*size, classes - 1), "y").astype(float)
         start = np.unravel_index(int(abs(np.nan_to_num(x[0, 0, 0, 0]))) % label.size, label.shape)
         window = tuple(slice(a, a + b) for a, b in zip(start, size))
-        check.require(np.array_equal(x, image[window]), "X: one block of the image, all channels, values unchanged", x,
-                      "X = image[start_x : start_x + output_x, …] with the three starts of this draw")
+        check.require(
+            np.array_equal(x, image[window]),
+            "X: one block of the image, all channels, values unchanged",
+            x,
+            "X = image[start_x : start_x + output_x, …] with the three starts of this draw",
+        )
         expected = np.stack([label[window] == k for k in range(1, classes)], axis=-1)
         hint = "is y cut at the same place as X?"
         if np.array_equal(y, np.stack([label[window] == k for k in range(classes - 1)], axis=-1)):
             hint = "the last class is missing and the background is there: y[..., 1:], not y[..., :-1]"
-        check.require(np.array_equal(y, expected),
-                      "y: one channel for each class 1, 2, …: 1 where the label is this class, 0 elsewhere", y, hint)
+        check.require(
+            np.array_equal(y, expected),
+            "y: one channel for each class 1, 2, …: 1 where the label is this class, 0 elsewhere",
+            y,
+            hint,
+        )
         return tuple(int(a) for a in start)
 
     none = "return None when no draw has a background share below background_threshold"
@@ -851,13 +1002,14 @@ def get_sub_volume_test(target: Callable) -> None:
     half[0], quarter[0], quarter[1, :2] = [[1, 2], [3, 1], [2, 2], [1, 3]], 2, 3
     for labels, share in [(half, 0.5), (quarter, 0.25)]:
         for threshold in (share - 0.1, share, share + 0.1):
-            got = cut(*scan(labels, 2), half.shape, background_threshold=threshold, max_tries=3,
-                      rng=np.random.default_rng(1))
-            check.require((got is not None) == (share < threshold), "a patch" if share < threshold else "None",
-                          "None" if got is None else "a patch",
-                          f"the share of background is {share}; it must be strictly below the threshold")
-    check.require(cut(*scan(np.zeros((4, 4, 4))), (2, 2, 2), max_tries=20) is None, "None: there is no tumour", "a patch",
-                  none)
+            got = cut(*scan(labels, 2), half.shape, background_threshold=threshold, max_tries=3, rng=np.random.default_rng(1))
+            check.require(
+                (got is not None) == (share < threshold),
+                "a patch" if share < threshold else "None",
+                "None" if got is None else "a patch",
+                f"the share of background is {share}; it must be strictly below the threshold",
+            )
+    check.require(cut(*scan(np.zeros((4, 4, 4))), (2, 2, 2), max_tries=20) is None, "None: there is no tumour", "a patch", none)
 
     for shape, size in [((5, 3, 6), (3, 1, 5)), ((3, 6, 4), (3, 2, 4)), ((2, 2, 7), (1, 2, 3))]:
         image, label = scan(rng.integers(1, 4, shape), 2)
@@ -867,34 +1019,49 @@ def get_sub_volume_test(target: Callable) -> None:
         check.require(None not in starts, "a patch at every call", None, "there is tumour everywhere")
         for axis, name in enumerate("xyz"):
             seen, every = sorted({start[axis] for start in starts}), list(range(steps[axis]))
-            check.require(seen == every, f"starts along {name}: {every}", f"starts along {name}: {seen}",
-                          "every position that fits can be drawn; is the last one excluded? (rng.integers(0, n) never gives n)")
-        check.require(len(starts) == np.prod(steps), f"{np.prod(steps)} positions", len(starts),
-                      "draw the three starts independently")
+            check.require(
+                seen == every,
+                f"starts along {name}: {every}",
+                f"starts along {name}: {seen}",
+                "every position that fits can be drawn; is the last one excluded? (rng.integers(0, n) never gives n)",
+            )
+        check.require(
+            len(starts) == np.prod(steps), f"{np.prod(steps)} positions", len(starts), "draw the three starts independently"
+        )
 
     # (Never a patch of 1 voxel along z: keras.utils.to_categorical drops a last axis of 1.)
     lonely, row = np.zeros((6, 5, 4)), np.zeros((5, 1, 2))
     lonely[5, 4, 3], row[2], generator = 2, 1, np.random.default_rng(11)
     for _ in range(20):
         got = cut(*scan(lonely), (1, 1, 2), background_threshold=0.9, max_tries=2000, rng=generator)
-        check.require(got == (5, 4, 2), "the patch with the tumour in it: (5, 4, 2)", got,
-                      "draw again until the share of background is below the threshold, up to max_tries times")
+        check.require(
+            got == (5, 4, 2),
+            "the patch with the tumour in it: (5, 4, 2)",
+            got,
+            "draw again until the share of background is below the threshold, up to max_tries times",
+        )
     image, label = scan(row)
     for tries, calls in [(1, 500), (3, 600)]:
         patches = [cut(image, label, (1, 1, 2), max_tries=tries, rng=generator) for _ in range(calls)]
         found, expected = np.mean([patch is not None for patch in patches]), 1 - 0.8**tries
-        check.require(abs(found - expected) < 0.095,
-                      f"a patch in about {expected:.0%} of {calls} calls (tumour at 1 of 5 "
-                      "positions)", f"in {found:.0%}", "draw at most max_tries times, each time a new position")
+        check.require(
+            abs(found - expected) < 0.095,
+            f"a patch in about {expected:.0%} of {calls} calls (tumour at 1 of 5 positions)",
+            f"in {found:.0%}",
+            "draw at most max_tries times, each time a new position",
+        )
     _reproduces(check, lambda generator: cut(*scan(np.ones((6, 6, 6))), (2, 2, 2), rng=generator))
 
     for share in (0.94, 0.96):  # unless told otherwise: 160×160×16, four classes, threshold 0.95
         label = (np.arange(160 * 160 * 16) >= share * 160 * 160 * 16).reshape(160, 160, 16)
         image = np.arange(label.size, dtype=float).reshape(*label.shape, 1)
         got = cut(image, 3 * label.astype("uint8"), label.shape, bare=True, max_tries=1)
-        check.require((got is not None) == (share < 0.95), "a patch" if share < 0.95 else "None",
-                      "None" if got is None else "a patch",
-                      f"the share of background is {share}; the threshold is 0.95 unless told otherwise")
+        check.require(
+            (got is not None) == (share < 0.95),
+            "a patch" if share < 0.95 else "None",
+            "None" if got is None else "a patch",
+            f"the share of background is {share}; the threshold is 0.95 unless told otherwise",
+        )
     check.done()
 
 
@@ -919,12 +1086,11 @@ def standardize_test(target: Callable) -> None:
 
     rule = "a voxel belongs to the brain when any channel is not 0"
     mistakes: Mistakes = {
-        "these are statistics of the whole volume: take those of the brain":
-            lambda i: _standardized(i, np.ones(i.shape[:3], bool)),
-        "these are statistics of the whole volume, with 0 outside: take those of the brain":
-            lambda i: _standardized(i, np.ones(i.shape[:3], bool)) * brain(i)[..., None],
-        "this is standardised slice by slice (z): one mean and sd per channel":
-            lambda i: _standardized(i, brain(i), (0, 1)),
+        "these are statistics of the whole volume: take those of the brain": lambda i: _standardized(i, np.ones(i.shape[:3], bool)),
+        "these are statistics of the whole volume, with 0 outside: take those of the brain": lambda i: (
+            _standardized(i, np.ones(i.shape[:3], bool)) * brain(i)[..., None]
+        ),
+        "this is standardised slice by slice (z): one mean and sd per channel": lambda i: _standardized(i, brain(i), (0, 1)),
         "one mean and sd for all channels: each channel has its own": lambda i: _standardized(i, brain(i), (0, 1, 2, 3)),
         f"{rule}: this channel may be 0 there": lambda i: _standardized(i, i != 0),
         f"{rule}, not only when all are": lambda i: _standardized(i, (i != 0).all(-1)),
@@ -937,10 +1103,18 @@ def standardize_test(target: Callable) -> None:
 
     def judge(image: np.ndarray, hint: str) -> None:
         inside, got = brain(image), check.array(check.call(image), image.shape, "an image").astype(float)
-        check.require(np.isfinite(got).all(), "finite values", f"{np.sum(~np.isfinite(got))} values are nan or inf",
-                      "a channel that is constant in the brain, or no brain at all: do not divide by 0, return 0")
-        check.require(not got[~inside].any(), "0 outside of the brain", f"values like {_show(got[~inside][:3])} there",
-                      "the voxels where all channels are 0 stay 0, and they do not count for mean and sd")
+        check.require(
+            np.isfinite(got).all(),
+            "finite values",
+            f"{np.sum(~np.isfinite(got))} values are nan or inf",
+            "a channel that is constant in the brain, or no brain at all: do not divide by 0, return 0",
+        )
+        check.require(
+            not got[~inside].any(),
+            "0 outside of the brain",
+            f"values like {_show(got[~inside][:3])} there",
+            "the voxels where all channels are 0 stay 0, and they do not count for mean and sd",
+        )
         expected, n = _standardized(image, inside), max(int(inside.sum()), 2)
         ready = _close(got, expected * np.sqrt((n - 1) / n), 2e-3)  # sd with n − 1 is right as well
         check.match(expected if ready else got, expected, hint, _evaluate(mistakes, image))
@@ -949,8 +1123,7 @@ def standardize_test(target: Callable) -> None:
         """An ellipsoid with structure from slice to slice, another level in each channel, 0 outside."""
         x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in shape), indexing="ij")
         values = 100 + 60 * z[..., None] + rng.normal(0, 15, (*shape, channels)) * (1 + np.arange(channels))
-        return np.where((x**2 + y**2 + 0.7 * z**2 < 0.9)[..., None],
-                        np.maximum(values, 1) * (1 + 2 * np.arange(channels)), 0)
+        return np.where((x**2 + y**2 + 0.7 * z**2 < 0.9)[..., None], np.maximum(values, 1) * (1 + 2 * np.arange(channels)), 0)
 
     hint = "in each channel: (value − mean) / sd over the voxels where any channel is not 0; 0 elsewhere"
     tiny, pair = np.zeros((1, 2, 3, 1)), np.zeros((2, 2, 2, 2))
@@ -959,13 +1132,14 @@ def standardize_test(target: Callable) -> None:
     judge(pair, "four voxels are brain; in the second channel two of them are 0, and count")
     judge(head((14, 10, 7), 4), hint)
     for kind, channels in [("int16", 2), ("float32", 1), ("uint16", 3)]:
-        judge(head((8, 11, 13), channels).astype(kind),
-              f"the image is of type {kind}: compute in floats and return floats")
+        judge(head((8, 11, 13), channels).astype(kind), f"the image is of type {kind}: compute in floats and return floats")
     part, signed, flat = head((12, 9, 8), 3), head((10, 9, 8), 2) / 100, head((8, 7, 9), 4)
     part[3:6, 3:6, 3:5, 1], part[5:8, 2:4, 2:6, 0] = 0, 0
     judge(part, "a channel may be 0 inside the brain: these voxels still count")
-    for values, why in [([-1.5, -0.5], "values may be negative"),
-                        ([-1.5, 1.5], "the channels may cancel: do not ask for their sum")]:
+    for values, why in [
+        ([-1.5, -0.5], "values may be negative"),
+        ([-1.5, 1.5], "the channels may cancel: do not ask for their sum"),
+    ]:
         signed[4:6, 3:6, 2:6] = values
         judge(signed, why)
     judge(head((9, 7, 8), 2)[2:-2, 2:-2, 2:-2], "a patch without background")
@@ -976,8 +1150,17 @@ def standardize_test(target: Callable) -> None:
     check.done()
 
 
-def _dice(t: Any, p: Any, axis: tuple | None, epsilon: float, power: int = 1, top: float = 2.0, above: float = 1.0,
-          below: float = 1.0, overlap: float = 0.0) -> np.ndarray:
+def _dice(
+    t: Any,
+    p: Any,
+    axis: tuple | None,
+    epsilon: float,
+    power: int = 1,
+    top: float = 2.0,
+    above: float = 1.0,
+    below: float = 1.0,
+    overlap: float = 0.0,
+) -> np.ndarray:
     """Dice without the mean; power 2: squared denominators. The other arguments make the usual wrong variants."""
     t, p = np.asarray(t, dtype=float), np.asarray(p, dtype=float)
     both = (t * p).sum(axis)
@@ -985,8 +1168,9 @@ def _dice(t: Any, p: Any, axis: tuple | None, epsilon: float, power: int = 1, to
         return (top * both + above * epsilon) / ((t**power + p**power).sum(axis) + below * epsilon - overlap * both)
 
 
-def _dice_test(target: Callable, name: str, axis: tuple[int, ...], power: int, finish: Callable, cases: list[tuple],
-               more: dict[str, Callable]) -> None:
+def _dice_test(
+    target: Callable, name: str, axis: tuple[int, ...], power: int, finish: Callable, cases: list[tuple], more: dict[str, Callable]
+) -> None:
     """Check a Dice function, finish(Dice), on (y_true, y_pred, options, hint). `more`: hint → another way to finish."""
     import keras
 
@@ -995,6 +1179,7 @@ def _dice_test(target: Callable, name: str, axis: tuple[int, ...], power: int, f
     def formula(finish: Callable = finish, **changes: Any) -> Callable:
         def value(t: Any, p: Any, axis: tuple = axis, epsilon: float = 1e-5) -> float:
             return finish(_dice(t, p, **{"axis": axis, "epsilon": epsilon, "power": power, **changes}))
+
         return value
 
     squares = "Σt² + Σp²" if power == 2 else "Σt + Σp"
@@ -1010,15 +1195,19 @@ def _dice_test(target: Callable, name: str, axis: tuple[int, ...], power: int, f
         "epsilon is doubled in the numerator: 2Σtp + ε": formula(above=2.0),
         "epsilon is doubled in the denominator": formula(below=2.0),
         "this is the Jaccard index (intersection over union)": formula(top=1.0, overlap=1.0),
-        "the prediction is thresholded at 0.5: use the probabilities themselves": lambda t, p, **options:
-            formula()(t, np.asarray(p) > 0.5, **options),
+        "the prediction is thresholded at 0.5: use the probabilities themselves": lambda t, p, **options: formula()(
+            t, np.asarray(p) > 0.5, **options
+        ),
     }
     for y_true, y_pred, options, hint in cases:
         tensors = [keras.ops.convert_to_tensor(np.asarray(a, "float32")) for a in (y_true, y_pred)]
-        check.number(tuple(tensors), formula()(y_true, y_pred, **options),
-                     hint or f"(2Σtp + ε) / ({squares} + ε), sums over "
-                     "`axis`", {slip: lambda t, p, wrong=wrong, **o: wrong(_plain(t), _plain(p), **o)
-                                for slip, wrong in mistakes.items()}, **options)
+        check.number(
+            tuple(tensors),
+            formula()(y_true, y_pred, **options),
+            hint or f"(2Σtp + ε) / ({squares} + ε), sums over `axis`",
+            {slip: lambda t, p, wrong=wrong, **o: wrong(_plain(t), _plain(p), **o) for slip, wrong in mistakes.items()},
+            **options,
+        )
     if name.endswith("loss"):
         truth, at = tensors[0], np.asarray(y_pred, "float32")
         gradient = _gradient(lambda p: check.call(truth, p), at)
@@ -1027,8 +1216,9 @@ def _dice_test(target: Callable, name: str, axis: tuple[int, ...], power: int, f
             check.require(gradient is not None, "a gradient of the loss with respect to y_pred", gradient, advice)
             step = 1e-4 * np.sign(gradient).astype(float)
             slope = (formula()(y_true, at + step) - formula()(y_true, at - step)) / 2
-            check.require(abs((gradient * step).sum() - slope) <= 0.02 * abs(slope), "the gradient of the formula",
-                          gradient, advice)
+            check.require(
+                abs((gradient * step).sum() - slope) <= 0.02 * abs(slope), "the gradient of the formula", gradient, advice
+            )
     check.done()
 
 
@@ -1047,13 +1237,21 @@ def single_class_dice_coefficient_test(target: Callable) -> None:
         (none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
         (none, none + 1, {"epsilon": 0.5}, "nothing to find and 6 voxels found: ε / (6 + ε)"),
         (none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
-        (*a, {"epsilon": 0.1}, ""), (*b, {"axis": (0, 1, 2)}, ""),
+        (*a, {"epsilon": 0.1}, ""),
+        (*b, {"axis": (0, 1, 2)}, ""),
         (*c, {"axis": (0, 1, 2, 3), "epsilon": 0.3}, "axis has four entries here"),
         ((soft[0] < 0.4) * 1.0, soft[1], {}, "predictions may be probabilities"),
         (*soft, {"epsilon": 0.2}, "labels may be soft"),
     ]
-    _dice_test(target, "single_class_dice_coefficient", (0, 1, 2), 1, lambda dice: dice, cases,
-               {"this is 1 − Dice: the coefficient is wanted, not the loss": lambda dice: 1 - dice})
+    _dice_test(
+        target,
+        "single_class_dice_coefficient",
+        (0, 1, 2),
+        1,
+        lambda dice: dice,
+        cases,
+        {"this is 1 − Dice: the coefficient is wanted, not the loss": lambda dice: 1 - dice},
+    )
 
 
 def _several_classes(seed: int) -> list[tuple]:
@@ -1065,8 +1263,7 @@ def _several_classes(seed: int) -> list[tuple]:
         return (rng.random(shape) < 0.4).astype(float)
 
     return [
-        (t, p, {"epsilon": 1.0},
-         "two classes, class first: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean"),
+        (t, p, {"epsilon": 1.0}, "two classes, class first: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean"),
         (t, p, {}, "two classes, class first: 4/6 and 0/1, then the mean"),
         (none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
         (none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
@@ -1084,9 +1281,18 @@ def dice_coefficient_test(target: Callable) -> None:
 
     Not checked: integer tensors, the type of the result (a float is as good as a tensor), use inside `model.fit`.
     """
-    _dice_test(target, "dice_coefficient", (1, 2, 3), 1, np.mean, _several_classes(14), {
-        "this is 1 − Dice: the coefficient is wanted, not the loss": lambda dice: 1 - np.mean(dice),
-        "this is the sum over the classes: take the mean": np.sum})
+    _dice_test(
+        target,
+        "dice_coefficient",
+        (1, 2, 3),
+        1,
+        np.mean,
+        _several_classes(14),
+        {
+            "this is 1 − Dice: the coefficient is wanted, not the loss": lambda dice: 1 - np.mean(dice),
+            "this is the sum over the classes: take the mean": np.sum,
+        },
+    )
 
 
 def soft_dice_loss_test(target: Callable) -> None:
@@ -1094,10 +1300,19 @@ def soft_dice_loss_test(target: Callable) -> None:
 
     Not checked: integer tensors, the loss inside `model.fit`.
     """
-    _dice_test(target, "soft_dice_loss", (1, 2, 3), 2, lambda dice: 1 - np.mean(dice), _several_classes(15), {
-        "this is the coefficient: the loss is 1 − its mean": np.mean,
-        "the loss is 1 − the coefficient, not minus the coefficient": lambda dice: -np.mean(dice),
-        "this is 1 − the sum over the classes: take the mean": lambda dice: 1 - np.sum(dice)})
+    _dice_test(
+        target,
+        "soft_dice_loss",
+        (1, 2, 3),
+        2,
+        lambda dice: 1 - np.mean(dice),
+        _several_classes(15),
+        {
+            "this is the coefficient: the loss is 1 − its mean": np.mean,
+            "the loss is 1 − the coefficient, not minus the coefficient": lambda dice: -np.mean(dice),
+            "this is 1 − the sum over the classes: take the mean": lambda dice: 1 - np.sum(dice),
+        },
+    )
 
 
 def compute_class_sens_spec_test(target: Callable) -> None:
@@ -1108,11 +1323,11 @@ def compute_class_sens_spec_test(target: Callable) -> None:
     check, rng = _Check("compute_class_sens_spec", target, ["pred", "label", "class_num"]), np.random.default_rng(16)
     sensitivity, specificity, ppv, npv = (_METRICS[f"get_{name}"][1] for name in ("sensitivity", "specificity", "ppv", "npv"))
 
-    def rates(first: Callable, second: Callable, part: Callable = lambda a, k: a[..., k],
-              undefined: float = np.nan) -> Callable:
+    def rates(first: Callable, second: Callable, part: Callable = lambda a, k: a[..., k], undefined: float = np.nan) -> Callable:
         def formula(pred: np.ndarray, label: np.ndarray, k: int) -> tuple[float, ...]:
             counts = _counts(part(label, k), part(pred, k) == 1)
             return tuple(float(np.nan_to_num(rate(*counts), nan=undefined)) for rate in (first, second))
+
         return formula
 
     right = rates(sensitivity, specificity)
@@ -1131,17 +1346,16 @@ def compute_class_sens_spec_test(target: Callable) -> None:
     label = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 1], [0, 0], [0, 0]])
     pred = np.array([[1, 0], [1, 1], [0, 1], [1, 1], [0, 0], [0, 0], [0, 0], [0, 0]])
     usual = "TP/(TP+FN) and TN/(TN+FP), counted over the voxels of the class"
-    cases = [(pred.reshape(shape), label.reshape(shape), k, usual)
-             for shape, k in [((2, 2, 2, 2), 0), ((2, 4, 1, 2), 1), ((8, 2), 1)]]
-    for shape, kind in [((3, 4, 5, 3), int), ((6, 5, 4), int), ((4, 4, 4, 4), int), ((2, 3, 4, 5, 4), float),
-                        ((30, 3), "float32")]:
+    cases = [
+        (pred.reshape(shape), label.reshape(shape), k, usual) for shape, k in [((2, 2, 2, 2), 0), ((2, 4, 1, 2), 1), ((8, 2), 1)]
+    ]
+    for shape, kind in [((3, 4, 5, 3), int), ((6, 5, 4), int), ((4, 4, 4, 4), int), ((2, 3, 4, 5, 4), float), ((30, 3), "float32")]:
         truth = rng.random(shape) < 0.3
         answer = np.where(rng.random(shape) < 0.25, ~truth, truth)
         hint = f"{usual} (type {np.dtype(kind)})"
         cases += [(answer.astype(kind), truth.astype(kind), k, hint) for k in range(shape[-1])]
     some = rng.integers(0, 2, (3, 2, 4))
-    for value, what in enumerate(["no voxel is of this class: the sensitivity",
-                                  "all voxels are of this class: the specificity"]):
+    for value, what in enumerate(["no voxel is of this class: the sensitivity", "all voxels are of this class: the specificity"]):
         for answer in (some, np.zeros_like(some), np.ones_like(some)):
             stack = [np.stack([some, part, some], axis=-1) for part in (answer, np.full_like(some, value))]
             cases.append((*stack, 1, f"in the label {what} is undefined, np.nan"))
@@ -1174,20 +1388,31 @@ def get_regions_test(target: Callable) -> None:
         "BraTS codes the enhancing tumour as 4; here it is 3": ([1, 2, 3], [2, 3], [4]),
         "this is the code of BraTS (1, 2, 4); here it is 1, 2, 3, with 1 the edema": ([1, 2, 4], [1, 4], [4]),
     }
-    cases = [np.array([0, 1, 2, 3]), np.array([[3, 0, 1], [2, 1, 1]], dtype="uint8"),
-             np.array([[[0, 3], [2, 2]]], dtype="int16"),
-             np.zeros((2, 3, 4), "uint8"), np.full((3, 2), 1), np.full((2, 2), 3)]
-    cases += [rng.integers(0, 4, shape).astype(kind) for shape, kind in
-              [((5, 4, 3), "uint8"), ((3, 6, 2, 4), "int32"), ((1, 2, 3, 2, 3), "int64"), ((3, 3, 3), "int8")]]
+    cases = [
+        np.array([0, 1, 2, 3]),
+        np.array([[3, 0, 1], [2, 1, 1]], dtype="uint8"),
+        np.array([[[0, 3], [2, 2]]], dtype="int16"),
+        np.zeros((2, 3, 4), "uint8"),
+        np.full((3, 2), 1),
+        np.full((2, 2), 3),
+    ]
+    cases += [
+        rng.integers(0, 4, shape).astype(kind)
+        for shape, kind in [((5, 4, 3), "uint8"), ((3, 6, 2, 4), "int32"), ((1, 2, 3, 2, 3), "int64"), ((3, 3, 3), "int8")]
+    ]
     for label in cases:
         raw, shape = check.call(label), (*label.shape, 3)
         if check.array(raw, None, f"an array of shape {shape}").shape == (3, *label.shape) != shape:
-            check.fail(f"an array of shape {shape}", f"shape {(3, *label.shape)}",
-                       "the regions are the last axis: np.stack(…, axis=-1)")
+            check.fail(
+                f"an array of shape {shape}", f"shape {(3, *label.shape)}", "the regions are the last axis: np.stack(…, axis=-1)"
+            )
         got = check.array(raw, shape)
         wrong = {slip: np.stack([np.isin(label, group) for group in groups], axis=-1) for slip, groups in slips.items()}
-        check.match(got, np.stack([label > 0, label > 1, label > 2], axis=-1),
-                    "whole tumour 1∪2∪3, tumour core 2∪3, enhancing tumour 3, on the last axis", wrong)
-        check.require(got.dtype == bool, "type bool", f"type {got.dtype}",
-                      "compare (==, >=, np.isin) or convert with astype(bool)")
+        check.match(
+            got,
+            np.stack([label > 0, label > 1, label > 2], axis=-1),
+            "whole tumour 1∪2∪3, tumour core 2∪3, enhancing tumour 3, on the last axis",
+            wrong,
+        )
+        check.require(got.dtype == bool, "type bool", f"type {got.dtype}", "compare (==, >=, np.isin) or convert with astype(bool)")
     check.done()

@@ -25,13 +25,7 @@ from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from scipy.special import expit, logit
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import (
-    average_precision_score,
-    log_loss,
-    precision_recall_curve,
-    roc_auc_score,
-    roc_curve,
-)
+from sklearn.metrics import average_precision_score, log_loss, precision_recall_curve, roc_auc_score, roc_curve
 from tqdm import tqdm
 
 import data
@@ -244,6 +238,7 @@ def training_progress():
 # CHEST FILMS (notebook 01)
 # ---------------------------------------------------------------------------------------------------------------------
 
+
 def show_films(films, titles, source: str, *, columns: int = 5, boxes=None, heat_maps=None, width: float = 10.5) -> None:
     """Show films in a grid, with findings' boxes and heat maps on them where there are any.
 
@@ -322,9 +317,19 @@ def stamp_marker(films: np.ndarray, letter: str = "E") -> np.ndarray:
 
 # Which of (y, pred, threshold) each column of the performance table is a function of, in the order of the columns.
 METRIC_ARGUMENTS = {
-    "TP": 3, "TN": 3, "FP": 3, "FN": 3, "Accuracy": 3, "Prevalence": 1, "Sensitivity": 3, "Specificity": 3,
-    "PPV": 3, "NPV": 3, "AUC": 2, "F1": 3,
-}  # fmt: skip
+    "TP": 3,
+    "TN": 3,
+    "FP": 3,
+    "FN": 3,
+    "Accuracy": 3,
+    "Prevalence": 1,
+    "Sensitivity": 3,
+    "Specificity": 3,
+    "PPV": 3,
+    "NPV": 3,
+    "AUC": 2,
+    "F1": 3,
+}
 
 
 def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.DataFrame:
@@ -371,10 +376,7 @@ def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.Da
 
 def show_performance_table(table: pd.DataFrame, caption: str, source: str) -> None:
     """Show a table of `performance_table`: thirteen columns in small type, what is not defined yet in grey."""
-    small = [
-        {"selector": "th, td", "props": "font-size: 11px; padding: 3px 5px"},
-        {"selector": "td", "props": "max-width: 66px"},
-    ]
+    small = [{"selector": "th, td", "props": "font-size: 11px; padding: 3px 5px"}, {"selector": "td", "props": "max-width: 66px"}]
     display(
         table.rename(index=lambda finding: finding.replace("_", " "))
         .style.set_caption(f"{caption} ({source})")
@@ -768,8 +770,12 @@ def draw_unet(filters: tuple[int, ...], side: int = 64) -> plt.Figure:
         if step < len(channels):
             down[level] = place + width
         elif level:
-            axis.annotate("", (place - 0.1, -2.0 * level + height / 3), (down[level] + 0.1, -2.0 * level + height / 3),
-                          arrowprops={"arrowstyle": "->", "color": "#D55E00", "linestyle": "--"})  # fmt: skip
+            axis.annotate(
+                "",
+                (place - 0.1, -2.0 * level + height / 3),
+                (down[level] + 0.1, -2.0 * level + height / 3),
+                arrowprops={"arrowstyle": "->", "color": "#D55E00", "linestyle": "--"},
+            )
         place += width + 0.75
     axis.set(xlim=(-0.9, place + 0.3), ylim=(-10.3, 5))
     axis.text(-0.15, 0, "4 sequences", rotation=90, ha="right", va="center", fontsize=9)

@@ -28,8 +28,16 @@ from benchmarks.inputs import JOBS
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / "build" / "benchmarks.json"
 OURS, THEIRS = "Keras", ("PyTorch", "PyTorch, channels last")
-FULL = {"chest": {"batch": 32, "side": 128, "tile": 0}, "brain": {"batch": 2, "side": 64, "tile": 0}, "scan": {"batch": 0, "side": 0, "tile": 96}}
-SMALL = {"chest": {"batch": 2, "side": 32, "tile": 0}, "brain": {"batch": 1, "side": 32, "tile": 0}, "scan": {"batch": 0, "side": 0, "tile": 32}}
+FULL = {
+    "chest": {"batch": 32, "side": 128, "tile": 0},
+    "brain": {"batch": 2, "side": 64, "tile": 0},
+    "scan": {"batch": 0, "side": 0, "tile": 96},
+}
+SMALL = {
+    "chest": {"batch": 2, "side": 32, "tile": 0},
+    "brain": {"batch": 1, "side": 32, "tile": 0},
+    "scan": {"batch": 0, "side": 0, "tile": 32},
+}
 MEANING = {
     "chest train": "DenseNet121, one training step",
     "chest predict": "DenseNet121, inference",
@@ -46,9 +54,8 @@ class Contender:
     def __init__(self, python: str, module: str, cores: int):
         threads = {name: str(cores) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")} | {"TF_CPP_MIN_LOG_LEVEL": "3"}
         self.process = subprocess.Popen(
-            [python, "-m", module], cwd=ROOT, env=os.environ | threads, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        )  # fmt: skip
+            [python, "-m", module], cwd=ROOT, env=os.environ | threads, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
 
     def ask(self, **request) -> dict:
         """Send a request and wait for its answer."""
@@ -123,13 +130,19 @@ def write_between(file: Path, name: str, text: str) -> None:
 def processor() -> str:
     """Name of the processor, as the system gives it."""
     info = Path("/proc/cpuinfo")
-    names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
+    names = (
+        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        if info.exists()
+        else []
+    )
     return names[0] if names else platform.processor() or platform.machine()
 
 
 def main(arguments: list[str] | None = None) -> list[dict]:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.compare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--torch", required=True, help="Python of an environment with benchmarks/requirements.txt")
     parser.add_argument("--jobs", nargs="+", default=["chest", "brain", "scan"], help="beginnings of: " + ", ".join(JOBS))
     parser.add_argument("--rounds", type=int, default=9)

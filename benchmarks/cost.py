@@ -1,6 +1,6 @@
 """What training on the full archives costs: the step that `benchmarks.compare` measured × steps; on paper for accelerators.
 
-    python -m benchmarks.cost            # after benchmarks.compare --cores 1; writes the table into models/README.md
+python -m benchmarks.cost            # after benchmarks.compare --cores 1; writes the table into models/README.md
 """
 
 import argparse
@@ -37,18 +37,26 @@ def rows(chest_epochs: int, brain_steps: int) -> list[dict]:
 
     The seconds are those that a step took of one core's time, whatever else the machine did when it was measured.
     """
-    measured = {row["job"]: row["ours_processor"] for row in json.loads(STORE.read_text()) if row["cores"] == 1} if STORE.exists() else {}
+    measured = (
+        {row["job"]: row["ours_processor"] for row in json.loads(STORE.read_text()) if row["cores"] == 1} if STORE.exists() else {}
+    )
     size, batch = FULL["chest"]["side"], FULL["chest"]["batch"]
     steps = chest_epochs * math.ceil(CHEST_FILMS / batch)
     chest = {
-        "name": f"chest: {CHEST_FILMS:,} films (train_val of 112,120) at {size} px × {chest_epochs} epochs", "steps": steps, "batch": batch,
-        "seconds": measured.get("chest train"), "one": multiply_adds(densenet121(size, weights=None), (size, size, 1)),
-    }  # fmt: skip
+        "name": f"chest: {CHEST_FILMS:,} films (train_val of 112,120) at {size} px × {chest_epochs} epochs",
+        "steps": steps,
+        "batch": batch,
+        "seconds": measured.get("chest train"),
+        "one": multiply_adds(densenet121(size, weights=None), (size, size, 1)),
+    }
     side, batch = FULL["brain"]["side"], FULL["brain"]["batch"]
     brain = {
-        "name": f"brain: {BRAIN_CASES} cases, {brain_steps * batch:,} patches of {side}³", "steps": brain_steps, "batch": batch,
-        "seconds": measured.get("brain train"), "one": multiply_adds(unet3d(), (side, side, side, 4)),
-    }  # fmt: skip
+        "name": f"brain: {BRAIN_CASES} cases, {brain_steps * batch:,} patches of {side}³",
+        "steps": brain_steps,
+        "batch": batch,
+        "seconds": measured.get("brain train"),
+        "one": multiply_adds(unet3d(), (side, side, side, 4)),
+    }
     return [chest, brain]
 
 
@@ -62,13 +70,17 @@ def table(found: list[dict], teraflops: float) -> str:
     for row in found:
         operations = 6 * row["one"] * row["batch"] * row["steps"]  # an addition with each; backward costs twice forward
         here = f"{row['seconds']:.2f} s, {row['seconds'] * row['steps'] / 3600:,.0f} h" if row["seconds"] else "not measured"
-        lines.append(f"| {row['name']} | {row['steps']:,} × {row['batch']} | {here} | {operations:.1e} | {operations / teraflops / 3.6e15:.2f} |")
+        lines.append(
+            f"| {row['name']} | {row['steps']:,} × {row['batch']} | {here} | {operations:.1e} | {operations / teraflops / 3.6e15:.2f} |"
+        )
     return "\n".join(lines)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cost", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--chest-epochs", type=int, default=10)
     parser.add_argument("--brain-steps", type=int, default=100_000)
     parser.add_argument("--teraflops", type=float, default=10, help="what an accelerator sustains on such small networks, guessed")

@@ -54,7 +54,9 @@ class InMemory(keras.utils.PyDataset):
         return self.batches[index % len(self.batches)]
 
 
-def compare(name: str, ahead: int, in_memory: Callable[[int], np.ndarray], fed: Callable[[int], np.ndarray], rounds: int, seconds: float) -> dict:
+def compare(
+    name: str, ahead: int, in_memory: Callable[[int], np.ndarray], fed: Callable[[int], np.ndarray], rounds: int, seconds: float
+) -> dict:
     """Median over rounds of (mean step fed by the pipeline ÷ mean step in memory), with the extremes.
 
     Parameters
@@ -79,9 +81,14 @@ def compare(name: str, ahead: int, in_memory: Callable[[int], np.ndarray], fed: 
         load.append(os.getloadavg()[0])
     seconds, processor_seconds = np.transpose(ratios)
     return {
-        "name": name, "median": float(np.median(seconds)), "low": float(seconds.min()), "high": float(seconds.max()),
-        "processor": float(np.median(processor_seconds)), "rounds": rounds, "load": float(np.mean(load)),
-    }  # fmt: skip
+        "name": name,
+        "median": float(np.median(seconds)),
+        "low": float(seconds.min()),
+        "high": float(seconds.max()),
+        "processor": float(np.median(processor_seconds)),
+        "rounds": rounds,
+        "load": float(np.mean(load)),
+    }
 
 
 def chest(folder: str, size: int, batch: int, rounds: int, seconds: float) -> dict:
@@ -100,7 +107,9 @@ def chest(folder: str, size: int, batch: int, rounds: int, seconds: float) -> di
             return np.array(clock.ends)
 
         in_memory = InMemory([data[index] for index in range(IN_MEMORY)])
-        return compare("chest", data.max_queue_size, lambda count: fit(in_memory, count), lambda count: fit(data, count), rounds, seconds)
+        return compare(
+            "chest", data.max_queue_size, lambda count: fit(in_memory, count), lambda count: fit(data, count), rounds, seconds
+        )
 
 
 def brain(folder: str, patch: int, batch: int, rounds: int, seconds: float) -> dict:
@@ -145,7 +154,9 @@ def table(rows: list[dict]) -> str:
 
 def main(arguments: list[str] | None = None) -> list[dict]:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pipelines", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.pipelines", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--chest", help="folder of films in the NIH format")
     parser.add_argument("--brain", help="folder of scans in the Decathlon or BraTS format")
     parser.add_argument("--size", type=int, default=128, help="side of the films in pixels")

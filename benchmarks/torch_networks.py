@@ -13,9 +13,7 @@ class DenseNet121(nn.Module):
 
     def __init__(self, classes: int = 14):
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, 64, 7, 2, 3, bias=False), _norm(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1)
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, 64, 7, 2, 3, bias=False), _norm(64), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1))
         channels, blocks = 64, []
         for layers in (6, 12, 24, 16):
             block = nn.ModuleList(_DenseLayer(channels + 32 * number) for number in range(layers))
@@ -41,9 +39,13 @@ class _DenseLayer(nn.Sequential):
 
     def __init__(self, channels: int):
         super().__init__(
-            _norm(channels), nn.ReLU(inplace=True), nn.Conv2d(channels, 128, 1, bias=False),
-            _norm(128), nn.ReLU(inplace=True), nn.Conv2d(128, 32, 3, padding=1, bias=False),
-        )  # fmt: skip
+            _norm(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, 128, 1, bias=False),
+            _norm(128),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(128, 32, 3, padding=1, bias=False),
+        )
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -79,7 +81,11 @@ class UNet3d(nn.Module):
 def _two_convolutions(before: int, after: int) -> nn.Sequential:
     layers = []
     for channels in (before, after):
-        layers += [nn.Conv3d(channels, after, 3, padding=1, bias=False), nn.InstanceNorm3d(after, affine=True), nn.LeakyReLU(0.01, inplace=True)]
+        layers += [
+            nn.Conv3d(channels, after, 3, padding=1, bias=False),
+            nn.InstanceNorm3d(after, affine=True),
+            nn.LeakyReLU(0.01, inplace=True),
+        ]
     return nn.Sequential(*layers)
 
 

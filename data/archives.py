@@ -86,7 +86,9 @@ CHESTMNIST = Archive(
     "ChestMNIST (MedMNIST+): the films of NIH ChestX-ray14, scaled down",
     "https://zenodo.org/records/10519652",
     (
-        _chestmnist(28, "02c8a6516a18b556561a56cbdd36c4a8", None, 82_800_000, "82.8 MB on a public copy, exact bytes not confirmed"),
+        _chestmnist(
+            28, "02c8a6516a18b556561a56cbdd36c4a8", None, 82_800_000, "82.8 MB on a public copy, exact bytes not confirmed"
+        ),
         _chestmnist(64, "9de6cd0b934ebb5b7426cfba5efbae16", 401_604_127, 0, "two public reports of a download with this MD5"),
         _chestmnist(128, "db107e5590b27930b62dbaf558aebee3", None, 1_400_000_000, "about 1.4 GB, exact bytes not confirmed"),
         _chestmnist(224, "45bd33e6f06c3e8cdb481c74a89152aa", 3_889_293_042, 0, "two public reports of a download with this MD5"),

@@ -266,18 +266,21 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
     csf = np.maximum(np.maximum(fluid, np.clip(1.3 * ventricle - 0.15, 0, 1)), own * csf_t)
     wm = white * (1 - own * (1 - wm_t)) * (1 - csf)
     return Brain(
-        grid, mask, wm, 1 - csf - wm, csf,
-        deep=np.maximum(nuclei, stem), ventricle=ventricle, vein=np.maximum(vein, 0.8 * veinlets), artery=artery, rim=rim,
-    )  # fmt: skip
+        grid,
+        mask,
+        wm,
+        1 - csf - wm,
+        csf,
+        deep=np.maximum(nuclei, stem),
+        ventricle=ventricle,
+        vein=np.maximum(vein, 0.8 * veinlets),
+        artery=artery,
+        rim=rim,
+    )
 
 
 def _fold(
-    rng: np.random.Generator,
-    grid: Grid,
-    points: np.ndarray,
-    inside: np.ndarray,
-    atrophy: float,
-    look: Callable[..., np.ndarray],
+    rng: np.random.Generator, grid: Grid, points: np.ndarray, inside: np.ndarray, atrophy: float, look: Callable[..., np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fluid, white matter and veins in the sulci of a patient whose voxels `inside` lie at `points` of the template."""
     surface, origin = template().surface, TEMPLATE_ORIGIN - template().corner

@@ -154,12 +154,18 @@ def _run_workers(partial: Path, facts: dict, shares: list[list[int]], done) -> N
     command += ["--spacing", str(facts["spacing_mm"]), "--out", str(partial), "--numbers"]
     workers = [
         subprocess.Popen(
-            [*command, ",".join(map(str, share))], cwd=root, env=environment, text=True, encoding="utf-8",
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+            [*command, ",".join(map(str, share))],
+            cwd=root,
+            env=environment,
+            text=True,
+            encoding="utf-8",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
         )
         for share in shares
         if share
-    ]  # fmt: skip
+    ]
     complaints: dict[int, str] = {}
 
     def listen(number: int, worker: subprocess.Popen) -> None:
@@ -169,9 +175,7 @@ def _run_workers(partial: Path, facts: dict, shares: list[list[int]], done) -> N
     def complain(number: int, worker: subprocess.Popen) -> None:
         complaints[number] = worker.stderr.read()
 
-    threads = [
-        threading.Thread(target=job, args=(i, w), daemon=True) for i, w in enumerate(workers) for job in (listen, complain)
-    ]
+    threads = [threading.Thread(target=job, args=(i, w), daemon=True) for i, w in enumerate(workers) for job in (listen, complain)]
     try:
         for thread in threads:
             thread.start()
@@ -261,11 +265,7 @@ def main(arguments: list[str] | None = None) -> int:
                 write_case(options.out, options.seed, number, options.spacing)
                 print(number, flush=True)
         else:
-            print(
-                brain_cohort(
-                    options.out, cases=options.cases, seed=options.seed, jobs=options.jobs, spacing=options.spacing
-                )
-            )
+            print(brain_cohort(options.out, cases=options.cases, seed=options.seed, jobs=options.jobs, spacing=options.spacing))
     except DataError as error:
         print(f"DataError: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ above the other. Both folders may be in any format that `data.decathlon` reads. 
 """
 
 import argparse
+import itertools
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +90,7 @@ def detail(scan: np.ndarray, brain: np.ndarray) -> np.ndarray:
     for channel in range(4):
         filled = np.where(brain, scan[..., channel], 0)
         blurred = [ndimage.gaussian_filter(filled, (sigma, sigma, 0), truncate=2)[inner] for sigma in DETAIL]
-        found[:, channel] = [(fine - coarse).std() for fine, coarse in zip(blurred[:-1], blurred[1:], strict=True)]
+        found[:, channel] = [(fine - coarse).std() for fine, coarse in itertools.pairwise(blurred)]
     return found
 
 
@@ -202,7 +203,7 @@ def report(title: str, measures: Measures) -> None:
     print("Shapes: median over cases")
     print(measures.shapes.drop(columns="case").groupby("region", sort=False).median().round(2).to_string())
     print("Detail within slices, in standard deviations of the brain: median over cases")
-    bands = [f"{low} to {high} mm" for low, high in zip(DETAIL[:-1], DETAIL[1:], strict=True)]
+    bands = [f"{low} to {high} mm" for low, high in itertools.pairwise(DETAIL)]
     print(pd.DataFrame(np.median(measures.details, axis=0), bands, CHANNELS).round(3).to_string())
 
 
@@ -221,11 +222,15 @@ def main(arguments: list[str] | None = None) -> int:
             found.append(measure(cases))
             report(str(folder), found[-1])
         if len(found) == 2:
-            print("\nTotal variation distance of the intensity histograms: first cohort to second, halves of the second to each other")
+            print(
+                "\nTotal variation distance of the intensity histograms: first cohort to second, halves of the second to each other"
+            )
             print(distances(*found).round(2).to_string())
         if options.sheet:
             some = [case for cases in cohorts for case in cases[: options.rows]]
-            titles = [f"{f.name} {c.name}" for f, cases in zip(options.folders, cohorts, strict=True) for c in cases[: options.rows]]
+            titles = [
+                f"{f.name} {c.name}" for f, cases in zip(options.folders, cohorts, strict=True) for c in cases[: options.rows]
+            ]
             figure = sheet(some, titles)
             figure.savefig(options.sheet, dpi=110)
     except DataError as error:

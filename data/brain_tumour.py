@@ -155,7 +155,7 @@ def mass_effect(rng: np.random.Generator, grid: Grid, plan: Plan) -> list[np.nda
     r = np.sqrt(sum(o**2 for o in offset), dtype=np.float32)
     radius = (3000 * (plan.core + 0.3 * (plan.whole - plan.core)) / (4 * np.pi)) ** (1 / 3)
     size = np.where(r < radius, grown / (4 * np.pi * radius**3), grown / (4 * np.pi * np.maximum(r, 1) ** 3))
-    size *= np.exp(-(np.maximum(r - radius, 0) / 60) ** 2)
+    size *= np.exp(-((np.maximum(r - radius, 0) / 60) ** 2))
     # The skull does not give: no displacement at the surface of an ellipsoid of the brain's size.
     size = (size * np.clip((1 - distance_from_centre(grid)) / 0.3, 0, 1)).astype(np.float32)
     return [size * o.astype(np.float32) for o in offset]
@@ -188,7 +188,7 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     passable = brain.mask[box] & (brain.ventricle[box] < 0.4)
 
     every = tuple(slice(None, None, step // grid.spacing) for _ in range(3))
-    coarse_axes = [a[::step // grid.spacing] for a in axes]
+    coarse_axes = [a[:: step // grid.spacing] for a in axes]
     # A front does not cross cerebrospinal fluid, but the walls of a sulcus touch: a small diffusivity stands for that.
     diffusivity = WHITE_DIFFUSIVITY * (wm + gm / GREY_RATIO + 0.03 * csf)[every] * passable[every]
     diffusivity *= np.exp(0.4 * smooth_noise(rng, coarse_axes, 16))
@@ -211,7 +211,9 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     speed = front_speed(WHITE_DIFFUSIVITY, PROLIFERATION)
     latest = float(when[np.isfinite(when)].max(initial=0.0))
     away = speed * np.where(np.isfinite(when), when, latest + 40)
-    away = ndimage.zoom(away, [m / n for m, n in zip(passable.shape, away.shape, strict=True)], order=1, grid_mode=True, mode="nearest")
+    away = ndimage.zoom(
+        away, [m / n for m, n in zip(passable.shape, away.shape, strict=True)], order=1, grid_mode=True, mode="nearest"
+    )
     away = ndimage.gaussian_filter(away, 1.0 / grid.spacing)
 
     # Pressure and chemistry know no tracts: part of the spread is simply distance.
@@ -246,7 +248,7 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     rim = plan.ring * depth * np.exp(0.6 * smooth_noise(rng, axes, 14))
     rim += (1.2 + 4.0 * (1 - plan.ring)) * smooth_noise(rng, axes, 7) + 1.8 * smooth_noise(rng, axes, 22)
     rim += rng.uniform(0.6, 1.6) * smooth_noise(rng, axes, 3.0)
-    enhancing, rim_border = _smallest(rim, core, 1000 * plan.enhancing / grid.spacing**3)
+    enhancing, _rim_border = _smallest(rim, core, 1000 * plan.enhancing / grid.spacing**3)
 
     labels = np.where(enhancing, ENHANCING, np.where(core, CORE, np.where(inside, EDEMA, 0))).astype(np.uint8)
     soft = 0.8 / grid.spacing
@@ -267,9 +269,7 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
         out[box] = part
         return out
 
-    return Tumour(
-        full(labels), *(full(p.astype(np.float32)) for p in (edema, core_map * (1 - dead), dead, contrast, blood))
-    )
+    return Tumour(full(labels), *(full(p.astype(np.float32)) for p in (edema, core_map * (1 - dead), dead, contrast, blood)))
 
 
 def _smallest(score: np.ndarray, where: np.ndarray, voxels: float) -> tuple[np.ndarray, float]:

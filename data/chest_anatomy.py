@@ -22,8 +22,10 @@ LATERAL = PchipInterpolator(_HEIGHT, _LATERAL)
 MEDIAL = PchipInterpolator(_HEIGHT, _MEDIAL)
 DEPTH = PchipInterpolator(_HEIGHT, _DEPTH)
 # The rib cage follows the lung but closes above it.
-RIB_CAGE = PchipInterpolator([-0.20, -0.10, 0.0, 0.10, 0.20, 0.35, 0.50, 0.70, 0.90, 1.10, 1.40],
-                             [0.20, 0.30, 0.50, 0.67, 0.79, 0.90, 0.97, 1.02, 1.03, 1.02, 0.99])
+RIB_CAGE = PchipInterpolator(
+    [-0.20, -0.10, 0.0, 0.10, 0.20, 0.35, 0.50, 0.70, 0.90, 1.10, 1.40],
+    [0.20, 0.30, 0.50, 0.67, 0.79, 0.90, 0.97, 1.02, 1.03, 1.02, 0.99],
+)
 
 
 @dataclass
@@ -75,27 +77,34 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
     size = stature * growth
     old = np.clip((age - 30) / 50, 0, 1.2)
     return Body(
-        sex=sex, age=age,
+        sex=sex,
+        age=age,
         height=size * rng.normal(246 if male else 226, 13),
         width=size * rng.normal(149 if male else 136, 6),
         depth=size * rng.normal(86 if male else 76, 5) * (1 + 0.05 * heavy + 0.06 * old),
         wall=max(18, (38 if male else 33) + 11 * heavy + rng.normal(0, 3)) * growth,
         fat=max(4, 10 + 6 * heavy + (3 if not male else 0)) * growth,
-        left_drop=rng.normal(13, 6) - (0 if rng.random() > 0.05 else rng.uniform(15, 45)), dome=rng.normal(44, 5),
+        left_drop=rng.normal(13, 6) - (0 if rng.random() > 0.05 else rng.uniform(15, 45)),
+        dome=rng.normal(44, 5),
         heart_ratio=float(np.clip(rng.normal(0.450 + 0.02 * old + 0.006 * heavy, 0.020), 0.39, 0.49)),
-        heart_angle=float(np.clip(rng.normal(0.5 - 0.12 * heavy, 0.22), 0, 1)), heart_tall=rng.normal(1.0, 0.08),
-        aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)), aorta_reach=size * (25 + 12 * old + rng.normal(0, 3.5)),
+        heart_angle=float(np.clip(rng.normal(0.5 - 0.12 * heavy, 0.22), 0, 1)),
+        heart_tall=rng.normal(1.0, 0.08),
+        aorta=size * (11.5 + 3.0 * old + rng.normal(0, 1)),
+        aorta_reach=size * (25 + 12 * old + rng.normal(0, 3.5)),
         scoliosis=(4 + 3 * old) * float(np.clip(rng.standard_t(3), -3.5, 3.5)),
-        shoulder=size * (rng.normal(222 if male else 198, 9) + 5 * heavy), shoulder_slope=rng.normal(0.42, 0.07),
+        shoulder=size * (rng.normal(222 if male else 198, 9) + 5 * heavy),
+        shoulder_slope=rng.normal(0.42, 0.07),
         neck=size * (rng.normal(62 if male else 53, 4) + 3 * heavy),
         breast=0.0 if male or age < 13 else float(np.clip(rng.normal(66 + 13 * heavy, 13), 34, 115)),
         breast_drop=rng.normal(0.0, 0.05) + 0.05 * old,
-        rib_size=size * rng.normal(1.0, 0.08), rib_slope=rng.normal(1.0, 0.12) * (1 + 0.1 * old),
+        rib_size=size * rng.normal(1.0, 0.08),
+        rib_slope=rng.normal(1.0, 0.12) * (1 + 0.1 * old),
         clavicle_tilt=rng.normal(0.16, 0.08),
         bubble=0.0 if rng.random() < 0.25 else float(np.clip(rng.normal(27, 9), 10, 48)),
         bone=(1.05 - 0.25 * old if not male else 1.08 - 0.14 * old) * rng.normal(1, 0.06),
         mediastinum=size * (24 + 2.5 * heavy + 3 * old + rng.normal(0, 2.0)),
-        flare=rng.normal(0.0, 0.05), seed=int(rng.integers(2**31)),
+        flare=rng.normal(0.0, 0.05),
+        seed=int(rng.integers(2**31)),
     )
 
 
@@ -123,22 +132,37 @@ def borders(body: Body, breath: float) -> tuple[PchipInterpolator, PchipInterpol
     knob = float(np.clip(body.aorta_reach + 7, 1.10 * m, 1.50 * m))
     trunk = max(m * 1.32 * bumps[0], 0.40 * left)
     left_knots = [
-        (-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[1]),
-        (0.08, 1.02 * m * bumps[2]), (0.17, 1.10 * m * bumps[3]),  # subclavian artery
-        (0.195, 0.5 * (1.05 * m + knob)), (0.265, knob), (0.325, 0.5 * (knob + 1.22 * m)),  # aortic arch
+        (-0.6, 0.80 * m),
+        (-0.05, 1.0 * m * bumps[1]),
+        (0.08, 1.02 * m * bumps[2]),
+        (0.17, 1.10 * m * bumps[3]),  # subclavian artery
+        (0.195, 0.5 * (1.05 * m + knob)),
+        (0.265, knob),
+        (0.325, 0.5 * (knob + 1.22 * m)),  # aortic arch
         (0.365, min(1.2 * m * bumps[4], 0.97 * knob)),  # the window under it
-        (0.41, trunk), (0.48 - lift, max(trunk * 1.03, (0.42 + 0.10 * big) * left)),  # pulmonary trunk, appendage
+        (0.41, trunk),
+        (0.48 - lift, max(trunk * 1.03, (0.42 + 0.10 * big) * left)),  # pulmonary trunk, appendage
         (0.60 - lift, (0.61 + 0.06 * (1 - upright) + 0.08 * big) * left * bumps[5]),  # left ventricle from here on
         (0.74 - lift, (0.80 + 0.05 * (1 - upright) + 0.03 * big) * left * bumps[6] ** 0.4),
-        (0.88, (0.94 + 0.03 * (1 - upright)) * left), (0.99, left), (1.10, 0.96 * left), (1.4, 0.6 * left),
-    ]  # fmt: skip
+        (0.88, (0.94 + 0.03 * (1 - upright)) * left),
+        (0.99, left),
+        (1.10, 0.96 * left),
+        (1.4, 0.6 * left),
+    ]
     right_knots = [
-        (-0.6, 0.80 * m), (-0.05, 1.0 * m * bumps[7]), (0.08, 1.03 * m * bumps[8] + 1),
-        (0.22, 0.93 * m * bumps[9] + 2), (0.33, 1.0 * m * bumps[10] + 2),  # superior vena cava
-        (0.45, max(0.72 * right, 1.03 * m) * bumps[11]), (0.60 - lift, 0.86 * right * bumps[12]),  # right atrium
-        (0.74 - lift / 2, right), (0.86, 0.98 * right), (0.96, 0.90 * right * bumps[13]),
-        (1.08, 0.84 * right), (1.4, 0.6 * right),  # inferior vena cava
-    ]  # fmt: skip
+        (-0.6, 0.80 * m),
+        (-0.05, 1.0 * m * bumps[7]),
+        (0.08, 1.03 * m * bumps[8] + 1),
+        (0.22, 0.93 * m * bumps[9] + 2),
+        (0.33, 1.0 * m * bumps[10] + 2),  # superior vena cava
+        (0.45, max(0.72 * right, 1.03 * m) * bumps[11]),
+        (0.60 - lift, 0.86 * right * bumps[12]),  # right atrium
+        (0.74 - lift / 2, right),
+        (0.86, 0.98 * right),
+        (0.96, 0.90 * right * bumps[13]),
+        (1.08, 0.84 * right),
+        (1.4, 0.6 * right),  # inferior vena cava
+    ]
     return tuple(PchipInterpolator(*np.transpose(knots)) for knots in (right_knots, left_knots))
 
 
@@ -166,7 +190,7 @@ def ribs(body: Body) -> np.ndarray:
             angle = np.linspace(0.10, np.pi * reach * (1 - 0.010 * number), 300)
             start = (number - 0.62) * spacing + common + rng.normal(0, 1.0)
             fall = steep * body.height * (0.20 + 0.030 * min(number, 7)) * rng.normal(1, 0.03)
-            y = start + fall * (1 - np.cos(angle ** 1.05)) / 2 - (5 + 0.4 * number) * np.sin(np.clip(angle * 2.0, 0, np.pi))
+            y = start + fall * (1 - np.cos(angle**1.05)) / 2 - (5 + 0.4 * number) * np.sin(np.clip(angle * 2.0, 0, np.pi))
             u = y / body.height
             cage = body.width * RIB_CAGE(np.clip(u, -0.2, 1.4)) * (1 + body.flare * (np.clip(u, 0, 1.2) - 0.7))
             x = side * (12 * np.cos(angle / 2) + (cage - 7 + rng.normal(0, 0.8)) * np.sin(angle) ** 0.85)
@@ -193,8 +217,9 @@ def clavicles(body: Body, lift: float) -> np.ndarray:
 
 def hilum(body: Body, side: int) -> np.ndarray:
     """Position (3,) of the root of the lung; side -1 is the patient's right, the lower one."""
-    return np.array([side * (body.mediastinum + (15 if side < 0 else 17)) + body.shift,
-                     body.height * (0.46 if side < 0 else 0.42), -5.0])
+    return np.array(
+        [side * (body.mediastinum + (15 if side < 0 else 17)) + body.shift, body.height * (0.46 if side < 0 else 0.42), -5.0]
+    )
 
 
 def vessel_tree(body: Body, side: int, rng: np.random.Generator) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -210,7 +235,9 @@ def vessel_tree(body: Body, side: int, rng: np.random.Generator) -> list[tuple[n
     # Directions fan out from straight up over the side to straight down: most vessels go to the bases.
     fan = np.linspace(-1.35, 1.5, count) + rng.normal(0, 0.13, count)
     # They leave the interlobar artery one after the other and not from one point.
-    start = root + np.stack([side * rng.normal(3, 4, count), np.sin(fan) * 24 + rng.normal(4, 6, count), rng.normal(0, 10, count)], -1)
+    start = root + np.stack(
+        [side * rng.normal(3, 4, count), np.sin(fan) * 24 + rng.normal(4, 6, count), rng.normal(0, 10, count)], -1
+    )
     depth = rng.normal(0, 0.55, count)
     direction = np.stack([side * np.cos(fan), np.sin(fan), depth], -1)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)

@@ -26,8 +26,9 @@ SEED = 14
 _COURSE = Path(__file__).resolve().parents[1]
 
 
-def chest_cohort(folder: str | Path | None = None, *, films: int = 1500, seed: int = SEED, size: int = 256,
-                 progress: bool = True, jobs: int = 2) -> Path:
+def chest_cohort(
+    folder: str | Path | None = None, *, films: int = 1500, seed: int = SEED, size: int = 256, progress: bool = True, jobs: int = 2
+) -> Path:
     """Find the simulated chest cohort or make it.
 
     Parameters
@@ -52,17 +53,27 @@ def chest_cohort(folder: str | Path | None = None, *, films: int = 1500, seed: i
         When the disk is full or not writable, when `folder` holds something else, or when an argument makes no sense.
     """
     if films < 1 or size < 32 or jobs < 1:
-        raise DataError(f"a cohort of {films} films of {size} pixels by {jobs} processes cannot be made: "
-                        "it needs at least 1 film, 32 pixels and 1 process.")
-    identity = {"simulated": True, "what": "chest films, NIH ChestX-ray14 format", "version": VERSION, "seed": seed,
-                "films": films, "size": size}
+        raise DataError(
+            f"a cohort of {films} films of {size} pixels by {jobs} processes cannot be made: "
+            "it needs at least 1 film, 32 pixels and 1 process."
+        )
+    identity = {
+        "simulated": True,
+        "what": "chest films, NIH ChestX-ray14 format",
+        "version": VERSION,
+        "seed": seed,
+        "films": films,
+        "size": size,
+    }
     final = Path(folder) if folder is not None else cache_dir() / f"chest-{films}-{size}-{seed}-v{VERSION}"
     if final.exists():
         if _identity(final) == identity:
             return final
         if not final.is_dir() or any(final.iterdir()):
-            raise DataError(f"{final} exists and is not the cohort that was asked for (films={films}, size={size}, "
-                            f"seed={seed}, version {VERSION}). Delete it or name another folder.")
+            raise DataError(
+                f"{final} exists and is not the cohort that was asked for (films={films}, size={size}, "
+                f"seed={seed}, version {VERSION}). Delete it or name another folder."
+            )
         final.rmdir()
     partial = final.with_name(final.name + ".partial")
     if partial.exists() and _identity(partial) != identity:
@@ -102,7 +113,9 @@ def _identity(folder: Path) -> dict | None:
 
 def _draw_all(partial: Path, films: int, seed: int, size: int, jobs: int, progress: bool) -> None:
     """Draw the films that are not there yet, in this process or in `jobs` others."""
-    done = len({p.name for p in (partial / "images").glob("[0-9]*.png")} & {p.stem for p in (partial / "boxes").glob("[0-9]*.json")})
+    done = len(
+        {p.name for p in (partial / "images").glob("[0-9]*.png")} & {p.stem for p in (partial / "boxes").glob("[0-9]*.json")}
+    )
     jobs = min(jobs, max(1, (films - done) // 8))
     with tqdm(total=films, initial=done, desc="simulating chest films", unit="film", disable=not progress) as bar:
         if jobs == 1:
@@ -162,13 +175,35 @@ def _draw_in_workers(partial: Path, films: int, seed: int, size: int, jobs: int,
     every operating system alike, and never run the caller's code again.
     """
     paths = [str(_COURSE), os.environ.get("PYTHONPATH", "")]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(p for p in paths if p), "OMP_NUM_THREADS": "1",
-                                "OPENBLAS_NUM_THREADS": "1", "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-m", "data.chest_cohort", "--films", str(films), "--seed", str(seed), "--size", str(size),
-               "--out", str(partial.resolve())]
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(p for p in paths if p),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "PYTHONIOENCODING": "utf-8",
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "data.chest_cohort",
+        "--films",
+        str(films),
+        "--seed",
+        str(seed),
+        "--size",
+        str(size),
+        "--out",
+        str(partial.resolve()),
+    ]
     workers = [
-        subprocess.Popen([*command, "--worker", str(k), str(jobs)], env=environment, stdout=subprocess.PIPE,
-                         stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, encoding="utf-8")
+        subprocess.Popen(
+            [*command, "--worker", str(k), str(jobs)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            encoding="utf-8",
+        )
         for k in range(jobs)
     ]
     errors = [""] * jobs
@@ -212,8 +247,10 @@ def _stopped_at_the_end(workers: list[subprocess.Popen]) -> Iterator[None]:
 # Tables
 # ---------------------------------------------------------------------------------------------------------------------
 
-ENTRY_HEADER = ("Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
-                "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]")
+ENTRY_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 
 
@@ -226,8 +263,21 @@ def _write_tables(partial: Path, films: int, seed: int, size: int) -> None:
     for film in plan_cohort(films, seed):
         facts = json.loads((partial / "boxes" / f"{film.name}.json").read_text(encoding="utf-8"))
         (width, height), spacing = facts["pixels"], facts["spacing"]
-        entries.append([film.name, "|".join(film.labels) or "No Finding", film.follow_up, film.patient, film.age, film.sex,
-                        film.view, width, height, spacing, spacing])
+        entries.append(
+            [
+                film.name,
+                "|".join(film.labels) or "No Finding",
+                film.follow_up,
+                film.patient,
+                film.age,
+                film.sex,
+                film.view,
+                width,
+                height,
+                spacing,
+                spacing,
+            ]
+        )
         for name in FINDINGS:
             label = "Infiltrate" if name == "Infiltration" else name  # as NIH's list has it
             for box in facts["boxes"].get(name, []):

@@ -128,8 +128,9 @@ def heart_features(films: np.ndarray) -> np.ndarray:
     return (even - even.mean(1, keepdims=True)) / (even.std(1, keepdims=True) + 1e-3)
 
 
-def estimate_heart_ratios(films: np.ndarray, ratios: np.ndarray, patients: np.ndarray, others: np.ndarray
-                          ) -> tuple[np.ndarray, np.ndarray]:
+def estimate_heart_ratios(
+    films: np.ndarray, ratios: np.ndarray, patients: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Cardiothoracic ratio of films without known geometry, learned from films with it.
 
     Support vector regression on 80 principal components, fitted to simulated films only.
@@ -144,8 +145,9 @@ def estimate_heart_ratios(films: np.ndarray, ratios: np.ndarray, patients: np.nd
     from sklearn.preprocessing import StandardScaler
     from sklearn.svm import SVR
 
-    model = make_pipeline(PCA(min(80, len(films) // 3), random_state=0), StandardScaler(with_std=False),
-                          SVR(C=0.2, epsilon=0.01, gamma="scale"))  # fmt: skip
+    model = make_pipeline(
+        PCA(min(80, len(films) // 3), random_state=0), StandardScaler(with_std=False), SVR(C=0.2, epsilon=0.01, gamma="scale")
+    )
     features = heart_features(films)
     held_out = cross_val_predict(model, features, ratios, groups=patients, cv=GroupKFold(5))
     return held_out, model.fit(features, ratios).predict(heart_features(others))
@@ -232,6 +234,7 @@ def given_predictions(path: Path) -> pd.DataFrame:
 
 def sheet(simulated: np.ndarray, real: np.ndarray, rows: int = 5, columns: int = 3) -> np.ndarray:
     """Picture of rows x columns films of each cohort, simulated left, real right of a white bar."""
+
     def block(films: np.ndarray) -> np.ndarray:
         return np.vstack([np.hstack(list(films[r * columns : (r + 1) * columns])) for r in range(rows)])
 
@@ -338,17 +341,25 @@ def _report_hearts(simulated: ChestFolder, one: np.ndarray, table: pd.DataFrame,
     labelled = others["Cardiomegaly"].to_numpy()[there] > 0
     points = [5, 25, 50, 75, 95]
     columns = {
-        "simulated, geometry": ratios, "without cardiomegaly": ratios[~large], "with": ratios[large],
-        "simulated, estimated": held_out, "real, estimated": estimate,
-        "real without the label": estimate[~labelled], "real with it": estimate[labelled],
-    }  # fmt: skip
+        "simulated, geometry": ratios,
+        "without cardiomegaly": ratios[~large],
+        "with": ratios[large],
+        "simulated, estimated": held_out,
+        "real, estimated": estimate,
+        "real without the label": estimate[~labelled],
+        "real with it": estimate[labelled],
+    }
     print(f"\nCardiothoracic ratio of PA films ({len(films)} simulated, {there.sum()} real), percentiles")
     shown = {name: np.percentile(values, points) for name, values in columns.items() if len(values)}
     print(pd.DataFrame(shown, index=points).T.round(3).to_string())
-    print(f"Error of the estimate on simulated patients it was not fitted to: mean absolute {np.abs(held_out - ratios).mean():.3f}, "
-          f"correlation with the truth {np.corrcoef(held_out, ratios)[0, 1]:.2f}")
+    print(
+        f"Error of the estimate on simulated patients it was not fitted to: mean absolute {np.abs(held_out - ratios).mean():.3f}, "
+        f"correlation with the truth {np.corrcoef(held_out, ratios)[0, 1]:.2f}"
+    )
     if 0 < labelled.sum() < len(labelled):
-        print(f"AUROC of the estimate for the label Cardiomegaly on real films: {auroc(labelled[:, None], estimate[:, None])[0]:.2f}")
+        print(
+            f"AUROC of the estimate for the label Cardiomegaly on real films: {auroc(labelled[:, None], estimate[:, None])[0]:.2f}"
+        )
 
 
 if __name__ == "__main__":

@@ -34,9 +34,12 @@ def _tubing(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None
     """Oxygen hoses and cables that lie over the patient."""
     canvas, h, w = scene.canvas, scene.height, scene.body.width
     x0 = rng.uniform(-1.2, 1.2) * w
-    line = _curve((x0, -160, 100), (x0 + rng.normal(0, 50), rng.uniform(0, 0.4) * h, 100),
-                  (x0 + rng.normal(0, 110), rng.uniform(0.6, 1) * h, 100),
-                  (x0 + rng.normal(0, 160), 480, 100))
+    line = _curve(
+        (x0, -160, 100),
+        (x0 + rng.normal(0, 50), rng.uniform(0, 0.4) * h, 100),
+        (x0 + rng.normal(0, 110), rng.uniform(0.6, 1) * h, 100),
+        (x0 + rng.normal(0, 160), 480, 100),
+    )
     out += physics.tubes(canvas, line[None], rng.uniform(1.5, 4), hollow=(0.9, 0.0)) * np.float32(0.045)
 
 
@@ -52,10 +55,17 @@ def _endotracheal(out: np.ndarray, scene, rng: np.random.Generator, side: int) -
 def _gastric(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
     """Tube through the oesophagus into the stomach."""
     canvas, h, shift = scene.canvas, scene.height, scene.body.shift
-    line = _curve((rng.normal(0, 6), -120, 20), (1, 0.1 * h, -25), (4 + shift, 0.5 * h, -30), (10 + shift, 0.95 * h, -20),
-                  (30 + 20 * rng.random(), scene.dome_top[1] + 60, 0), (70, scene.dome_top[1] + 90 * rng.random() + 40, 10))
-    out += (physics.tubes(canvas, line[None], 2.4, hollow=(0.8, 0.0)) * np.float32(0.07)
-            + physics.tubes(canvas, line[None], 0.6) * np.float32(0.15))  # fmt: skip
+    line = _curve(
+        (rng.normal(0, 6), -120, 20),
+        (1, 0.1 * h, -25),
+        (4 + shift, 0.5 * h, -30),
+        (10 + shift, 0.95 * h, -20),
+        (30 + 20 * rng.random(), scene.dome_top[1] + 60, 0),
+        (70, scene.dome_top[1] + 90 * rng.random() + 40, 10),
+    )
+    out += physics.tubes(canvas, line[None], 2.4, hollow=(0.8, 0.0)) * np.float32(0.07) + physics.tubes(
+        canvas, line[None], 0.6
+    ) * np.float32(0.15)
 
 
 def _catheter(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -65,14 +75,18 @@ def _catheter(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> No
     if rng.random() < 0.5:  # from the neck
         line = _curve((side * rng.uniform(30, 50), -75, 15), (side * 27, 0.02 * h, 10), (side * 14 - 8, 0.15 * h, 10), end)
     elif rng.random() < 0.5:  # from under the collar bone
-        line = _curve((side * rng.uniform(90, 140), rng.uniform(0.1, 0.3) * h, 40), (side * 70, 0.04 * h, 30), (side * 22, 0.11 * h, 10), end)
+        line = _curve(
+            (side * rng.uniform(90, 140), rng.uniform(0.1, 0.3) * h, 40), (side * 70, 0.04 * h, 30), (side * 22, 0.11 * h, 10), end
+        )
     else:  # from the arm
-        line = _curve((side * w * 1.5, 0.35 * h, 0), (side * w * 1.2, 0.13 * h, 0), (side * 60, 0.05 * h, 10), (side * 20, 0.12 * h, 10), end)
+        line = _curve(
+            (side * w * 1.5, 0.35 * h, 0), (side * w * 1.2, 0.13 * h, 0), (side * 60, 0.05 * h, 10), (side * 20, 0.12 * h, 10), end
+        )
     out += physics.tubes(canvas, line[None], rng.uniform(0.8, 1.3)) * np.float32(rng.uniform(0.08, 0.16))
     if rng.random() < 0.2:  # with a port under the skin
         x, y = canvas.at(body.depth)
         port = physics.ellipsoid(x, y, (side * 0.55 * w, 0.3 * h), (12, 12, 5))
-        out += np.float32(0.05) * port + np.float32(0.25) * np.exp(-((port - 5) / 2) ** 2) * (port > 0)
+        out += np.float32(0.05) * port + np.float32(0.25) * np.exp(-(((port - 5) / 2) ** 2)) * (port > 0)
 
 
 def _chest_tube(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -80,11 +94,15 @@ def _chest_tube(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> 
     canvas, h, w = scene.canvas, scene.height, scene.body.width
     side = scene.tube_side or side
     top = rng.uniform(0.08, 0.6) * h
-    line = _curve((side * w * 1.25, rng.uniform(0.6, 1.0) * h, 0), (side * w * 0.95, rng.uniform(0.5, 0.8) * h, 0),
-                  (side * w * 0.72, 0.4 * h + 0.3 * top, 0),
-                  (side * w * rng.uniform(0.25, 0.6), top, 10))
-    out += (physics.tubes(canvas, line[None], 4.5, hollow=(1.2, 0.0)) * np.float32(0.05)
-            + physics.tubes(canvas, line[None], 0.8) * np.float32(0.25))  # fmt: skip
+    line = _curve(
+        (side * w * 1.25, rng.uniform(0.6, 1.0) * h, 0),
+        (side * w * 0.95, rng.uniform(0.5, 0.8) * h, 0),
+        (side * w * 0.72, 0.4 * h + 0.3 * top, 0),
+        (side * w * rng.uniform(0.25, 0.6), top, 10),
+    )
+    out += physics.tubes(canvas, line[None], 4.5, hollow=(1.2, 0.0)) * np.float32(0.05) + physics.tubes(
+        canvas, line[None], 0.8
+    ) * np.float32(0.25)
 
 
 def _pacemaker(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -94,12 +112,21 @@ def _pacemaker(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> N
     x, y = canvas.at(body.depth)
     turn = rng.normal(0.3, 0.4)
     dx, dy = x - side * 0.66 * w, y - 0.22 * h
-    q = np.abs((dx * np.cos(turn) + dy * np.sin(turn)) / 21) ** 4 + np.abs((dy * np.cos(turn) - dx * np.sin(turn)) / rng.uniform(14, 19)) ** 4
+    q = (
+        np.abs((dx * np.cos(turn) + dy * np.sin(turn)) / 21) ** 4
+        + np.abs((dy * np.cos(turn) - dx * np.sin(turn)) / rng.uniform(14, 19)) ** 4
+    )
     inside = q < 1
     out += (inside * (1.1 + 0.5 * np.sin(dx * 0.5) * (q < 0.6)) + 0.9 * (inside & (q > 0.7))).astype(np.float32)
     for depth in (0.62, 0.92):
-        line = _curve((side * 0.66 * w, 0.22 * h, 40), (side * 60, 0.06 * h, 20), (side * 18, 0.12 * h, 10), (-22 + shift, 0.4 * h, 10),
-                      (-14 + shift, 0.72 * h, 15), ((20 if depth > 0.7 else -24) + shift, depth * h, 20))
+        line = _curve(
+            (side * 0.66 * w, 0.22 * h, 40),
+            (side * 60, 0.06 * h, 20),
+            (side * 18, 0.12 * h, 10),
+            (-22 + shift, 0.4 * h, 10),
+            (-14 + shift, 0.72 * h, 15),
+            ((20 if depth > 0.7 else -24) + shift, depth * h, 20),
+        )
         out += physics.tubes(canvas, line[None], 0.9) * np.float32(0.35)
 
 
@@ -109,8 +136,13 @@ def _wires(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
     for k in range(int(rng.integers(4, 7))):
         t = np.linspace(0, 2 * np.pi, 60)
         cx, cy = rng.normal(0, 2), (0.22 + 0.11 * k) * h
-        turn = np.column_stack([cx + rng.uniform(4, 7) * np.cos(t),
-                                cy + rng.uniform(1.5, 3.5) * np.sin(t) + 0.2 * rng.normal(0, 4) * np.cos(t), np.full(60, 60)])
+        turn = np.column_stack(
+            [
+                cx + rng.uniform(4, 7) * np.cos(t),
+                cy + rng.uniform(1.5, 3.5) * np.sin(t) + 0.2 * rng.normal(0, 4) * np.cos(t),
+                np.full(60, 60),
+            ]
+        )
         out += physics.tubes(canvas, turn[None], 0.7) * np.float32(0.5)
     for _ in range(int(rng.integers(0, 6))):
         at = np.array([20 + 40 * rng.random() + shift, rng.uniform(0.35, 0.75) * h, 40])
@@ -122,7 +154,9 @@ def _button(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None
     body, canvas, h, w = scene.body, scene.canvas, scene.height, scene.body.width
     x, y = canvas.at(body.depth + 15)
     at = (rng.uniform(-1.1, 1.1) * w, rng.uniform(-0.2, 1.1) * h)
-    out += physics.ellipsoid(x, y, at, (rng.uniform(3, 9), rng.uniform(3, 9), 1.5), rng.uniform(0, 3)) * np.float32(rng.uniform(0.05, 0.3))
+    out += physics.ellipsoid(x, y, at, (rng.uniform(3, 9), rng.uniform(3, 9), 1.5), rng.uniform(0, 3)) * np.float32(
+        rng.uniform(0.05, 0.3)
+    )
 
 
 _DRAW = {
@@ -150,7 +184,7 @@ def burn_in(image: np.ndarray, setup, rng: np.random.Generator) -> None:
     """Collimated edges, lead letters and typed text, in place."""
     size = image.shape[0]
     for edge, share in enumerate(setup.border):
-        width = int(round(share * size))
+        width = round(share * size)
         if width:
             dark = np.float32(rng.uniform(0, 12)) if rng.random() < 0.88 else np.float32(rng.uniform(215, 250))
             lean = rng.normal(0, 0.025) if rng.random() < 0.25 else 0.0  # a cassette that lay askew

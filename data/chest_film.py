@@ -39,7 +39,8 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
     """Draw the circumstances of one film; AP films are portable films of sick people in bed."""
     portable = view == "AP"
     pixels, spacing = [((2992, 2991), 0.143), ((2500, 2048), 0.168), ((2048, 2500), 0.168), ((3056, 2544), 0.139)][
-        rng.choice(4, p=[0.62, 0.16, 0.16, 0.06] if not portable else [0.01, 0.85, 0.05, 0.09])]
+        rng.choice(4, p=[0.62, 0.16, 0.16, 0.06] if not portable else [0.01, 0.85, 0.05, 0.09])
+    ]
     zoom = rng.uniform(0.88, 1.06) if not portable else rng.uniform(0.94, 1.14)
     width, height = (max(p * spacing, 340) * zoom for p in pixels)
     border = [0.0] * 4
@@ -52,21 +53,35 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
     text = []
     if portable and rng.random() < 0.55:
         corner = (float(rng.uniform(0.66, 0.80) if rng.random() < 0.5 else rng.uniform(0.02, 0.12)), float(rng.uniform(0.03, 0.14)))
-        words = (["PORTABLE"], ["PORTABLE", "AP"], ["AP", "SUPINE"], ["PORTABLE", "ERECT"], ["AP"], ["^", "PORTABLE"],
-                 ["AP", "^"])[rng.integers(7)]
+        words = (["PORTABLE"], ["PORTABLE", "AP"], ["AP", "SUPINE"], ["PORTABLE", "ERECT"], ["AP"], ["^", "PORTABLE"], ["AP", "^"])[
+            rng.integers(7)
+        ]
         text = [(word, corner[0], corner[1] + 0.055 * k) for k, word in enumerate(words)]
     return Setup(
-        view=view, field=(width, height),
+        view=view,
+        field=(width, height),
         inspiration=float(np.clip(rng.normal(0.95 if not portable else 0.80, 0.06 if not portable else 0.09), 0.55, 1.05)),
         rotation=float(rng.normal(0, 0.035 if not portable else 0.09)),
         tilt=float(rng.normal(0, 0.016 if not portable else 0.045)),
-        offset=(float(rng.normal(0, 7 if not portable else 14)), float(rng.normal(-50, 16) if not portable else rng.normal(-80, 24))),
+        offset=(
+            float(rng.normal(0, 7 if not portable else 14)),
+            float(rng.normal(-50, 16) if not portable else rng.normal(-80, 24)),
+        ),
         arms=float(np.clip(rng.normal(0.50, 0.28) if not portable else rng.normal(0.22, 0.14), 0.03, 1.3)),
-        exposure=sample_exposure(rng, portable), border=tuple(border),
-        marker=(mark, float(rng.uniform(0.04, 0.10) if left_side else rng.uniform(0.88, 0.95)),
-                float(rng.uniform(0.03, 0.16) if rng.random() < 0.75 else rng.uniform(0.2, 0.6)),
-                float(rng.uniform(0.024, 0.045)), float(rng.normal(0, 0.3))),
-        text=text, devices=sample_devices(rng, portable), pixels=pixels, spacing=spacing, seed=int(rng.integers(2**31)),
+        exposure=sample_exposure(rng, portable),
+        border=tuple(border),
+        marker=(
+            mark,
+            float(rng.uniform(0.04, 0.10) if left_side else rng.uniform(0.88, 0.95)),
+            float(rng.uniform(0.03, 0.16) if rng.random() < 0.75 else rng.uniform(0.2, 0.6)),
+            float(rng.uniform(0.024, 0.045)),
+            float(rng.normal(0, 0.3)),
+        ),
+        text=text,
+        devices=sample_devices(rng, portable),
+        pixels=pixels,
+        spacing=spacing,
+        seed=int(rng.integers(2**31)),
     )
 
 
@@ -77,7 +92,8 @@ def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposur
         scatter=float(rng.uniform(0.30, 0.80) if not portable else rng.uniform(0.5, 1.3)),
         scatter_width=float(rng.uniform(35, 60)),
         compression=float(rng.uniform(0.10, 0.60) if not portable else rng.uniform(0.05, 0.45)),
-        low=float(rng.uniform(0.0, 0.03)), high=float(rng.uniform(0.96, 1.0)),
+        low=float(rng.uniform(0.0, 0.03)),
+        high=float(rng.uniform(0.96, 1.0)),
         headroom=float(rng.uniform(0.02, 0.30)),
         contrast=float(np.clip(rng.normal(3.0 if not portable else 2.6, 0.9), 1.2, 6.0)),
         brightness=float(np.clip(rng.normal(0.13 if not portable else 0.25, 0.10), -0.10, 0.55)),
@@ -90,7 +106,15 @@ def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposur
 
 def sample_devices(rng: np.random.Generator, portable: bool) -> tuple[str, ...]:
     """Draw lines, leads and implants; most are on portable films."""
-    share = {"endotracheal": 0.20, "gastric": 0.20, "catheter": 0.35, "tubing": 0.30, "pacemaker": 0.04, "wires": 0.12, "button": 0.15}
+    share = {
+        "endotracheal": 0.20,
+        "gastric": 0.20,
+        "catheter": 0.35,
+        "tubing": 0.30,
+        "pacemaker": 0.04,
+        "wires": 0.12,
+        "button": 0.15,
+    }
     if not portable:
         share = {"catheter": 0.10, "pacemaker": 0.025, "wires": 0.06, "button": 0.10, "gastric": 0.01}
     names = [name for name, chance in share.items() if rng.random() < chance]
@@ -98,8 +122,9 @@ def sample_devices(rng: np.random.Generator, portable: bool) -> tuple[str, ...]:
     return tuple(names + ["tubing"] * (leads > 4) + ["lead"] * leads)
 
 
-def simulate_film(body: anatomy.Body, setup: Setup, findings: dict[str, float], finding_seed: int, size: int = 256
-                  ) -> tuple[np.ndarray, dict[str, list[tuple[float, float, float, float]]]]:
+def simulate_film(
+    body: anatomy.Body, setup: Setup, findings: dict[str, float], finding_seed: int, size: int = 256
+) -> tuple[np.ndarray, dict[str, list[tuple[float, float, float, float]]]]:
     """Expose one film.
 
     Parameters
@@ -121,8 +146,9 @@ def simulate_film(body: anatomy.Body, setup: Setup, findings: dict[str, float], 
     scene, weights = compose(body, setup, findings, finding_seed, size)
     rng = np.random.default_rng(setup.seed + 11)
     attenuation = scene.attenuation() + devices(scene, rng)
-    on_film = cv2.warpAffine(attenuation, scene.to_film(), (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                             borderMode=cv2.BORDER_REPLICATE)
+    on_film = cv2.warpAffine(
+        attenuation, scene.to_film(), (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
     pixel = max(setup.field) / size
     signal = physics.detect(on_film, setup.exposure, pixel, rng)
     image = physics.develop(signal, setup.exposure, pixel)
@@ -131,8 +157,9 @@ def simulate_film(body: anatomy.Body, setup: Setup, findings: dict[str, float], 
     return np.clip(np.round(image), 0, 255).astype(np.uint8), boxes
 
 
-def compose(body: anatomy.Body, setup: Setup, findings: dict[str, float], finding_seed: int, size: int
-            ) -> tuple[Scene, dict[str, np.ndarray]]:
+def compose(
+    body: anatomy.Body, setup: Setup, findings: dict[str, float], finding_seed: int, size: int
+) -> tuple[Scene, dict[str, np.ndarray]]:
     """The scene with all findings drawn, and for each finding the weight map that its box encloses."""
     from data import chest_findings as signs
 

@@ -15,9 +15,21 @@ from data import chest_anatomy as anatomy
 from data import chest_projection as physics
 
 FINDINGS = (
-    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax",
-    "Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia",
-)  # fmt: skip
+    "Atelectasis",
+    "Cardiomegaly",
+    "Effusion",
+    "Infiltration",
+    "Mass",
+    "Nodule",
+    "Pneumonia",
+    "Pneumothorax",
+    "Consolidation",
+    "Edema",
+    "Emphysema",
+    "Fibrosis",
+    "Pleural_Thickening",
+    "Hernia",
+)
 
 Plan = dict[str, Any]
 
@@ -87,11 +99,20 @@ def _step(value: np.ndarray, soft: float) -> np.ndarray:
     return (1 / (1 + np.exp(np.clip(-value / np.float32(soft), -30, 30)))).astype(np.float32)
 
 
-def _blob(scene, centre: tuple[float, float], axes: tuple[float, float], power: float = 2.0, ragged: float = 0.0,
-          rng: np.random.Generator | None = None, grain: float = 30.0) -> np.ndarray:
+def _blob(
+    scene,
+    centre: tuple[float, float],
+    axes: tuple[float, float],
+    power: float = 2.0,
+    ragged: float = 0.0,
+    rng: np.random.Generator | None = None,
+    grain: float = 30.0,
+) -> np.ndarray:
     """A soft ellipse, 1 in the middle; `ragged` shakes its edge by noise of grain size `grain` mm."""
-    q = np.sqrt(((scene.x - np.float32(centre[0])) / np.float32(axes[0])) ** 2
-                + ((scene.y - np.float32(centre[1])) / np.float32(axes[1])) ** 2)
+    q = np.sqrt(
+        ((scene.x - np.float32(centre[0])) / np.float32(axes[0])) ** 2
+        + ((scene.y - np.float32(centre[1])) / np.float32(axes[1])) ** 2
+    )
     if ragged:
         q = q + np.float32(ragged) * physics.fractal(rng, scene.n, grain / scene.pixel, 4)
     return np.exp(-(np.maximum(q, 0) ** np.float32(power))).astype(np.float32)
@@ -141,11 +162,17 @@ def _atelectasis(scene, plan: Plan, severity: float, rng: np.random.Generator) -
     if plan["kind"] == "plate":
         total = np.zeros((scene.n, scene.n), np.float32)
         for k in range(1 + int(a[1] * 2.5)):
-            middle = np.array([side * w * (0.42 + 0.22 * (a[2 + k] - 0.5)), scene.dome_top[side] - 14 - 22 * k - 14 * a[3 + k], 0.0])
+            middle = np.array(
+                [side * w * (0.42 + 0.22 * (a[2 + k] - 0.5)), scene.dome_top[side] - 14 - 22 * k - 14 * a[3 + k], 0.0]
+            )
             reach, angle = 26 + 30 * a[4] + 8 * severity, 0.30 * g[k] + 0.1 * side
             t = np.linspace(-1, 1, 80)
-            line = middle + np.column_stack([reach * t * np.cos(angle), reach * t * np.sin(angle) + 4 * g[k + 2] * (1 - t**2), 0 * t])
-            total += physics.tubes(scene.canvas, line[None], 1.3 + 1.6 * severity * a[6], np.sqrt(1 - t[1:] ** 2)[None]) * (3.5 + 4 * severity)
+            line = middle + np.column_stack(
+                [reach * t * np.cos(angle), reach * t * np.sin(angle) + 4 * g[k + 2] * (1 - t**2), 0 * t]
+            )
+            total += physics.tubes(scene.canvas, line[None], 1.3 + 1.6 * severity * a[6], np.sqrt(1 - t[1:] ** 2)[None]) * (
+                3.5 + 4 * severity
+            )
         haze = _blob(scene, (side * w * 0.45, scene.dome_top[side] + 2), (0.42 * w, 26)) * (10 + 16 * severity)
         return _add(scene, (total + haze) * (scene.lungs[side] > 0))
     upper = a[1] < 0.3
@@ -244,7 +271,15 @@ def _consolidation(scene, plan: Plan, severity: float, rng: np.random.Generator)
     which = ("upper", "middle", "lower")[0 if a[0] < 0.3 else 1 if a[0] < 0.5 else 2]
     lobe = _lobe(scene, side, which, 2.0 if a[4] < 0.45 else 14.0)
     centre = {"upper": (0.50, 0.26), "middle": (0.34, 0.60), "lower": (0.50, 0.80)}[which]
-    area = _blob(scene, (side * w * centre[0], h * centre[1]), (w * (0.30 + 0.3 * severity * a[5]), h * (0.16 + 0.16 * severity * a[6])), 2.6, 0.2, rng, 45)
+    area = _blob(
+        scene,
+        (side * w * centre[0], h * centre[1]),
+        (w * (0.30 + 0.3 * severity * a[5]), h * (0.16 + 0.16 * severity * a[6])),
+        2.6,
+        0.2,
+        rng,
+        45,
+    )
     region = lobe * area
     thickness = region * (0.26 + 0.46 * severity) * scene.lungs[side] * (1 + 0.10 * _noise(scene, rng, 24))
     air = _bronchogram(scene, side, plan["seed"], region) * (0.3 + 0.8 * a[7])
@@ -284,7 +319,11 @@ def _edema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.n
     lines = np.zeros((scene.n, scene.n), np.float32)
     for side in (-1, 1):
         share = 1.0 if a[0] < 0.7 or side == plan["side"] else 0.6
-        haze += share * _blob(scene, (side * 0.36 * w, 0.50 * h), (w * (0.34 + 0.12 * a[2]), h * (0.30 + 0.08 * a[3])), 2.4) * (scene.lungs[side] > 0)
+        haze += (
+            share
+            * _blob(scene, (side * 0.36 * w, 0.50 * h), (w * (0.34 + 0.12 * a[2]), h * (0.30 + 0.08 * a[3])), 2.4)
+            * (scene.lungs[side] > 0)
+        )
         haze += 0.25 * share * (scene.lungs[side] > 0) * _step(scene.y - 0.45 * h, 40)
         count = int(5 + 9 * severity)  # septal lines reach the pleura at the bases
         y0 = h * rng.uniform(0.62, 0.95, count)
@@ -308,7 +347,12 @@ def _emphysema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> 
     if scene.setup.view == "AP" and a[7] < 0.4:  # air under the skin: reports, and so NIH's labels, call it emphysema too
         side = 1 if a[6] < 0.5 else -1
         outside = np.clip(-scene.wall_distance[side] / 8, 0, 1) * np.clip((75 + scene.wall_distance[side]) / 20, 0, 1)
-        streaks = np.clip(_noise(scene, rng, 16, 3) - 0.3, 0, 1.5) * outside * _step(0.75 * h - scene.y, 25) * _step(scene.y + 0.2 * h, 20)
+        streaks = (
+            np.clip(_noise(scene, rng, 16, 3) - 0.3, 0, 1.5)
+            * outside
+            * _step(0.75 * h - scene.y, 25)
+            * _step(scene.y + 0.2 * h, 20)
+        )
         scene.void += streaks * (8 + 14 * severity)
         shown = np.maximum(shown, (streaks > 0.2).astype(np.float32))
     return shown
@@ -323,7 +367,7 @@ def _fibrosis(scene, plan: Plan, severity: float, rng: np.random.Generator) -> n
     for side in (-1, 1):
         less = 1.0 if plan["a"][0] < 0.6 or side == plan["side"] else 0.55
         reach = (0.20 + 0.25 * severity) * h * (0.7 + 0.6 * plan["a"][1])
-        basal = np.exp(-np.clip((scene.dome_top[side] + 10 - scene.y) / np.float32(reach), 0, None) ** 1.5)
+        basal = np.exp(-(np.clip((scene.dome_top[side] + 10 - scene.y) / np.float32(reach), 0, None) ** 1.5))
         outer = 0.35 + 0.65 * np.clip(side * scene.x / w, 0, 1) ** 1.5
         total += less * basal * outer * patchy * (net * (4 + 9 * severity) + 3 + 8 * severity) * (scene.lungs[side] > 0)
     return _add(scene, total)
@@ -366,8 +410,18 @@ def _hernia(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.
 
 
 _DRAW = {
-    "Atelectasis": _atelectasis, "Cardiomegaly": _cardiomegaly, "Effusion": _effusion, "Infiltration": _infiltration,
-    "Mass": _mass, "Nodule": _nodule, "Pneumonia": _pneumonia, "Pneumothorax": _pneumothorax,
-    "Consolidation": _consolidation, "Edema": _edema, "Emphysema": _emphysema, "Fibrosis": _fibrosis,
-    "Pleural_Thickening": _pleural_thickening, "Hernia": _hernia,
-}  # fmt: skip
+    "Atelectasis": _atelectasis,
+    "Cardiomegaly": _cardiomegaly,
+    "Effusion": _effusion,
+    "Infiltration": _infiltration,
+    "Mass": _mass,
+    "Nodule": _nodule,
+    "Pneumonia": _pneumonia,
+    "Pneumothorax": _pneumothorax,
+    "Consolidation": _consolidation,
+    "Edema": _edema,
+    "Emphysema": _emphysema,
+    "Fibrosis": _fibrosis,
+    "Pleural_Thickening": _pleural_thickening,
+    "Hernia": _hernia,
+}

@@ -13,7 +13,9 @@ from scipy.stats import norm
 from data.chest_findings import FINDINGS
 
 # Films with each finding out of 112,120 in ChestX-ray14.
-NIH_COUNTS = dict(zip(FINDINGS, (11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227), strict=True))
+NIH_COUNTS = dict(
+    zip(FINDINGS, (11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227), strict=True)
+)
 NIH_FILMS = 112_120
 AP_SHARE = 0.40
 MALE_SHARE = 0.565
@@ -23,24 +25,63 @@ TEST_POSITIVES = 12
 
 # Correlation of the normal variables behind two findings (a Gaussian copula); what is not named has 0.04.
 _TOGETHER = {
-    ("Atelectasis", "Effusion"): 0.42, ("Atelectasis", "Infiltration"): 0.16, ("Atelectasis", "Consolidation"): 0.24,
-    ("Atelectasis", "Pneumothorax"): 0.12, ("Atelectasis", "Cardiomegaly"): 0.10, ("Effusion", "Infiltration"): 0.20,
-    ("Effusion", "Consolidation"): 0.30, ("Effusion", "Cardiomegaly"): 0.38, ("Effusion", "Edema"): 0.28,
-    ("Effusion", "Mass"): 0.20, ("Effusion", "Pleural_Thickening"): 0.24, ("Effusion", "Pneumothorax"): 0.18,
-    ("Infiltration", "Edema"): 0.38, ("Infiltration", "Pneumonia"): 0.34, ("Infiltration", "Consolidation"): 0.12,
-    ("Infiltration", "Nodule"): 0.10, ("Pneumonia", "Edema"): 0.38, ("Pneumonia", "Consolidation"): 0.14,
-    ("Cardiomegaly", "Edema"): 0.30, ("Mass", "Nodule"): 0.26, ("Mass", "Consolidation"): 0.20,
-    ("Emphysema", "Pneumothorax"): 0.42, ("Fibrosis", "Pleural_Thickening"): 0.26, ("Consolidation", "Edema"): 0.12,
-    ("Mass", "Pleural_Thickening"): 0.18, ("Emphysema", "Fibrosis"): 0.08, ("Hernia", "Atelectasis"): 0.08,
-}  # fmt: skip
+    ("Atelectasis", "Effusion"): 0.42,
+    ("Atelectasis", "Infiltration"): 0.16,
+    ("Atelectasis", "Consolidation"): 0.24,
+    ("Atelectasis", "Pneumothorax"): 0.12,
+    ("Atelectasis", "Cardiomegaly"): 0.10,
+    ("Effusion", "Infiltration"): 0.20,
+    ("Effusion", "Consolidation"): 0.30,
+    ("Effusion", "Cardiomegaly"): 0.38,
+    ("Effusion", "Edema"): 0.28,
+    ("Effusion", "Mass"): 0.20,
+    ("Effusion", "Pleural_Thickening"): 0.24,
+    ("Effusion", "Pneumothorax"): 0.18,
+    ("Infiltration", "Edema"): 0.38,
+    ("Infiltration", "Pneumonia"): 0.34,
+    ("Infiltration", "Consolidation"): 0.12,
+    ("Infiltration", "Nodule"): 0.10,
+    ("Pneumonia", "Edema"): 0.38,
+    ("Pneumonia", "Consolidation"): 0.14,
+    ("Cardiomegaly", "Edema"): 0.30,
+    ("Mass", "Nodule"): 0.26,
+    ("Mass", "Consolidation"): 0.20,
+    ("Emphysema", "Pneumothorax"): 0.42,
+    ("Fibrosis", "Pleural_Thickening"): 0.26,
+    ("Consolidation", "Edema"): 0.12,
+    ("Mass", "Pleural_Thickening"): 0.18,
+    ("Emphysema", "Fibrosis"): 0.08,
+    ("Hernia", "Atelectasis"): 0.08,
+}
 # Correlation of each finding with the film being a portable one.
-_PORTABLE = dict(zip(FINDINGS, (0.16, 0.06, 0.18, 0.26, -0.05, -0.12, 0.24, 0.02, 0.28, 0.66, -0.08, -0.26, -0.10, -0.20), strict=True))
+_PORTABLE = dict(
+    zip(FINDINGS, (0.16, 0.06, 0.18, 0.26, -0.05, -0.12, 0.24, 0.02, 0.28, 0.66, -0.08, -0.26, -0.10, -0.20), strict=True)
+)
 # Share of the variance that belongs to the patient and not to the single film: how much a finding persists.
 _PERSISTENCE = np.array([0.55, 0.88, 0.65, 0.45, 0.85, 0.85, 0.45, 0.70, 0.50, 0.50, 0.94, 0.94, 0.88, 0.97, 0.60])
 # Text-mined labels: sensitivity, positive predictive value.
-LABEL_QUALITY = dict(zip(FINDINGS, (
-    (0.66, 0.62), (0.82, 0.88), (0.82, 0.85), (0.60, 0.55), (0.78, 0.80), (0.72, 0.76), (0.60, 0.52), (0.84, 0.86),
-    (0.68, 0.70), (0.76, 0.76), (0.82, 0.86), (0.72, 0.74), (0.66, 0.70), (0.92, 0.94)), strict=True))  # fmt: skip
+LABEL_QUALITY = dict(
+    zip(
+        FINDINGS,
+        (
+            (0.66, 0.62),
+            (0.82, 0.88),
+            (0.82, 0.85),
+            (0.60, 0.55),
+            (0.78, 0.80),
+            (0.72, 0.76),
+            (0.60, 0.52),
+            (0.84, 0.86),
+            (0.68, 0.70),
+            (0.76, 0.76),
+            (0.82, 0.86),
+            (0.72, 0.74),
+            (0.66, 0.70),
+            (0.92, 0.94),
+        ),
+        strict=True,
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -161,5 +202,17 @@ def plan_cohort(films: int, seed: int) -> list[Film]:
     for number, index in enumerate(order, start=1):
         (person, shots), test = groups[index]
         for follow_up, shot in enumerate(shots):
-            table.append(Film(number, follow_up, shot["age"], shots[0]["age"], person["sex"], shot["view"], shot["severity"], shot["labels"], test))
+            table.append(
+                Film(
+                    number,
+                    follow_up,
+                    shot["age"],
+                    shots[0]["age"],
+                    person["sex"],
+                    shot["view"],
+                    shot["severity"],
+                    shot["labels"],
+                    test,
+                )
+            )
     return table

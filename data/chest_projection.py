@@ -77,8 +77,9 @@ class Canvas:
         return column, row
 
 
-def ellipsoid(x: np.ndarray, y: np.ndarray, centre: tuple[float, float], axes: tuple[float, float, float],
-              angle: float = 0.0) -> np.ndarray:
+def ellipsoid(
+    x: np.ndarray, y: np.ndarray, centre: tuple[float, float], axes: tuple[float, float, float], angle: float = 0.0
+) -> np.ndarray:
     """Chord length along z through an ellipsoid, mm: 2 c sqrt(1 - (x/a)^2 - (y/b)^2).
 
     Parameters
@@ -110,7 +111,7 @@ def loft(x: np.ndarray, left: np.ndarray, right: np.ndarray, half_depth: np.ndar
     half = np.maximum((right - left) / 2, np.float32(1e-3))
     q = np.abs((x - (left + right) / 2) / half)
     if power == 2.0 or power == 4.0:  # much faster than a general power
-        rest = np.sqrt(np.maximum(1 - q**int(power), 0))
+        rest = np.sqrt(np.maximum(1 - q ** int(power), 0))
         return half_depth * (rest if power == 2.0 else np.sqrt(rest))
     return half_depth * np.maximum(1 - q ** np.float32(power), 0) ** np.float32(1 / power)
 
@@ -142,8 +143,9 @@ def disc(radius_x: float, radius_y: float) -> np.ndarray:
     return _disc(round(radius_x, 3), round(radius_y, 3)).copy()
 
 
-def splat(canvas: Canvas, points: np.ndarray, weights: np.ndarray | float = 1.0, margin: int = 0
-          ) -> tuple[np.ndarray, tuple[slice, slice]]:
+def splat(
+    canvas: Canvas, points: np.ndarray, weights: np.ndarray | float = 1.0, margin: int = 0
+) -> tuple[np.ndarray, tuple[slice, slice]]:
     """Spread the length of polylines over the pixels that their projections cross.
 
     Parameters
@@ -186,8 +188,14 @@ def splat(canvas: Canvas, points: np.ndarray, weights: np.ndarray | float = 1.0,
     return part, (slice(top, bottom), slice(left, right))
 
 
-def tubes(canvas: Canvas, points: np.ndarray, radius: float, weights: np.ndarray | float = 1.0,
-          radius_y: float | None = None, hollow: tuple[float, float] | None = None) -> np.ndarray:
+def tubes(
+    canvas: Canvas,
+    points: np.ndarray,
+    radius: float,
+    weights: np.ndarray | float = 1.0,
+    radius_y: float | None = None,
+    hollow: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Chord length (n, n), mm, through tubes of one radius along polylines (lines, steps, 3); see `splat`.
 
     `hollow` is the thickness of a wall, mm, and the factor on what is inside of it.

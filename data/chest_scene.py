@@ -25,9 +25,16 @@ class Scene:
         n = 2 * int(np.ceil(size * 0.55))
         plate = body.depth + 45 if not portable else -body.depth - 60
         margin = (n * self.pixel - np.array(setup.field)) / 2
-        self.canvas = physics.Canvas(n, self.pixel, setup.offset[0] - setup.field[0] / 2 - margin[0],
-                                     setup.offset[1] - margin[1], 1830.0 if not portable else 1150.0, plate,
-                                     0.5 * body.height, setup.rotation)
+        self.canvas = physics.Canvas(
+            n,
+            self.pixel,
+            setup.offset[0] - setup.field[0] / 2 - margin[0],
+            setup.offset[1] - margin[1],
+            1830.0 if not portable else 1150.0,
+            plate,
+            0.5 * body.height,
+            setup.rotation,
+        )
         self.n = n
         self.breath = setup.inspiration
         self.height = body.height * setup.inspiration
@@ -113,7 +120,9 @@ class Scene:
         t = np.linspace(0, 1, 60)[None]
         r, reach, s = body.aorta, body.aorta_reach, body.shift * 0.7
         arch = np.stack([s + reach + 4 - r + (-reach - 8) * t**2, 0.265 * h - 0.02 * h * np.sin(np.pi * t), -25 + 50 * t], -1)
-        down = np.stack([s * (1 - t) + (reach + 4 - r) * (1 - t) + 6 * t - 4 * np.sin(np.pi * t), (0.265 + 0.95 * t) * h, -38 - 12 * t], -1)
+        down = np.stack(
+            [s * (1 - t) + (reach + 4 - r) * (1 - t) + 6 * t - 4 * np.sin(np.pi * t), (0.265 + 0.95 * t) * h, -38 - 12 * t], -1
+        )
         azygos = np.stack([s - body.mediastinum - 1 + 4 * t, (0.345 + 0.01 * t) * h, -20 + 25 * t], -1)
         total = np.maximum(physics.tubes(self.canvas, arch, r), physics.tubes(self.canvas, down, r * 0.9))
         return np.maximum(total, physics.tubes(self.canvas, azygos, 5.0))
@@ -174,18 +183,26 @@ class Scene:
         chest = w * (1 + body.flare * 0.3) + body.wall
         curve = anatomy.PchipInterpolator
         hip = chest * (0.96 + 0.06 * np.clip(body.fat / 20, 0, 1.2))
-        torso = curve([-300, -70, -40, 0.0, 0.15 * h + 5, 0.42 * h + 8, 0.7 * h + 10, 1.05 * h + 12, 1.35 * h + 20, 2.2 * h + 40],
-                      [neck * 0.95, neck, neck * 1.2, 0.62 * chest, 0.86 * chest, chest, chest * 1.01, chest * 0.985, hip * 0.97, hip])(y)
+        torso = curve(
+            [-300, -70, -40, 0.0, 0.15 * h + 5, 0.42 * h + 8, 0.7 * h + 10, 1.05 * h + 12, 1.35 * h + 20, 2.2 * h + 40],
+            [neck * 0.95, neck, neck * 1.2, 0.62 * chest, 0.86 * chest, chest, chest * 1.01, chest * 0.985, hip * 0.97, hip],
+        )(y)
         torso = torso + fat * 0.12 * curve(np.linspace(-100, 600, 16), fold)(np.clip(y, -100, 600))
         slope = body.shoulder_slope * 60
-        girdle = curve([-300, -62 - slope, -44 - slope * 0.6, -28 - slope * 0.3, -12, 25, 0.25 * h + 20, 0.48 * h + 30],
-                       [0, neck, neck * 1.25, 0.60 * shoulder, 0.86 * shoulder, shoulder, shoulder * 0.98, chest * 0.9])(np.clip(y, -300, 0.48 * h + 30))
-        deep = curve([-300, -60, -10, 0.15 * h, 0.4 * h, h, 2.2 * h],
-                     [84, 76, 68, 0.58 * body.depth + 32, 0.92 * body.depth + 24, body.depth + 26, body.depth + 30])(y)
+        girdle = curve(
+            [-300, -62 - slope, -44 - slope * 0.6, -28 - slope * 0.3, -12, 25, 0.25 * h + 20, 0.48 * h + 30],
+            [0, neck, neck * 1.25, 0.60 * shoulder, 0.86 * shoulder, shoulder, shoulder * 0.98, chest * 0.9],
+        )(np.clip(y, -300, 0.48 * h + 30))
+        deep = curve(
+            [-300, -60, -10, 0.15 * h, 0.4 * h, h, 2.2 * h],
+            [84, 76, 68, 0.58 * body.depth + 32, 0.92 * body.depth + 24, body.depth + 26, body.depth + 30],
+        )(y)
         torso, girdle, deep = (a.astype(np.float32) for a in (torso, girdle, deep))
         flat = np.float32(56 + body.fat * 0.8)
-        chord = np.maximum(physics.loft(x, -torso, torso, deep, 4.0) * 0.75 + physics.loft(x, -torso, torso, deep) * 0.25,
-                           physics.loft(x, -girdle, girdle, flat * np.clip((0.48 * h + 30 - y) / 40, 0, 1), 4.0))
+        chord = np.maximum(
+            physics.loft(x, -torso, torso, deep, 4.0) * 0.75 + physics.loft(x, -torso, torso, deep) * 0.25,
+            physics.loft(x, -girdle, girdle, flat * np.clip((0.48 * h + 30 - y) / 40, 0, 1), 4.0),
+        )
         arm = np.zeros_like(chord)
         for side in (-1, 1):
             start = np.array([side * shoulder * 0.80, 0.07 * h])
@@ -213,10 +230,14 @@ class Scene:
         portable = self.setup.view == "AP"
         for side in (-1, 1):
             r = body.breast * (1 + 0.06 * side * (body.seed % 3 - 1))
-            centre = (side * ((0.60 if not portable else 0.72) * body.width + 0.10 * r),
-                      body.height * (0.83 + body.breast_drop + 0.03 * side * ((body.seed // 3) % 3 - 1)) - (0 if not portable else 10))
+            centre = (
+                side * ((0.60 if not portable else 0.72) * body.width + 0.10 * r),
+                body.height * (0.83 + body.breast_drop + 0.03 * side * ((body.seed // 3) % 3 - 1)) - (0 if not portable else 10),
+            )
             hang = np.where(y > centre[1], 0.70, 1.8).astype(np.float32)
-            breast = physics.ellipsoid(x, centre[1] + (y - centre[1]) / hang, centre, (r * 1.15, r, r * (0.46 if not portable else 0.32)))
+            breast = physics.ellipsoid(
+                x, centre[1] + (y - centre[1]) / hang, centre, (r * 1.15, r, r * (0.46 if not portable else 0.32))
+            )
             fade = np.clip(0.5 + (y - centre[1] + 0.5 * r) / (1.8 * r), 0, 1)
             total += breast * fade * np.float32(0.5 * (MU_FAT + MU_SOFT))
             if body.seed % 5 == 0:
@@ -243,7 +264,9 @@ class Scene:
         loops = np.zeros_like(gas)
         for _ in range(int(rng.integers(0, 7))):
             centre = (rng.uniform(-0.3, 0.95) * body.width, top + rng.uniform(35, 120))
-            loops += physics.ellipsoid(x, y, centre, (rng.uniform(8, 26), rng.uniform(7, 18), rng.uniform(5, 16)), rng.normal(0, 0.8))
+            loops += physics.ellipsoid(
+                x, y, centre, (rng.uniform(8, 26), rng.uniform(7, 18), rng.uniform(5, 16)), rng.normal(0, 0.8)
+            )
         loops *= np.clip(0.5 + 0.9 * rough, 0, 1.5)
         return gas + cv2.GaussianBlur(loops, (0, 0), max(1.6 / self.pixel, 0.3))
 

@@ -24,7 +24,9 @@ def skeleton(scene) -> np.ndarray:
 def _ribs(scene) -> np.ndarray:
     body, canvas = scene.body, scene.canvas
     rib = anatomy.ribs(body)
-    rib[..., 1] += (scene.height - body.height) * (0.10 + 0.12 * np.clip(rib[..., 2] / body.depth + 0.5, 0, 1))  # they sink in front
+    rib[..., 1] += (scene.height - body.height) * (
+        0.10 + 0.12 * np.clip(rib[..., 2] / body.depth + 0.5, 0, 1)
+    )  # they sink in front
     t = np.linspace(0, 1, rib.shape[1] - 1)[None]
     rng = np.random.default_rng(body.seed + 17)
     # Flat in front, where the cartilage begins; each rib is a little different.
@@ -55,7 +57,9 @@ def _clavicles(scene) -> np.ndarray:
     t = np.linspace(0, 1, line.shape[1] - 1)
     flare = (1 + 0.7 * np.exp(-((t / 0.10) ** 2)) + 0.35 * np.exp(-(((t - 1) / 0.15) ** 2)))[None]
     size = 6.8 * (1.0 if body.sex == "M" else 0.86)
-    return physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=(1.5, 1.2 * MARROW / CORTEX)) * np.float32(1.35 * CORTEX)
+    return physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=(1.5, 1.2 * MARROW / CORTEX)) * np.float32(
+        1.35 * CORTEX
+    )
 
 
 def _spine(scene) -> np.ndarray:
@@ -89,7 +93,9 @@ def _spine(scene) -> np.ndarray:
     # Manubrium and sternum: only hinted at on a frontal film.
     sx, sy = scene.canvas.at(60.0)
     plate = np.clip((22 + 8 * np.exp(-(((sy - 0.14 * body.height) / 16) ** 2)) - np.abs(sx)) / 6, 0, 1)
-    out += (plate * np.clip((0.26 * body.height - np.abs(sy - 0.36 * body.height)) / 8, 0, 1) * np.float32(0.8 * CORTEX)).astype(np.float32)
+    out += (plate * np.clip((0.26 * body.height - np.abs(sy - 0.36 * body.height)) / 8, 0, 1) * np.float32(0.8 * CORTEX)).astype(
+        np.float32
+    )
     return out
 
 
@@ -119,9 +125,19 @@ def _shoulder(scene, side: int) -> np.ndarray:
     pull = turn.normal(-34, 10) if portable else turn.normal(16, 12)  # shoulders rolled forward draw the blades outwards
     tall = rng.normal(1, 0.07)
     # Upper angle, along the upper border to the neck of the glenoid, lateral border, lower angle, medial border.
-    blade = np.array([[w * 0.66 + pull, -0.02 * h], [joint - 32, 0.035 * h], [joint - 17, 0.045 * h], [joint - 15, 0.15 * h],
-                      [joint - 30, 0.20 * h], [w * 0.98 + pull * 0.85, 0.42 * h], [w * 0.90 + pull, 0.62 * h * tall], [w * 0.80 + pull, 0.54 * h * tall],
-                      [w * 0.68 + pull, 0.20 * h]]) * [side, 1]
+    blade = np.array(
+        [
+            [w * 0.66 + pull, -0.02 * h],
+            [joint - 32, 0.035 * h],
+            [joint - 17, 0.045 * h],
+            [joint - 15, 0.15 * h],
+            [joint - 30, 0.20 * h],
+            [w * 0.98 + pull * 0.85, 0.42 * h],
+            [w * 0.90 + pull, 0.62 * h * tall],
+            [w * 0.80 + pull, 0.54 * h * tall],
+            [w * 0.68 + pull, 0.20 * h],
+        ]
+    ) * [side, 1]
     inside, outline = _polygon(scene, blade, -70.0)
     bone = inside * np.float32(2.8 * CORTEX)
     border = np.full(359, 0.2)
@@ -130,7 +146,9 @@ def _shoulder(scene, side: int) -> np.ndarray:
     t = np.linspace(0, 1, 60)[:, None]
     ridge = np.array([side * (w * 0.70 + pull), 0.11 * h, -82]) + t * [side * (joint + 6 - w * 0.70 - pull), -0.13 * h, 45]
     ridge[:, 1:2] += 8 * np.sin(np.pi * t)
-    bone += physics.tubes(canvas, ridge[None], 4.2, np.linspace(0.3, 1.2, 59)[None], 5.0, hollow=(1.2, 0.4)) * np.float32(0.9 * CORTEX)
+    bone += physics.tubes(canvas, ridge[None], 4.2, np.linspace(0.3, 1.2, 59)[None], 5.0, hollow=(1.2, 0.4)) * np.float32(
+        0.9 * CORTEX
+    )
     x, y = canvas.at(-20.0)
     bone += physics.ellipsoid(x, y, (side * (joint - 26), 0.045 * h), (9, 6.5, 7), 0.5 * side) * np.float32(2.5 * MARROW)
     # Humerus: a head and a hollow shaft along the arm.
@@ -141,7 +159,7 @@ def _shoulder(scene, side: int) -> np.ndarray:
     thin = np.clip(np.linspace(0.1, 12, 179), 0, 1) * (1 + 0.4 * np.exp(-np.linspace(0, 8, 179)))
     bone += physics.tubes(canvas, shaft[None], 10.5, thin[None], hollow=(3.4, 0.6 * MARROW / CORTEX)) * np.float32(1.2 * CORTEX)
     head = physics.ellipsoid(x, y, (start[0], start[1]), (22, 23, 20))
-    bone += head * np.float32(1.3 * MARROW) + np.exp(-((head - 9) / 6) ** 2) * np.float32(1.4 * CORTEX) * (head > 0)
+    bone += head * np.float32(1.3 * MARROW) + np.exp(-(((head - 9) / 6) ** 2)) * np.float32(1.4 * CORTEX) * (head > 0)
     return bone.astype(np.float32)
 
 

@@ -38,9 +38,12 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> None:
         When the tar is cut off, or lacks a file that its ``dataset.json`` lists.
     """
     try:
-        with tarfile.open(archive, "r:") as tar, tqdm(
-            total=archive.stat().st_size, desc=f"unpacking {archive.name}", unit="B", unit_scale=True, disable=not progress
-        ) as bar:
+        with (
+            tarfile.open(archive, "r:") as tar,
+            tqdm(
+                total=archive.stat().st_size, desc=f"unpacking {archive.name}", unit="B", unit_scale=True, disable=not progress
+            ) as bar,
+        ):
             for member in tar:
                 bar.update(max(0, member.offset_data - bar.n))
                 name = inside(member.name)
@@ -117,8 +120,17 @@ def _fetch_member(tar: RemoteTar, member: Member, target: Path, patience: Patien
         with clear_disk_errors(partial):
             partial.write_bytes(tar.bytes_of(member))
     else:
-        resume(tar.url, partial, first=member.offset, length=member.size, size=tar.total, validator=tar.validator,
-               label=target.name, progress=False, patience=patience)  # fmt: skip
+        resume(
+            tar.url,
+            partial,
+            first=member.offset,
+            length=member.size,
+            size=tar.total,
+            validator=tar.validator,
+            label=target.name,
+            progress=False,
+            patience=patience,
+        )
     try:
         check_gzip(partial, target.name)
     except DataError:
@@ -168,7 +180,9 @@ def check_gzip(path: Path, name: str) -> None:
     except (OSError, EOFError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise DataError(f"{name}: damaged on the way or on the server ({error}). Run again: only this file is fetched anew.") from error
+        raise DataError(
+            f"{name}: damaged on the way or on the server ({error}). Run again: only this file is fetched anew."
+        ) from error
 
 
 def check(folder: Path, *, progress: bool = True) -> None:
@@ -188,7 +202,9 @@ _INDEX = "tar-index.json"
 _PUBLISHED = "dataset-published.json"  # as long as a run is under way, beside the tables that it makes of it
 
 
-def _walk(url: str, folder: Path, cases: int, spread: bool, progress: bool, patience: Patience) -> tuple[RemoteTar, dict[str, Member]]:
+def _walk(
+    url: str, folder: Path, cases: int, spread: bool, progress: bool, patience: Patience
+) -> tuple[RemoteTar, dict[str, Member]]:
     """Index of the tar, as far as it is needed; what an earlier call has read of it is used if the tar is the same."""
     folder.mkdir(parents=True, exist_ok=True)
     known = _read_walk(folder / _INDEX, url)
@@ -230,9 +246,13 @@ def _walk(url: str, folder: Path, cases: int, spread: bool, progress: bool, pati
     finally:
         if end is not None:
             content = {
-                "url": url, "total": tar.total, "validator": tar.validator, "position": tar.position, "end": end,
+                "url": url,
+                "total": tar.total,
+                "validator": tar.validator,
+                "position": tar.position,
+                "end": end,
                 "members": {name: astuple(member) for name, member in members.items()},
-            }  # fmt: skip
+            }
             with atomic_file(folder / _INDEX) as path:
                 path.write_text(json.dumps(content), encoding="utf-8")
     return tar, members

@@ -56,7 +56,9 @@ class Job:
         ``<mirror>/<archive>/<file>`` in place of the publisher's addresses.
     """
 
-    def __init__(self, archive: Archive, out: Path | None, name: str, request: dict, mirror: str | None, progress: bool, patience: Patience):
+    def __init__(
+        self, archive: Archive, out: Path | None, name: str, request: dict, mirror: str | None, progress: bool, patience: Patience
+    ):
         self.archive, self.mirror, self.progress, self.patience = archive, mirror, progress, patience
         self.final = (out or default_root() / name).expanduser().resolve()
         self.request = {"archive": archive.key} | request
@@ -74,7 +76,9 @@ class Job:
             if not folder.exists() or (folder.is_dir() and {path.name for path in folder.iterdir()} <= self._unused(folder)):
                 continue
             if _receipt(folder).get("request") != self.request:
-                what = "an unfinished call for something else" if folder == self.partial else "something else than what was asked for"
+                what = (
+                    "an unfinished call for something else" if folder == self.partial else "something else than what was asked for"
+                )
                 raise DataError(f"{folder}: holds {what}. Name another folder with --out, or move this one away.")
         return self.final.exists() and any(self.final.iterdir())
 
@@ -198,7 +202,9 @@ def decathlon(job: Job, cases: int | None, spread: bool) -> None:
     with job.laid_out() as folder:
         tar = decathlon_archive.fetch_cases(file.url, folder, cases, spread=spread, progress=job.progress, patience=job.patience)
         job.fetched.append({"name": file.name, "url": file.url, "bytes": tar.total, "what": "part of it, by range requests"})
-    say(f"Index of the tar: {tar.requests} requests, {human(tar.received)}. Each file was checked by its own gzip checksum; the MD5")
+    say(
+        f"Index of the tar: {tar.requests} requests, {human(tar.received)}. Each file was checked by its own gzip checksum; the MD5"
+    )
     say("of the whole tar cannot be compared without the whole tar.")
 
 
@@ -206,7 +212,9 @@ def brats_folder(job: Job, source: Path, convert: bool) -> None:
     """Check BraTS scans that a person has; with `convert`, write them in the Decathlon's format."""
     cohort, problems = brats.verify(source, progress=job.progress)
     if problems:
-        raise DataError(f"{source}: {len(problems)} of {len(cohort) + len(cohort.broken)} cases cannot be used:\n" + "\n".join(problems))
+        raise DataError(
+            f"{source}: {len(problems)} of {len(cohort) + len(cohort.broken)} cases cannot be used:\n" + "\n".join(problems)
+        )
     say(f"{source}: {len(cohort)} cases, all files whole, labels as expected.")
     if not convert:
         say(f"The notebooks read this folder in place:\n\n    DATA_DIR = {str(source.resolve())!r}\n")
@@ -248,19 +256,35 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="list archives, files, sizes, checksums")
     parser.add_argument("--out", type=Path, help="folder to make (default: data/real/<name>; downloads go beside it)")
     parser.add_argument("--size", type=int, choices=CHESTMNIST_SIZES, help="chestmnist: pixels a side (default 64)")
-    parser.add_argument("--parts", type=int, nargs="+", choices=range(1, 13), metavar="N", help="nih: which of the 12 archives (default all)")
+    parser.add_argument(
+        "--parts", type=int, nargs="+", choices=range(1, 13), metavar="N", help="nih: which of the 12 archives (default all)"
+    )
     parser.add_argument("--delete-archives", action="store_true", help="nih: delete each archive when its films are unpacked")
     parser.add_argument("--cases", type=int, metavar="N", help="decathlon: so many patients (default all, 7.6 GB)")
-    parser.add_argument("--spread", action="store_true", help="decathlon: cases from all over the list, not the first in the tar; some "
-                                                              "hundred requests more")  # fmt: skip
+    parser.add_argument(
+        "--spread",
+        action="store_true",
+        help="decathlon: cases from all over the list, not the first in the tar; some hundred requests more",
+    )
     parser.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="brats: the scans that you have")
-    parser.add_argument("--mirror", metavar="URL", default=os.environ.get(MIRROR_VARIABLE),
-                        help=f"get URL/<archive>/<file> in place of the publisher's addresses (or set {MIRROR_VARIABLE})")  # fmt: skip
+    parser.add_argument(
+        "--mirror",
+        metavar="URL",
+        default=os.environ.get(MIRROR_VARIABLE),
+        help=f"get URL/<archive>/<file> in place of the publisher's addresses (or set {MIRROR_VARIABLE})",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     return parser
 
 
-_OPTIONS = {"size": "chestmnist", "parts": "nih", "delete_archives": "nih", "cases": "decathlon", "spread": "decathlon", "source": "brats"}
+_OPTIONS = {
+    "size": "chestmnist",
+    "parts": "nih",
+    "delete_archives": "nih",
+    "cases": "decathlon",
+    "spread": "decathlon",
+    "source": "brats",
+}
 
 
 def _run(options: argparse.Namespace, patience: Patience) -> Path | None:

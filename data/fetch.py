@@ -354,7 +354,9 @@ def accepted(response: requests.Response, url: str, ranged: bool) -> tuple[int |
 
 def unusable(url: str, error: requests.RequestException) -> DataError:
     """What to tell a person about an address that leads nowhere: redirects without end, not a URL at all."""
-    return DataError(f"{url}: this address cannot be used ({error}). Check --mirror, or look at the archive's page with a browser. {OFFLINE}")
+    return DataError(
+        f"{url}: this address cannot be used ({error}). Check --mirror, or look at the archive's page with a browser. {OFFLINE}"
+    )
 
 
 def _asked_to_wait(response: requests.Response) -> float:

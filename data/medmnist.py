@@ -68,7 +68,11 @@ def convert(npz: Path, folder: Path, *, progress: bool = True) -> int:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     number = 0
     try:
-        with zipfile.ZipFile(npz) as archive, atomic_file(folder / TABLE_FILE) as path, path.open("w", newline="", encoding="utf-8") as text:
+        with (
+            zipfile.ZipFile(npz) as archive,
+            atomic_file(folder / TABLE_FILE) as path,
+            path.open("w", newline="", encoding="utf-8") as text,
+        ):
             text.write(HEADER + "\n")
             table = csv.writer(text, lineterminator="\n")
             labels = {split: _labels(archive, npz, split) for split in SPLITS}
@@ -80,7 +84,9 @@ def convert(npz: Path, folder: Path, *, progress: bool = True) -> int:
                         _write_film(folder / "images" / name, film)
                         found = [finding for finding, present in zip(FINDINGS, labels[split][place]) if present]
                         side = film.shape[0]
-                        table.writerow([name, "|".join(found) or "No Finding", 0, number, "", "unknown", "unknown", side, side, "", ""])
+                        table.writerow(
+                            [name, "|".join(found) or "No Finding", 0, number, "", "unknown", "unknown", side, side, "", ""]
+                        )
                         bar.update()
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
@@ -132,14 +138,18 @@ def _labels(archive: zipfile.ZipFile, npz: Path, split: str) -> np.ndarray:
     """All labels of a split: 14 bytes or so a film."""
     stream, shape, dtype = _open(archive, npz, f"{split}_labels")
     if len(shape) != 2 or shape[1] != len(FINDINGS):
-        raise DataError(f"{npz}: {split}_labels has shape {shape}, but ChestMNIST has {len(FINDINGS)} findings. Is it another MedMNIST set?")
+        raise DataError(
+            f"{npz}: {split}_labels has shape {shape}, but ChestMNIST has {len(FINDINGS)} findings. Is it another MedMNIST set?"
+        )
     with stream:
         content = stream.read()
     if len(content) != shape[0] * shape[1] * dtype.itemsize:
         raise EOFError(f"{split}_labels has {len(content):,} bytes, but its header says shape {shape}")
     labels = np.frombuffer(content, dtype).reshape(shape)
     if not np.isin(labels, (0, 1)).all():
-        raise DataError(f"{npz}: {split}_labels holds {np.setdiff1d(labels, (0, 1))[0]}, but a finding is there (1) or not (0). Is it another MedMNIST set?")
+        raise DataError(
+            f"{npz}: {split}_labels holds {np.setdiff1d(labels, (0, 1))[0]}, but a finding is there (1) or not (0). Is it another MedMNIST set?"
+        )
     return labels
 
 

@@ -37,9 +37,13 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> int:
     images.mkdir(parents=True, exist_ok=True)
     count = 0
     try:
-        with archive.open("rb") as raw, tqdm.wrapattr(
-            raw, "read", total=archive.stat().st_size, desc=f"unpacking {archive.name}", disable=not progress
-        ) as stream, tarfile.open(fileobj=stream, mode="r|gz") as tar:
+        with (
+            archive.open("rb") as raw,
+            tqdm.wrapattr(
+                raw, "read", total=archive.stat().st_size, desc=f"unpacking {archive.name}", disable=not progress
+            ) as stream,
+            tarfile.open(fileobj=stream, mode="r|gz") as tar,
+        ):
             for member in tar:
                 match = _FILM.fullmatch(member.name)
                 if not match or not member.isreg():
@@ -105,7 +109,9 @@ def write_tables(source: Path, folder: Path) -> int:
     if (source / BOX_FILE).exists():
         first, *boxes = (source / BOX_FILE).read_text(encoding="utf-8-sig").splitlines()
         with atomic_file(folder / BOX_FILE) as path:
-            path.write_text("".join(f"{line}\n" for line in [first, *boxes] if line == first or line.split(",")[0] in films), "utf-8")
+            path.write_text(
+                "".join(f"{line}\n" for line in [first, *boxes] if line == first or line.split(",")[0] in films), "utf-8"
+            )
     return len(rows)
 
 

@@ -82,18 +82,28 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
     """
     folder = Path(folder) if folder is not None else Path(__file__).parent / "predictions"
     if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder. DATA_DIR must name a folder with valid.csv and test.csv, or with one CSV.")
+        raise DataError(
+            f"{folder}: there is no such folder. DATA_DIR must name a folder with valid.csv and test.csv, or with one CSV."
+        )
     files = sorted(path for path in folder.glob("*.csv") if not path.name.startswith("."))
     notes: list[str] = []
     if {"valid.csv", "test.csv"} <= {path.name for path in files}:
-        tables = {name: read_table(folder / f"{name}.csv", notes) for name in ("train", "valid", "test") if (folder / f"{name}.csv").exists()}
+        tables = {
+            name: read_table(folder / f"{name}.csv", notes)
+            for name in ("train", "valid", "test")
+            if (folder / f"{name}.csv").exists()
+        }
         _refuse_shared_patients(folder, tables)
     elif len(files) == 1 and files[0].stem not in ("train", "valid", "test"):
         tables = _split_in_half(read_table(files[0], notes), seed)
-        notes.append(f"{files[0].name} is one table: its patients were split at random (seed {seed}) into a validation and a test half.")
+        notes.append(
+            f"{files[0].name} is one table: its patients were split at random (seed {seed}) into a validation and a test half."
+        )
     else:
         found = ", ".join(path.name for path in files) or "no CSV file"
-        raise DataError(f"{folder}: holds {found}. Needed are valid.csv and test.csv (train.csv too, if there is one), or exactly one other CSV file.")
+        raise DataError(
+            f"{folder}: holds {found}. Needed are valid.csv and test.csv (train.csv too, if there is one), or exactly one other CSV file."
+        )
     for name, table in tables.items():
         for kind, empty in (("positive", table.y.sum(axis=0) == 0), ("negative", table.y.min(axis=0, initial=1) == 1)):
             if empty.any():
@@ -136,15 +146,23 @@ def read_table(path: Path, notes: list[str] | None = None) -> PredictionTable:
     _need_columns(path, frame)
 
     y = _checked(path, frame, FINDINGS, "a label", lambda values: np.isin(values, (0, 1)), "must be 0 or 1").astype(int)
-    p = _checked(path, frame, [f"{f}_pred" for f in FINDINGS], "a probability", lambda v: (v >= 0) & (v <= 1),
-                 "must lie between 0 and 1 (are these logits? then apply the sigmoid first)")  # fmt: skip
+    p = _checked(
+        path,
+        frame,
+        [f"{f}_pred" for f in FINDINGS],
+        "a probability",
+        lambda v: (v >= 0) & (v <= 1),
+        "must lie between 0 and 1 (are these logits? then apply the sigmoid first)",
+    )
     mined_columns = [f"{f}_mined" for f in FINDINGS]
     mined = None
     if any(column in frame for column in mined_columns):
         missing = [column for column in mined_columns if column not in frame]
         if missing:
             raise DataError(f"{path}: column {missing[0]} is missing. Text-mined labels are given for all 14 findings or for none.")
-        mined = _checked(path, frame, mined_columns, "a label", lambda values: np.isin(values, (0, 1)), "must be 0 or 1").astype(int)
+        mined = _checked(path, frame, mined_columns, "a label", lambda values: np.isin(values, (0, 1)), "must be 0 or 1").astype(
+            int
+        )
 
     about = frame[[column for column in ABOUT if column in frame]].copy()
     if "Image Index" in about and about["Image Index"].duplicated().any():
@@ -152,9 +170,13 @@ def read_table(path: Path, notes: list[str] | None = None) -> PredictionTable:
         raise DataError(f"{path}: film {twice} is listed twice. Keep one row per film.")
     if "Patient ID" not in about:
         about["Patient ID"] = [f"row {row}" for row in range(len(about))]
-        notes.append(f"{path.name} has no column Patient ID: every film counts as a patient of its own, so intervals may be too narrow.")
+        notes.append(
+            f"{path.name} has no column Patient ID: every film counts as a patient of its own, so intervals may be too narrow."
+        )
     elif about["Patient ID"].isna().any():
-        raise DataError(f"{path}: Patient ID is missing in line {_line(about['Patient ID'].isna())}. Without it films cannot be kept together.")
+        raise DataError(
+            f"{path}: Patient ID is missing in line {_line(about['Patient ID'].isna())}. Without it films cannot be kept together."
+        )
     absent = [column for column in ABOUT[2:] if column not in about]
     if absent:
         notes.append(f"{path.name} has no column {', '.join(absent)}: what needs it is left out.")
@@ -166,7 +188,9 @@ def _need_columns(path: Path, frame: pd.DataFrame) -> None:
         for column, other in ((finding, f"{finding}_pred"), (f"{finding}_pred", finding)):
             if column not in frame:
                 why = f"although {other} is there" if other in frame else f"and so is {other}"
-                raise DataError(f"{path}: column {column} is missing, {why}. Each of the 14 findings needs its label F and its probability F_pred.")
+                raise DataError(
+                    f"{path}: column {column} is missing, {why}. Each of the 14 findings needs its label F and its probability F_pred."
+                )
 
 
 def _checked(path, frame, columns, what, allowed, rule) -> np.ndarray:
@@ -176,7 +200,9 @@ def _checked(path, frame, columns, what, allowed, rule) -> np.ndarray:
         if bad.any():
             row, column = np.argwhere(bad)[0]
             found = frame[columns[column]].iloc[row]
-            raise DataError(f"{path}: {what} {text}: {columns[column]} in line {row + 2} is {found!s}. Correct it or remove the row.")
+            raise DataError(
+                f"{path}: {what} {text}: {columns[column]} in line {row + 2} is {found!s}. Correct it or remove the row."
+            )
     return values.to_numpy(dtype=float)
 
 

@@ -154,7 +154,7 @@ class RemoteTar:
         if self._end_start <= start and start + count <= self._end_start + len(self._end):
             return self._end[start - self._end_start : start - self._end_start + count]
         inside = start - self._start
-        if not (0 <= inside and inside + count <= len(self._buffer)):
+        if not (inside >= 0 and inside + count <= len(self._buffer)):
             if self.total is not None and start + count > self.total:
                 raise DataError(f"{self.url}: the tar on the server is cut off: it ends at byte {self.total:,} inside a member.")
             all_small = len(self._recent) == self._recent.maxlen and max(self._recent) <= _SMALL_MEMBER
@@ -180,8 +180,7 @@ class RemoteTar:
             failures += 1
             if not self._patience.goes_on(host, problem, failures, self.total is not None):
                 raise DataError(
-                    f"{host}: {problem}, while the archive's index was read. Run again, it goes on where it "
-                    f"stopped. {OFFLINE}"
+                    f"{host}: {problem}, while the archive's index was read. Run again, it goes on where it stopped. {OFFLINE}"
                 )
 
     def _once(self, start: int, count: int) -> bytes:

@@ -52,8 +52,11 @@ def settings_of(folder: Path, settings: Settings) -> Settings:
 def _version() -> bytes:
     """Digest of all code that a result depends on."""
     here = Path(__file__).parent
-    sources = [Path(public_tests.__file__), *(here / name for name in ("checks.py", "cases.py", "grade.py", "notebook.py", "sandbox.py")),
-               *sorted((here / "inside").glob("*.py"))]  # fmt: skip
+    sources = [
+        Path(public_tests.__file__),
+        *(here / name for name in ("checks.py", "cases.py", "grade.py", "notebook.py", "sandbox.py")),
+        *sorted((here / "inside").glob("*.py")),
+    ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
 
 
@@ -97,7 +100,11 @@ def grade_one(submission: Submission, settings: Settings, yardsticks: dict[str, 
             elif submission.problem:
                 result["note"] = f"{submission.problem}. {result['note']}".strip()
             return result
-        except (Exception, SandboxBroken, SandboxEnded) as error:  # a defect of the grader, or a sandbox that broke twice: one row, not the end
+        except (
+            Exception,
+            SandboxBroken,
+            SandboxEnded,
+        ) as error:  # a defect of the grader, or a sandbox that broke twice: one row, not the end
             note = f"The grader failed here, please grade by hand: {type(error).__name__}: {error}"
             return _failed(note, _grader.nothing(note[:300]) if _grader else None)
 
@@ -156,13 +163,20 @@ def _on_dask(todo: list[Submission], settings: Settings, yardsticks: dict, sched
     from distributed import Client, as_completed
 
     with Client(scheduler) as client:
-        futures = {client.submit(grade_one, submission, settings, yardsticks, pure=False, retries=2): submission for submission in todo}
+        futures = {
+            client.submit(grade_one, submission, settings, yardsticks, pure=False, retries=2): submission for submission in todo
+        }
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
             except Exception as error:
-                yield futures[future], _failed("The cluster failed, please start again. Were its scheduler and its workers started in the course's folder, "
-                                               f"with PYTHONPATH=. before the command? {type(error).__name__}: {error}")  # fmt: skip
+                yield (
+                    futures[future],
+                    _failed(
+                        "The cluster failed, please start again. Were its scheduler and its workers started in the course's folder, "
+                        f"with PYTHONPATH=. before the command? {type(error).__name__}: {error}"
+                    ),
+                )
         client.run(close_grader)
 
 
@@ -242,7 +256,11 @@ def grade_class(
 def safe_name(student: str) -> str:
     """A student's id as a file name: nothing in it can lead out of the folder, and two ids never share one."""
     plain = "".join(c if c.isalnum() or c in "-_@." else "_" for c in student).strip(".")[:48]
-    return plain if plain == student and plain else f"{plain or 'student'}-{hashlib.sha256(student.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    return (
+        plain
+        if plain == student and plain
+        else f"{plain or 'student'}-{hashlib.sha256(student.encode('utf-8', 'replace')).hexdigest()[:8]}"
+    )
 
 
 def _result_path(folder: Path, student: str) -> Path:

@@ -40,7 +40,9 @@ def disagreements(expected: dict[str, dict], results: dict[str, dict]) -> list[s
             same = exercise["outcome"] == outcome or {exercise["outcome"], outcome} == {"wrong", "error"}  # 1/0 in a wrong formula
             fair = (exercise["points"] == exercise["max"]) == (outcome == "right")
             if not (same and fair):
-                found.append(f"{student} ({deserved['kind']}): {name} is {exercise['outcome']}, not {outcome}: {exercise['message'][:200]}")
+                found.append(
+                    f"{student} ({deserved['kind']}): {name} is {exercise['outcome']}, not {outcome}: {exercise['message'][:200]}"
+                )
     return found
 
 
@@ -48,7 +50,9 @@ def nbgrader(*arguments: str, folder: Path) -> float:
     """Run an nbgrader command in a course directory; seconds."""
     start = time.perf_counter()
     environment = os.environ | {"COURSE_DIR": str(ROOT), "JUPYTER_PLATFORM_DIRS": "1"}
-    done = subprocess.run([sys.executable, "-m", "nbgrader", *arguments], cwd=folder, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        [sys.executable, "-m", "nbgrader", *arguments], cwd=folder, capture_output=True, text=True, env=environment
+    )
     if done.returncode:
         raise RuntimeError(f"nbgrader {' '.join(arguments)}: {(done.stdout + done.stderr)[-3000:]}")
     return time.perf_counter() - start
@@ -66,26 +70,47 @@ def run(folder: Path, students: int, handful: int, jobs: int | None = None, numb
     submissions = find_submissions(folder / "class")
     homework = assignment(number)
     start, used = time.perf_counter(), _used()
-    results, facts = batch.grade_class(submissions, folder / "out", Settings(number, -1), jobs=jobs,
-                                       progress=lambda stream, total: tqdm(stream, total=total, unit="submission"))  # fmt: skip
+    results, facts = batch.grade_class(
+        submissions,
+        folder / "out",
+        Settings(number, -1),
+        jobs=jobs,
+        progress=lambda stream, total: tqdm(stream, total=total, unit="submission"),
+    )
     report.write_all(folder / "out", homework, submissions, results, facts)
     seconds, cpu = time.perf_counter() - start, _used() - used
-    figures = {"notebook": homework.name, "submissions": len(submissions), "cores": jobs or os.cpu_count(), "sandbox": facts["sandbox"], "seconds": round(seconds, 1),
-               "each": round(seconds / len(submissions), 3), "CPU seconds": round(cpu, 1), "CPU each": round(cpu / len(submissions), 3),
-               "seconds before the first": facts["self_test_seconds"], "load": os.getloadavg()[0], "wrong marks": disagreements(expected, results)}  # fmt: skip
+    figures = {
+        "notebook": homework.name,
+        "submissions": len(submissions),
+        "cores": jobs or os.cpu_count(),
+        "sandbox": facts["sandbox"],
+        "seconds": round(seconds, 1),
+        "each": round(seconds / len(submissions), 3),
+        "CPU seconds": round(cpu, 1),
+        "CPU each": round(cpu / len(submissions), 3),
+        "seconds before the first": facts["self_test_seconds"],
+        "load": os.getloadavg()[0],
+        "wrong marks": disagreements(expected, results),
+    }
     if handful:
         course = folder / "course"
         make_course(course, (number,))
         figures["nbgrader generate_assignment"] = round(nbgrader("generate_assignment", homework.name, folder=course), 1)
-        chosen = [s for s, deserved in expected.items() if deserved["kind"] in ("solution", "right", "mixed", "half done")][:handful]
+        chosen = [s for s, deserved in expected.items() if deserved["kind"] in ("solution", "right", "mixed", "half done")][
+            :handful
+        ]
         for student in chosen:
             place = course / "submitted" / student / homework.name
             place.mkdir(parents=True)
             shutil.copy(folder / "class" / f"{student}.ipynb", place / f"{homework.name}.ipynb")
         used = _used()
         took = nbgrader("autograde", homework.name, folder=course)
-        figures |= {"nbgrader submissions": handful, "nbgrader each": round(took / handful, 2), "nbgrader CPU each": round((_used() - used) / handful, 2),
-                    "times nbgrader's rate": round(took / handful / (seconds / len(submissions)), 1)}  # fmt: skip
+        figures |= {
+            "nbgrader submissions": handful,
+            "nbgrader each": round(took / handful, 2),
+            "nbgrader CPU each": round((_used() - used) / handful, 2),
+            "times nbgrader's rate": round(took / handful / (seconds / len(submissions)), 1),
+        }
     return figures
 
 

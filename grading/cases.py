@@ -60,8 +60,13 @@ def _leakage(check_class: type, checks: ModuleType, target: Callable, rng: np.ra
         left, right = rng.choice(every[:10], 8), rng.choice(every[10:], 7)
         if number % 2:
             right[rng.integers(7)] = left[rng.integers(8)]
-        tables = [pd.DataFrame({"Image": [f"{i}.png" for i in range(len(ids))], column: ids.astype(str) if number % 3 == 0 else ids},
-                               index=rng.permutation(40)[: len(ids)]) for ids in (left, right)]  # fmt: skip
+        tables = [
+            pd.DataFrame(
+                {"Image": [f"{i}.png" for i in range(len(ids))], column: ids.astype(str) if number % 3 == 0 else ids},
+                index=rng.permutation(40)[: len(ids)],
+            )
+            for ids in (left, right)
+        ]
         try:
             answer = check.array(check.call(*tables, column), None, "True or False")
         except AssertionError:
@@ -98,8 +103,23 @@ def _regions(check_class: type, checks: ModuleType, target: Callable, rng: np.ra
 
 
 EXTRA: dict[str, Callable[..., Any]] = {
-    **{name: _metric(name) for name in ("true_positives", "true_negatives", "false_positives", "false_negatives", "get_accuracy",
-                                        "get_sensitivity", "get_specificity", "get_ppv", "get_npv")},
-    "get_prevalence": _prevalence, "expected_calibration_error": _calibration, "check_for_leakage": _leakage,
-    "compute_class_freqs": _frequencies, "get_regions": _regions,
-}  # fmt: skip
+    **{
+        name: _metric(name)
+        for name in (
+            "true_positives",
+            "true_negatives",
+            "false_positives",
+            "false_negatives",
+            "get_accuracy",
+            "get_sensitivity",
+            "get_specificity",
+            "get_ppv",
+            "get_npv",
+        )
+    },
+    "get_prevalence": _prevalence,
+    "expected_calibration_error": _calibration,
+    "check_for_leakage": _leakage,
+    "compute_class_freqs": _frequencies,
+    "get_regions": _regions,
+}

@@ -34,9 +34,16 @@ def mistakes(assignment: Assignment, results: dict[str, dict[str, Any]]) -> dict
             if e["outcome"] in ("wrong", "error", "timeout"):
                 who[e["outcome"], e["group"] or e["hint"] or "no message"].append(student)
         frequent = sorted(who.items(), key=lambda item: (-len(item[1]), item[0]))[:MISTAKES]
-        found[name] = [{"outcome": outcome, "said": visible(said), "students": sorted(students), "count": len(students),
-                        "code": visible(_typical([results[s]["exercises"][name]["code"] for s in students]))}
-                       for (outcome, said), students in frequent]  # fmt: skip
+        found[name] = [
+            {
+                "outcome": outcome,
+                "said": visible(said),
+                "students": sorted(students),
+                "count": len(students),
+                "code": visible(_typical([results[s]["exercises"][name]["code"] for s in students])),
+            }
+            for (outcome, said), students in frequent
+        ]
     return {name: groups for name, groups in found.items() if groups}
 
 
@@ -71,9 +78,23 @@ def alike(assignment: Assignment, results: dict[str, dict[str, Any]]) -> tuple[l
     for students in similarity.groups(pairs):
         inside = [pair for pair in pairs if pair.one in students and pair.other in students]
         best = inside[0]
-        code = [_beside(name, answers[best.one][name], answers[best.other][name], given) for name in best.exercises[:4]] if len(groups) < SHOWN else []
-        groups.append({"students": students, "share": best.share, "common": best.common, "pairs": [vars(pair) for pair in inside],
-                       "one": best.one, "other": best.other, "exercises": list(best.exercises), "code": code})  # fmt: skip
+        code = (
+            [_beside(name, answers[best.one][name], answers[best.other][name], given) for name in best.exercises[:4]]
+            if len(groups) < SHOWN
+            else []
+        )
+        groups.append(
+            {
+                "students": students,
+                "share": best.share,
+                "common": best.common,
+                "pairs": [vars(pair) for pair in inside],
+                "one": best.one,
+                "other": best.other,
+                "exercises": list(best.exercises),
+                "code": code,
+            }
+        )
     return groups, similarity.like_the_solution(answers, solution, stubs)
 
 
@@ -89,9 +110,17 @@ def _beside(name: str, one: str, other: str, given: set[str]) -> dict[str, Any]:
     skip = [_docstring_lines(code) for code in (one, other)]
     equal = difflib.SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks()
     same = [{block[side] + i + 1 for block in equal for i in range(block.size)} & (marks[side] or set()) for side in (0, 1)]
-    return {"name": name, "sides": [[{"text": visible(line) or " ", "same": number in marks[side] or number in same[side]}
-                                     for number, line in enumerate(lines, 1) if number not in skip[side]]
-                                    for side, lines in enumerate(texts)]}  # fmt: skip
+    return {
+        "name": name,
+        "sides": [
+            [
+                {"text": visible(line) or " ", "same": number in marks[side] or number in same[side]}
+                for number, line in enumerate(lines, 1)
+                if number not in skip[side]
+            ]
+            for side, lines in enumerate(texts)
+        ],
+    }
 
 
 def _docstring_lines(code: str) -> set[int]:
@@ -102,8 +131,14 @@ def _docstring_lines(code: str) -> set[int]:
     return set(range(start, start + code.count("\n") - shorter.count("\n")))
 
 
-def class_report(folder: Path, assignment: Assignment, rows: list[dict[str, Any]], results: dict[str, dict[str, Any]],
-                 facts: dict[str, Any], outcomes: tuple[str, ...]) -> dict[str, Any]:  # fmt: skip
+def class_report(
+    folder: Path,
+    assignment: Assignment,
+    rows: list[dict[str, Any]],
+    results: dict[str, dict[str, Any]],
+    facts: dict[str, Any],
+    outcomes: tuple[str, ...],
+) -> dict[str, Any]:
     """Write `report.html` and `report.json`; returns what is in the second."""
     readable = {student: r for student, r in sorted(results.items()) if r.get("exercises")}
     groups, like_solution = alike(assignment, readable)
@@ -111,14 +146,29 @@ def class_report(folder: Path, assignment: Assignment, rows: list[dict[str, Any]
     percent = sorted(row["percent"] for row in rows if not row["missing"])
     counts = Counter(min(int(value * BINS / 100), BINS - 1) for value in percent)
     summary = {
-        "assignment": assignment.name, "students": len(rows), "statuses": dict(Counter(row["status"] for row in rows)),
-        "late": sum(bool(row["late"]) for row in rows), "median percent": _median(percent), "facts": facts,
-        "exercises": shares(assignment, readable, outcomes), "mistakes": mistakes(assignment, readable), "alike": groups,
+        "assignment": assignment.name,
+        "students": len(rows),
+        "statuses": dict(Counter(row["status"] for row in rows)),
+        "late": sum(bool(row["late"]) for row in rows),
+        "median percent": _median(percent),
+        "facts": facts,
+        "exercises": shares(assignment, readable, outcomes),
+        "mistakes": mistakes(assignment, readable),
+        "alike": groups,
         "like the lesson's own answer": like_solution,
-    }  # fmt: skip
+    }
     write_text(folder / "report.json", json.dumps(summary, indent=1, ensure_ascii=False))
-    html = page("class.html", title=title_of(assignment.name), assignment=assignment, rows=rows, by_key=by_key, results=readable, summary=summary,
-                histogram=[counts[place] for place in range(BINS)], outcomes=outcomes)  # fmt: skip
+    html = page(
+        "class.html",
+        title=title_of(assignment.name),
+        assignment=assignment,
+        rows=rows,
+        by_key=by_key,
+        results=readable,
+        summary=summary,
+        histogram=[counts[place] for place in range(BINS)],
+        outcomes=outcomes,
+    )
     write_text(folder / "report.html", html)
     return summary
 

@@ -11,10 +11,20 @@ from pathlib import Path
 
 from .course import ROOT, assignment
 
-FILES = ("util.py", "public_tests.py", "requirements.txt", "LICENSE", ".github/workflows/classroom.yml",
-         "grading/__init__.py", "grading/notebook.py", "grading/public_checks.py")  # fmt: skip
+FILES = (
+    "util.py",
+    "public_tests.py",
+    "requirements.txt",
+    "LICENSE",
+    ".github/workflows/classroom.yml",
+    "grading/__init__.py",
+    "grading/notebook.py",
+    "grading/public_checks.py",
+)
 FOLDERS = ("data", "models")
-LEFT_OUT = shutil.ignore_patterns("cache", "__pycache__", "*.partial", "train_*.py", "predict_*.py")  # training has losses like those to write
+LEFT_OUT = shutil.ignore_patterns(
+    "cache", "__pycache__", "*.partial", "train_*.py", "predict_*.py"
+)  # training has losses like those to write
 
 
 def make_template(folder: Path, number: int, root: Path = ROOT) -> Path:
@@ -47,7 +57,9 @@ def main() -> int:
     except FileExistsError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"Next: make {options.folder} a repository on GitHub, mark it as a template, and name it in the assignment of GitHub Classroom.")
+    print(
+        f"Next: make {options.folder} a repository on GitHub, mark it as a template, and name it in the assignment of GitHub Classroom."
+    )
     return 0
 
 

@@ -81,16 +81,28 @@ def notebook(number: int, *, solved: bool = False, hidden_tests: dict[str, str] 
         if cell.metadata.get("tags"):
             metadata["tags"] = cell.metadata["tags"]
         if "exercise" in cell.metadata:
-            metadata["nbgrader"] = SETTINGS | {"grade": False, "solution": True, "locked": False, "grade_id": cell.metadata["exercise"]}
+            metadata["nbgrader"] = SETTINGS | {
+                "grade": False,
+                "solution": True,
+                "locked": False,
+                "grade_id": cell.metadata["exercise"],
+            }
             source = source if solved else SOLUTION.sub(r"\1raise NotImplementedError", source)
         elif "check" in cell.metadata:
             name = cell.metadata["check"]
-            metadata["nbgrader"] = SETTINGS | {"grade": True, "solution": False, "locked": True, "grade_id": f"{name}_test",
-                                               "points": cell.metadata["points"]}  # fmt: skip
+            metadata["nbgrader"] = SETTINGS | {
+                "grade": True,
+                "solution": False,
+                "locked": True,
+                "grade_id": f"{name}_test",
+                "points": cell.metadata["points"],
+            }
             if hidden_tests:
                 source += f"\n### BEGIN HIDDEN TESTS\n{hidden_tests[name]}\n### END HIDDEN TESTS"
         kind = {"execution_count": None, "outputs": []} if cell.cell_type == "code" else {}
         cells.append({"cell_type": cell.cell_type, "id": f"cell{position:04d}", "metadata": metadata, "source": source, **kind})
-    metadata = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-                "language_info": {"name": "python"}}  # fmt: skip
+    metadata = {
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
     return json.loads(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))

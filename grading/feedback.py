@@ -13,7 +13,9 @@ from .texts import SYMBOL, visible
 
 def feedback_html(assignment: Assignment, row: dict[str, Any], result: dict[str, Any]) -> str:
     """A student's feedback as a page without scripts."""
-    return page("feedback.html", assignment={"title": title_of(assignment.name)}, row=row | {"name": visible(row["name"])}, result=result)
+    return page(
+        "feedback.html", assignment={"title": title_of(assignment.name)}, row=row | {"name": visible(row["name"])}, result=result
+    )
 
 
 def block(text: str, language: str = "") -> str:
@@ -32,11 +34,19 @@ def inline(text: str) -> str:
 def feedback_markdown(assignment: Assignment, row: dict[str, Any], result: dict[str, Any]) -> str:
     """A student's feedback as Markdown."""
     who = " ".join(inline(str(part)) for part in (row["name"], f"({row['student']})" if row["name"] else row["student"]) if part)
-    lines = [f"# {title_of(assignment.name)}: {row['total']:g} of {row['max']:g} points", "", f"{who}{' · late' if row['late'] else ''}", ""]
+    lines = [
+        f"# {title_of(assignment.name)}: {row['total']:g} of {row['max']:g} points",
+        "",
+        f"{who}{' · late' if row['late'] else ''}",
+        "",
+    ]
     if result.get("note"):
         lines += [block(result["note"]), ""]
     lines += ["| exercise | result | points |", "| --- | --- | ---: |"]
-    lines += [f"| `{name}` | {SYMBOL[e['outcome']]} {e['outcome']} | {e['points']:g} of {e['max']:g} |" for name, e in result["exercises"].items()]
+    lines += [
+        f"| `{name}` | {SYMBOL[e['outcome']]} {e['outcome']} | {e['points']:g} of {e['max']:g} |"
+        for name, e in result["exercises"].items()
+    ]
     for name, e in result["exercises"].items():
         if e["outcome"] in ("right", "not attempted"):
             continue  # the table says it

@@ -9,7 +9,9 @@ from . import checks, notebook
 from .course import Assignment, assignment
 from .sandbox import Limits, Sandbox, SandboxBroken, SandboxBusy, SandboxEnded, Session
 
-PATIENCE = 2  # exercises that time out before the others of the same submission get a fifth of the time: nobody holds a worker for long
+PATIENCE = (
+    2  # exercises that time out before the others of the same submission get a fifth of the time: nobody holds a worker for long
+)
 OUTCOMES = ("right", "wrong", "error", "timeout", "not attempted", "not found")
 
 
@@ -40,10 +42,14 @@ class Settings:
 class Grader:
     """A sandbox (a `shared` one, or its own) and what it takes to judge one notebook of the course. Lives as long as its process grades."""
 
-    def __init__(self, settings: Settings, yardsticks: dict[str, checks.Yardstick] | None = None, shared: Sandbox | None = None) -> None:
+    def __init__(
+        self, settings: Settings, yardsticks: dict[str, checks.Yardstick] | None = None, shared: Sandbox | None = None
+    ) -> None:
         self.settings, self.assignment = settings, settings.assignment
         self.timeouts = 0  # of the submission that is being graded
-        self.sandbox = shared or Sandbox(settings.sandbox, tensorflow=self.assignment.tensorflow, image=settings.image, warm=settings.warm)
+        self.sandbox = shared or Sandbox(
+            settings.sandbox, tensorflow=self.assignment.tensorflow, image=settings.image, warm=settings.warm
+        )
         try:
             self.yardsticks = yardsticks or self.calibrate()
         except SandboxBroken:
@@ -115,9 +121,18 @@ class Grader:
 
     def _exercise(self, name: str, answer: notebook.Answer) -> dict[str, Any]:
         most = self.assignment.points[name]
-        result: dict[str, Any] = {"outcome": "not found", "points": 0.0, "max": most, "message": "", "hint": "", "group": "",
-                                  "share": 0.0, "code": answer.own[:20_000], "cell": answer.cell + 1,
-                                  "helpers": "\n\n".join(answer.helpers)[:20_000]}  # fmt: skip
+        result: dict[str, Any] = {
+            "outcome": "not found",
+            "points": 0.0,
+            "max": most,
+            "message": "",
+            "hint": "",
+            "group": "",
+            "share": 0.0,
+            "code": answer.own[:20_000],
+            "cell": answer.cell + 1,
+            "helpers": "\n\n".join(answer.helpers)[:20_000],
+        }
         if answer.found == "not found":
             result["message"] = f"There is no function {name} in the notebook. {answer.note}".strip()
             return result
@@ -149,15 +164,20 @@ class Grader:
             result.update(outcome="timeout" if public.ended == "timeout" else "error", message=f"{name}: {public.message}")
         elif public.right:
             error = f" It raises {hidden.raised} there." if hidden.raised else ""
-            result.update(message=f"{name} passes the check in the notebook, but is not right for other inputs.{error} Does it hold "
-                          "for any threshold, shape and type, or only for the examples?", group="right for the public cases only")  # fmt: skip
+            result.update(
+                message=f"{name} passes the check in the notebook, but is not right for other inputs.{error} Does it hold "
+                "for any threshold, shape and type, or only for the examples?",
+                group="right for the public cases only",
+            )
         else:
             if public.raised:
                 result["outcome"] = "error"
             where = ", ".join(f"{cell} line {line}" for cell, line in public.lines[-2:])
             message, _, hint = public.message.partition("\n  hint:")
             result.update(message=message + (f"\n  where:    {where}" if where and public.raised else ""), hint=hint.strip())
-        result["group"] = result["group"] or (f"{public.raised}: " if public.raised else "") + _group(result["hint"] or result["message"])
+        result["group"] = result["group"] or (f"{public.raised}: " if public.raised else "") + _group(
+            result["hint"] or result["message"]
+        )
         return result
 
     def grade(self, data: bytes) -> dict[str, Any]:
@@ -166,13 +186,21 @@ class Grader:
         try:
             cells = notebook.read_cells(data)
         except notebook.NotebookError as error:
-            return {"status": "unreadable", "note": str(error), "exercises": self.nothing(str(error)), "total": 0.0,
-                    "seconds": round(time.perf_counter() - start, 3)}  # fmt: skip
+            return {
+                "status": "unreadable",
+                "note": str(error),
+                "exercises": self.nothing(str(error)),
+                "total": 0.0,
+                "seconds": round(time.perf_counter() - start, 3),
+            }
         answers = notebook.find_answers(cells, self.assignment.exercises)
         status, note = "graded", ""
         if all(answer.found == "not found" for answer in answers.values()):
-            others = {number: sum(a.found != "not found" for a in notebook.find_answers(cells, names).values())
-                      for number, names in _by_notebook().items() if number != self.assignment.number}  # fmt: skip
+            others = {
+                number: sum(a.found != "not found" for a in notebook.find_answers(cells, names).values())
+                for number, names in _by_notebook().items()
+                if number != self.assignment.number
+            }
             best = max(others, key=others.get, default=0)
             if others.get(best):
                 status, note = "wrong notebook", f"This looks like notebook {best:02d}; {self.assignment.name} was asked for."
@@ -180,14 +208,30 @@ class Grader:
                 status, note = "no exercises", "None of the exercise functions is in this notebook."
         exercises = {name: self.exercise(name, answer) for name, answer in answers.items()}
         return {
-            "status": status, "note": note, "exercises": exercises, "total": round(sum(e["points"] for e in exercises.values()), 2),
+            "status": status,
+            "note": note,
+            "exercises": exercises,
+            "total": round(sum(e["points"] for e in exercises.values()), 2),
             "seconds": round(time.perf_counter() - start, 3),
-        }  # fmt: skip
+        }
 
     def nothing(self, note: str) -> dict[str, Any]:
         """The exercises of a submission that cannot be read."""
-        return {name: {"outcome": "not found", "points": 0.0, "max": most, "message": note, "hint": "", "group": "", "share": 0.0,
-                       "code": "", "helpers": "", "cell": 0} for name, most in self.assignment.points.items()}  # fmt: skip
+        return {
+            name: {
+                "outcome": "not found",
+                "points": 0.0,
+                "max": most,
+                "message": note,
+                "hint": "",
+                "group": "",
+                "share": 0.0,
+                "code": "",
+                "helpers": "",
+                "cell": 0,
+            }
+            for name, most in self.assignment.points.items()
+        }
 
     def number_found(self, data: bytes) -> int:
         """How many exercises a notebook file has answers for."""
@@ -211,8 +255,10 @@ def guess_number(contents: list[bytes]) -> int | None:
             cells = notebook.read_cells(data)
         except notebook.NotebookError:
             continue
-        found = {number: sum(a.found != "not found" for a in notebook.find_answers(cells, names).values())
-                 for number, names in _by_notebook().items()}  # fmt: skip
+        found = {
+            number: sum(a.found != "not found" for a in notebook.find_answers(cells, names).values())
+            for number, names in _by_notebook().items()
+        }
         best = max(found, key=found.get)
         if found[best]:
             votes[best] = votes.get(best, 0) + 1

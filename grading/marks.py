@@ -19,8 +19,13 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "|"
 BOM = "\ufeff"  # spreadsheets take a file without it for the encoding of the country
 
 
-def rows_of(assignment: Assignment, submissions: list, results: dict[str, dict[str, Any]], roster: Roster | None = None,
-            deadline: datetime | None = None) -> list[dict[str, Any]]:  # fmt: skip
+def rows_of(
+    assignment: Assignment,
+    submissions: list,
+    results: dict[str, dict[str, Any]],
+    roster: Roster | None = None,
+    deadline: datetime | None = None,
+) -> list[dict[str, Any]]:
     """One row for each student: everybody who handed in, and everybody on the class list who did not.
 
     Returns
@@ -35,12 +40,21 @@ def rows_of(assignment: Assignment, submissions: list, results: dict[str, dict[s
     if roster:
         present = {person.student for person in people.values()}
         everybody += [("", person) for person in roster.people if person.student not in present]
-    rows = [_row(assignment, known.get(key), results.get(key), person, roster, deadline) | {"key": key, "person": person} for key, person in everybody]
+    rows = [
+        _row(assignment, known.get(key), results.get(key), person, roster, deadline) | {"key": key, "person": person}
+        for key, person in everybody
+    ]
     return sorted(rows, key=lambda row: str(row["student"]))
 
 
-def _row(assignment: Assignment, submission: Any, result: dict[str, Any] | None, person: Person | None, roster: Roster | None,
-         deadline: datetime | None) -> dict[str, Any]:  # fmt: skip
+def _row(
+    assignment: Assignment,
+    submission: Any,
+    result: dict[str, Any] | None,
+    person: Person | None,
+    roster: Roster | None,
+    deadline: datetime | None,
+) -> dict[str, Any]:
     exercises = (result or {}).get("exercises") or {}
     points = {name: exercises.get(name, {}).get("points", 0.0) for name in assignment.exercises}
     most = sum(assignment.points.values())
@@ -51,13 +65,20 @@ def _row(assignment: Assignment, submission: Any, result: dict[str, Any] | None,
         note = f"Not on the class list. {note}".strip()
     student = submission.student if submission else person.student
     return {
-        "student": person.student if person else student, "name": (person and person.name) or (submission.name if submission else ""),
-        "status": status, "late": "late" if late else "", "missing": "" if result else "missing",
+        "student": person.student if person else student,
+        "name": (person and person.name) or (submission.name if submission else ""),
+        "status": status,
+        "late": "late" if late else "",
+        "missing": "" if result else "missing",
         "submitted": f"{submission.time:%Y-%m-%d %H:%M}" if submission and submission.time else "",
-        **points, "total": round(sum(points.values()), 2), "max": most, "percent": round(100 * sum(points.values()) / most, 1),
+        **points,
+        "total": round(sum(points.values()), 2),
+        "max": most,
+        "percent": round(100 * sum(points.values()) / most, 1),
         "outcomes": " ".join(SYMBOL[exercises[name]["outcome"]] if name in exercises else "?" for name in assignment.exercises),
-        "note": visible(note).replace("\n", " "), "feedback": f"feedback/{safe_name(submission.student)}.html" if result else "",
-    }  # fmt: skip
+        "note": visible(note).replace("\n", " "),
+        "feedback": f"feedback/{safe_name(submission.student)}.html" if result else "",
+    }
 
 
 def cell(value: Any) -> Any:
@@ -89,14 +110,30 @@ def write_grades(folder: Path, assignment: Assignment, rows: list[dict[str, Any]
     points), Blackboard's grade centre (`Username`, then columns). Where the class list is such a table, the marks are filled
     into it, with all its other columns.
     """
-    columns = ["student", "name", "status", "late", "missing", "submitted", *assignment.exercises, "total", "max", "percent", "outcomes", "note", "feedback"]
+    columns = [
+        "student",
+        "name",
+        "status",
+        "late",
+        "missing",
+        "submitted",
+        *assignment.exercises,
+        "total",
+        "max",
+        "percent",
+        "outcomes",
+        "note",
+        "feedback",
+    ]
     write_text(folder / "grades.csv", BOM + table(columns, _safe(rows)))
     filled = [{**row, "filled": {**(row["person"].row if row["person"] else {})}} for row in rows]
     kind = _platform_of(roster)
     most = sum(assignment.points.values())
     write_text(folder / "grades_moodle.csv", _moodle(filled, roster if kind == "moodle" else None, most))
     write_text(folder / "grades_canvas.csv", _canvas(assignment.name, filled, roster if kind == "canvas" else None, most))
-    write_text(folder / "grades_blackboard.csv", _blackboard(assignment.name, filled, roster if kind == "blackboard" else None, most))
+    write_text(
+        folder / "grades_blackboard.csv", _blackboard(assignment.name, filled, roster if kind == "blackboard" else None, most)
+    )
     return ["grades.csv", "grades_moodle.csv", "grades_canvas.csv", "grades_blackboard.csv"]
 
 
@@ -111,18 +148,45 @@ def _platform_of(roster: Roster | None) -> str:
 
 
 def _moodle(rows: list[dict[str, Any]], roster: Roster | None, most: float) -> str:
-    columns = list(roster.columns) if roster else [
-        "Identifier", "Full name", "Email address", "Status", "Grade", "Maximum Grade", "Grade can be changed", "Last modified (submission)",
-        "Last modified (grade)", "Feedback comments"]  # fmt: skip
+    columns = (
+        list(roster.columns)
+        if roster
+        else [
+            "Identifier",
+            "Full name",
+            "Email address",
+            "Status",
+            "Grade",
+            "Maximum Grade",
+            "Grade can be changed",
+            "Last modified (submission)",
+            "Last modified (grade)",
+            "Feedback comments",
+        ]
+    )
     out = []
     for row in rows:
         number = str(row["key"] or row["student"])
-        own = {"Identifier": f"Participant {number}" if number.isdigit() else number, "Full name": row["name"], "Status": row["status"],
-               "Maximum Grade": most, "Grade can be changed": "Yes", "Last modified (submission)": row["submitted"] or "-"}  # fmt: skip
-        comment = {"Feedback comments": f"{row['total']:g} of {most:g} points: {row['outcomes']}"} if "Feedback comments" in columns else {}
+        own = {
+            "Identifier": f"Participant {number}" if number.isdigit() else number,
+            "Full name": row["name"],
+            "Status": row["status"],
+            "Maximum Grade": most,
+            "Grade can be changed": "Yes",
+            "Last modified (submission)": row["submitted"] or "-",
+        }
+        comment = (
+            {"Feedback comments": f"{row['total']:g} of {most:g} points: {row['outcomes']}"}
+            if "Feedback comments" in columns
+            else {}
+        )
         # "-" where a date should be: Moodle takes it for "not graded yet" and does not refuse the row as out of date
-        out.append(_safe([own | {k: v for k, v in row["filled"].items() if k in columns}])[0] | {"Last modified (grade)": "-"} | comment
-                   | {"Grade": row["total"]})  # fmt: skip
+        out.append(
+            _safe([own | {k: v for k, v in row["filled"].items() if k in columns}])[0]
+            | {"Last modified (grade)": "-"}
+            | comment
+            | {"Grade": row["total"]}
+        )
     return table(columns, out)
 
 

@@ -220,7 +220,11 @@ def _salvage(source: str, cell: int) -> tuple[list[Piece], list[tuple[str, str]]
     """Of a cell that is no Python as a whole: every block of it that is."""
     pieces, broken = [], []
     lines = source.split("\n")
-    starts = [i for i, line in enumerate(lines) if line[:1].strip() and not line.startswith(("#", ")", "]", "}", "else", "elif", "except", "finally"))]
+    starts = [
+        i
+        for i, line in enumerate(lines)
+        if line[:1].strip() and not line.startswith(("#", ")", "]", "}", "else", "elif", "except", "finally"))
+    ]
     for number, start in enumerate(starts):
         end = starts[number + 1] if number + 1 < len(starts) else len(lines)
         block = "\n".join(lines[start:end]).rstrip()
@@ -281,18 +285,23 @@ def find_answers(cells: list[str], exercises: list[str]) -> dict[str, Answer]:
             else:
                 functions = sorted({n for p in pieces if p.function for n in p.binds if len(n) < 60} - set(exercises))[:300]
                 alike = difflib.get_close_matches(name, functions, 1, 0.6) or [
-                    f for f in functions if len(f) > 3 and (f in name or name.removeprefix("get_") in f)]  # fmt: skip
+                    f for f in functions if len(f) > 3 and (f in name or name.removeprefix("get_") in f)
+                ]
                 answer.note = f"Is it your function `{alike[0]}`? The name must be `{name}`." if alike else ""
             continue
         answer.cell, answer.own = piece.cell, piece.source
         answer.found = "not attempted" if piece.stub else "found"
         needed = _needed(piece, pieces, chosen, before, set(exercises))
         answer.code = [(f"cell {p.cell + 1}", p.line, p.source) for p in needed]
-        answer.helpers = [p.source for p in needed if re.match(r"(async )?(def|class) |@", p.source) and not p.binds & set(exercises)]
+        answer.helpers = [
+            p.source for p in needed if re.match(r"(async )?(def|class) |@", p.source) and not p.binds & set(exercises)
+        ]
     return answers
 
 
-def _needed(piece: Piece, pieces: list[Piece], chosen: dict[str, Piece], before: dict[int, list[Piece]], exercises: set[str]) -> list[Piece]:
+def _needed(
+    piece: Piece, pieces: list[Piece], chosen: dict[str, Piece], before: dict[int, list[Piece]], exercises: set[str]
+) -> list[Piece]:
     """A piece and all that it names, directly or not, in the order of the notebook."""
     wanted, queue = {id(piece): piece}, [piece]
     while queue:

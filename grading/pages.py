@@ -39,10 +39,16 @@ def parts(message: str) -> Message:
 
 @cache
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
     made.filters |= {"visible": visible, "parts": parts}
-    made.globals |= {"colour": COLOUR, "symbol": SYMBOL, "meaning": MEANING,
-                     "style": jinja2.utils.markupsafe.Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))}  # fmt: skip
+    made.globals |= {
+        "colour": COLOUR,
+        "symbol": SYMBOL,
+        "meaning": MEANING,
+        "style": jinja2.utils.markupsafe.Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+    }
     return made
 
 

@@ -13,8 +13,15 @@ from .marks import rows_of, write_grades
 from .roster import Roster
 
 
-def write_all(folder: Path, assignment: Assignment, submissions: list, results: dict[str, dict[str, Any]], facts: dict[str, Any],
-              roster: Roster | None = None, deadline: datetime | None = None) -> dict[str, Any]:  # fmt: skip
+def write_all(
+    folder: Path,
+    assignment: Assignment,
+    submissions: list,
+    results: dict[str, dict[str, Any]],
+    facts: dict[str, Any],
+    roster: Roster | None = None,
+    deadline: datetime | None = None,
+) -> dict[str, Any]:
     """All files of a class.
 
     Parameters

@@ -12,8 +12,25 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ID_COLUMNS = ("identifier", "student_id", "id", "student id", "id number", "sis user id", "username", "user name", "sis login id",
-              "login", "user", "email", "email address", "e-mail", "student", "matriculation number", "matrikelnummer")  # fmt: skip
+ID_COLUMNS = (
+    "identifier",
+    "student_id",
+    "id",
+    "student id",
+    "id number",
+    "sis user id",
+    "username",
+    "user name",
+    "sis login id",
+    "login",
+    "user",
+    "email",
+    "email address",
+    "e-mail",
+    "student",
+    "matriculation number",
+    "matrikelnummer",
+)
 NAME_COLUMNS = ("full name", "name", "student name", "student")
 FIRST_COLUMNS, LAST_COLUMNS = ("first name", "first_name", "firstname"), ("last name", "last_name", "surname", "lastname")
 
@@ -94,13 +111,15 @@ def match(roster: Roster, students: dict[str, str]) -> dict[str, Person]:
     """
     by_id: dict[str, Person] = {}
     for person in reversed(roster.people):
-        by_id |= {identifier: person for identifier in person.ids}
+        by_id |= dict.fromkeys(person.ids, person)
         by_id[_plain(person.student)] = person
     found = {student: by_id[_plain(student)] for student in students if _plain(student) in by_id}
     taken = {person.student for person in found.values()}
     once = Counter(person.name.lower() for person in roster.people if person.name)
     here = Counter(name.lower() for name in students.values() if name)
-    names = {person.name.lower(): person for person in roster.people if person.student not in taken and once[person.name.lower()] == 1}
+    names = {
+        person.name.lower(): person for person in roster.people if person.student not in taken and once[person.name.lower()] == 1
+    }
     for student, name in students.items():
         if student not in found and name and here[name.lower()] == 1 and name.lower() in names:
             found[student] = names[name.lower()]

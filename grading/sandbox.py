@@ -71,10 +71,20 @@ class SandboxBusy(SandboxBroken):
 def environment() -> dict[str, str]:
     """Environment variables of the sandbox: none of the instructor's."""
     return {
-        "PATH": "/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "", "KERAS_BACKEND": "tensorflow", "MPLBACKEND": "agg",
-        "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "KERAS_HOME": "/tmp",
-    }  # fmt: skip
+        "PATH": "/usr/bin:/bin",
+        "HOME": "/tmp",
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "CUDA_VISIBLE_DEVICES": "",
+        "KERAS_BACKEND": "tensorflow",
+        "MPLBACKEND": "agg",
+        "TF_NUM_INTRAOP_THREADS": "1",
+        "TF_NUM_INTEROP_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "KERAS_HOME": "/tmp",
+    }
 
 
 def bubblewrap_command(inner: list[str]) -> list[str]:
@@ -82,8 +92,11 @@ def bubblewrap_command(inner: list[str]) -> list[str]:
 
     What is mounted later covers what was mounted before: the course may lie in /tmp, and Python in the course.
     """
-    bind = [option for folder in ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
-            for option in _bind(folder)]  # fmt: skip
+    bind = [
+        option
+        for folder in ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
+        for option in _bind(folder)
+    ]
     for prefix in dict.fromkeys([sys.base_prefix, sys.base_exec_prefix]):
         if not Path(prefix).is_relative_to("/usr"):
             bind += ["--ro-bind", prefix, prefix]
@@ -96,16 +109,56 @@ def bubblewrap_command(inner: list[str]) -> list[str]:
     for name, value in environment().items():
         bind += ["--setenv", name, value]
     return [
-        "bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--clearenv", "--uid", "1000", "--gid", "1000", "--hostname",
-        "sandbox", "--tmpfs", "/tmp", *bind, "--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev", "--tmpfs", "/dev/shm",
-        "--ro-bind", str(INSIDE), "/inside", "--chdir", "/tmp", "--remount-ro", "/", python, "-sB", *inner,
-    ]  # fmt: skip
+        "bwrap",
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--uid",
+        "1000",
+        "--gid",
+        "1000",
+        "--hostname",
+        "sandbox",
+        "--tmpfs",
+        "/tmp",
+        *bind,
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--remount-ro",
+        "/dev",
+        "--tmpfs",
+        "/dev/shm",
+        "--ro-bind",
+        str(INSIDE),
+        "/inside",
+        "--chdir",
+        "/tmp",
+        "--remount-ro",
+        "/",
+        python,
+        "-sB",
+        *inner,
+    ]
 
 
 def readable() -> list[str]:
     """What an ordinary process of a student may read where the system can hide the rest."""
-    return [sys.base_prefix, sys.prefix, str(INSIDE), "/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime",
-            "/dev/null", "/dev/urandom"]  # fmt: skip
+    return [
+        sys.base_prefix,
+        sys.prefix,
+        str(INSIDE),
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/bin",
+        "/etc/ld.so.cache",
+        "/etc/localtime",
+        "/dev/null",
+        "/dev/urandom",
+    ]
 
 
 def _bind(folder: str) -> list[str]:
@@ -119,10 +172,38 @@ def container_command(engine: str, image: str, limits: Limits) -> list[str]:
     """The command that runs one exercise in a container without network, privileges or a writable disk."""
     variables = [option for name, value in environment().items() for option in ("--env", f"{name}={value}")]
     return [
-        engine, "run", "--rm", "--interactive", "--network", "none", "--read-only", "--tmpfs", "/tmp:size=16m", "--cap-drop", "ALL",
-        "--security-opt", "no-new-privileges", "--pids-limit", "256", "--cpus", "1", "--memory", str(2 * limits.memory),
-        "--user", "1000:1000", "--volume", f"{INSIDE}:/inside:ro", *variables, image, "python", "-sB", "/inside/worker.py", "once", "0", "1",
-    ]  # fmt: skip
+        engine,
+        "run",
+        "--rm",
+        "--interactive",
+        "--network",
+        "none",
+        "--read-only",
+        "--tmpfs",
+        "/tmp:size=16m",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+        "--pids-limit",
+        "256",
+        "--cpus",
+        "1",
+        "--memory",
+        str(2 * limits.memory),
+        "--user",
+        "1000:1000",
+        "--volume",
+        f"{INSIDE}:/inside:ro",
+        *variables,
+        image,
+        "python",
+        "-sB",
+        "/inside/worker.py",
+        "once",
+        "0",
+        "1",
+    ]
 
 
 @functools.cache
@@ -143,8 +224,11 @@ def choose(kind: str = "auto") -> str:
     elif not works(kind):
         raise SandboxBroken(f"{kind} does not work on this machine. Install it, or choose another --sandbox ({', '.join(KINDS)}).")
     if kind == "process":
-        warnings.warn("No bubblewrap: students' code runs as an ordinary process with limits. It has no network; whether it can read your "
-                      "files depends on this system. Install bubblewrap (`sudo apt install bubblewrap`), or use --sandbox docker.", stacklevel=2)  # fmt: skip
+        warnings.warn(
+            "No bubblewrap: students' code runs as an ordinary process with limits. It has no network; whether it can read your "
+            "files depends on this system. Install bubblewrap (`sudo apt install bubblewrap`), or use --sandbox docker.",
+            stacklevel=2,
+        )
     return kind
 
 
@@ -235,7 +319,9 @@ class Session:
 class Sandbox:
     """A place to run exercises one after the other. Keeps a warm template where the kind allows it."""
 
-    def __init__(self, kind: str = "auto", *, tensorflow: bool = False, image: str = "ai-for-medical-diagnosis", warm: bool = True) -> None:
+    def __init__(
+        self, kind: str = "auto", *, tensorflow: bool = False, image: str = "ai-for-medical-diagnosis", warm: bool = True
+    ) -> None:
         self.kind, self.tensorflow, self.image = choose(kind), tensorflow, image
         self.warm = warm and self.kind in ("bubblewrap", "process") and sys.platform == "linux"
         self.process: subprocess.Popen | None = None
@@ -252,11 +338,21 @@ class Sandbox:
             number = str(theirs.fileno())
             if self.kind == "process":
                 self.scratch = tempfile.TemporaryDirectory(prefix="grading-")
-                command, variables = [sys.executable, "-sB", str(INSIDE / "worker.py"), "template", number], environment() | {"HOME": self.scratch.name}
+                command, variables = (
+                    [sys.executable, "-sB", str(INSIDE / "worker.py"), "template", number],
+                    environment() | {"HOME": self.scratch.name},
+                )
             else:
                 command, variables = bubblewrap_command(["/inside/worker.py", "template", number]), None
-            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                            stderr=subprocess.PIPE, env=variables, cwd=self.scratch and self.scratch.name)  # fmt: skip
+            self.process = subprocess.Popen(
+                command,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=variables,
+                cwd=self.scratch and self.scratch.name,
+            )
         self.control = ours
         self.control.send(json.dumps({"tensorflow": self.tensorflow}).encode())
         try:
@@ -351,8 +447,15 @@ class Sandbox:
         else:
             command = [sys.executable, "-sB", str(INSIDE / "worker.py"), "once", "0", "1"]
         folder = tempfile.TemporaryDirectory(prefix="grading-") if self.kind == "process" else None
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                   start_new_session=True, env=None if self.kind in ("docker", "podman") else environment(), cwd=folder and folder.name)  # fmt: skip
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            env=None if self.kind in ("docker", "podman") else environment(),
+            cwd=folder and folder.name,
+        )
 
         def finish() -> dict:
             # The process may have ended already; what is left of it is killed with its whole group.
@@ -376,4 +479,3 @@ class Sandbox:
         with contextlib.suppress(wire.Ended):
             wire.send(fd_out, self._job(limits, folder.name if folder else ""))
         return Session(fd_in, fd_out, limits, finish, patience=STRETCH)
-

@@ -104,7 +104,10 @@ def rare_pieces(answers: dict[str, dict[str, str]], given: Iterable[str]) -> dic
     mine = {student: {name: set(pieces(source)) - given for name, source in own.items()} for student, own in answers.items()}
     counts = Counter(digest for own in mine.values() for digest in set().union(*own.values()))
     most = max(FEW, COMMON * len(mine))
-    return {student: {name: {digest for digest in found if counts[digest] <= most} for name, found in own.items()} for student, own in mine.items()}
+    return {
+        student: {name: {digest for digest in found if counts[digest] <= most} for name, found in own.items()}
+        for student, own in mine.items()
+    }
 
 
 def suspicious_pairs(answers: dict[str, dict[str, str]], given: Iterable[str]) -> list[Pair]:
@@ -161,6 +164,10 @@ def like_the_solution(answers: dict[str, dict[str, str]], solution: dict[str, st
     """
     long = {name: set(pieces(source)) - set(pieces(stubs.get(name, ""))) for name, source in solution.items()}
     long = {name: wanted for name, wanted in long.items() if len(wanted) >= ENOUGH}
-    found = {student: [name for name, wanted in long.items() if len(wanted & set(pieces(own.get(name, "")))) >= ALIKE_TO_SOLUTION * len(wanted)]
-             for student, own in answers.items()}  # fmt: skip
+    found = {
+        student: [
+            name for name, wanted in long.items() if len(wanted & set(pieces(own.get(name, "")))) >= ALIKE_TO_SOLUTION * len(wanted)
+        ]
+        for student, own in answers.items()
+    }
     return {student: names for student, names in found.items() if names}

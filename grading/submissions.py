@@ -57,7 +57,9 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> b
         with archive.open(info) as file:
             data = file.read(most + 1)
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError, ValueError) as error:
-        raise UnpackError(f"{PurePosixPath(info.filename).name} cannot be unpacked ({error}); is it encrypted or cut off?") from None
+        raise UnpackError(
+            f"{PurePosixPath(info.filename).name} cannot be unpacked ({error}); is it encrypted or cut off?"
+        ) from None
     except Exception as error:  # zlib.error and the like
         raise UnpackError(f"{PurePosixPath(info.filename).name} cannot be unpacked ({type(error).__name__})") from None
     if len(data) > most:

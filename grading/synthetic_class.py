@@ -25,17 +25,54 @@ from .typical_answers import RIGHT, UNUSUAL, WRONG
 
 NUMBER = 2
 KINDS = {  # kind of submission → how many of 100
-    "solution": 8, "right": 24, "mixed": 28, "half done": 10, "windows": 3, "byte order mark": 1, "utf-16": 1, "python 2": 2,
-    "reordered": 3, "doubled": 2, "merged": 2, "raw": 1, "extra cells": 4, "renamed": 2, "copied": 0.8, "untouched": 1, "broken": 1,
-    "empty": 1, "other notebook": 1, "zipped": 1, "zip in zip": 1, "bomb": 0.4, "traversal": 0.4, "loop": 0.6, "exit": 0.6,
-    "no notebook": 0.4, "missing": 1,
-}  # fmt: skip
+    "solution": 8,
+    "right": 24,
+    "mixed": 28,
+    "half done": 10,
+    "windows": 3,
+    "byte order mark": 1,
+    "utf-16": 1,
+    "python 2": 2,
+    "reordered": 3,
+    "doubled": 2,
+    "merged": 2,
+    "raw": 1,
+    "extra cells": 4,
+    "renamed": 2,
+    "copied": 0.8,
+    "untouched": 1,
+    "broken": 1,
+    "empty": 1,
+    "other notebook": 1,
+    "zipped": 1,
+    "zip in zip": 1,
+    "bomb": 0.4,
+    "traversal": 0.4,
+    "loop": 0.6,
+    "exit": 0.6,
+    "no notebook": 0.4,
+    "missing": 1,
+}
 LAYOUTS = ("folder", "zip", "moodle", "canvas", "blackboard")
 DEADLINE = datetime(2026, 11, 20, 23, 59)
 IN_TIME, TOO_LATE = datetime(2026, 11, 20, 12, 0), datetime(2026, 11, 21, 9, 30)
 LATE = 0.04  # share of the class
-NAMES = ["Ada Lovelace", "عمر الخيام", "王小明", "=cmd('calc')", 'Conor "Con" O\'Brien, Jr.', "Søren Ångström", "Ada Lovelace", "<b>Bobby</b>", "Ngũgĩ wa Thiong'o",
-         "Emmy Noether", "+41 Zürich", "@Grace Hopper", "-Mary Jackson", "Иван Петров"]  # fmt: skip
+NAMES = [
+    "Ada Lovelace",
+    "عمر الخيام",
+    "王小明",
+    "=cmd('calc')",
+    'Conor "Con" O\'Brien, Jr.',
+    "Søren Ångström",
+    "Ada Lovelace",
+    "<b>Bobby</b>",
+    "Ngũgĩ wa Thiong'o",
+    "Emmy Noether",
+    "+41 Zürich",
+    "@Grace Hopper",
+    "-Mary Jackson",
+    "Иван Петров",
+]
 
 
 def body(name: str, text: str, stub: str) -> str:
@@ -66,14 +103,16 @@ def _code(source: str) -> dict[str, Any]:
     return {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": 1, "source": source}
 
 
-def submission(kind: str, number: int, rng: random.Random, student: dict[str, Any], solved: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def submission(
+    kind: str, number: int, rng: random.Random, student: dict[str, Any], solved: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
     """A notebook of this kind, and what each exercise deserves ("right", "wrong", "not attempted", "not found", …)."""
     names = assignment(number).exercises
     nb, expected = copy.deepcopy(student), dict.fromkeys(names, "right")
     for name in names:
         cell = find_cell(nb, name)
         stub = cell["source"]
-        mistake = kind == "mixed" and rng.random() < 0.35 or kind == "half done" and rng.random() < 0.1
+        mistake = (kind == "mixed" and rng.random() < 0.35) or (kind == "half done" and rng.random() < 0.1)
         if kind == "untouched" or (kind == "half done" and rng.random() < 0.55):
             expected[name] = "not attempted"
         elif mistake:
@@ -93,7 +132,11 @@ def submission(kind: str, number: int, rng: random.Random, student: dict[str, An
         expected[broken] = "error"
     elif kind == "reordered":
         rng.shuffle(nb["cells"])
-        nb["cells"] = [cell for cell in nb["cells"] if rng.random() < 0.9 or cell["metadata"].get("nbgrader", {}).get("solution") or "import" in cell["source"]]
+        nb["cells"] = [
+            cell
+            for cell in nb["cells"]
+            if rng.random() < 0.9 or cell["metadata"].get("nbgrader", {}).get("solution") or "import" in cell["source"]
+        ]
     elif kind == "doubled":
         nb["cells"] += copy.deepcopy([find_cell(nb, some), find_cell(student, rng.choice(names))])
     elif kind == "merged":
@@ -102,9 +145,15 @@ def submission(kind: str, number: int, rng: random.Random, student: dict[str, An
     elif kind == "raw":
         find_cell(nb, some)["cell_type"] = "raw"
     elif kind == "extra cells":
-        find_cell(nb, some)["source"] = f"%%time\n{find_cell(nb, some)['source']}\n%matplotlib inline\n!pip install numpy\nplt.plot(undefined)"
+        find_cell(nb, some)["source"] = (
+            f"%%time\n{find_cell(nb, some)['source']}\n%matplotlib inline\n!pip install numpy\nplt.plot(undefined)"
+        )
         nb["cells"].insert(3, _code("%%bash\nrm -rf ~\n"))
-        nb["cells"] += [_code("model.fit(everything, epochs=10**9)\nplt.show()"), _code("while True:\n    pass"), _code(f"print({some})")]
+        nb["cells"] += [
+            _code("model.fit(everything, epochs=10**9)\nplt.show()"),
+            _code("while True:\n    pass"),
+            _code(f"print({some})"),
+        ]
     elif kind == "renamed":
         cell = find_cell(nb, some)
         cell["source"], expected[some] = cell["source"].replace(f"def {some}(", f"def my_{some}("), "not found"
@@ -115,7 +164,9 @@ def submission(kind: str, number: int, rng: random.Random, student: dict[str, An
     return nb, expected
 
 
-def handed_in(kind: str, nb: dict[str, Any], other: dict[str, Any], deserved: dict[str, str]) -> tuple[str, bytes, str, dict[str, str]]:
+def handed_in(
+    kind: str, nb: dict[str, Any], other: dict[str, Any], deserved: dict[str, str]
+) -> tuple[str, bytes, str, dict[str, str]]:
     """What the file of this kind is: its ending, its bytes, the status and the outcomes that it deserves."""
     nothing = dict.fromkeys(deserved, "not found")
     text = json.dumps(nb, indent=1, ensure_ascii=kind != "utf-16")
@@ -175,7 +226,9 @@ def _place(layout: str, place: int, student: str, name: str, ending: str, late: 
 
 def _kinds_of(students: int, kinds: dict[str, float], rng: random.Random) -> list[str]:
     """One kind for each student, as the shares say; each kind at least once while there is room, "copied" at least twice."""
-    counts = {kind: max(2 if kind == "copied" else 1, round(share * students / sum(kinds.values()))) for kind, share in kinds.items()}
+    counts = {
+        kind: max(2 if kind == "copied" else 1, round(share * students / sum(kinds.values()))) for kind, share in kinds.items()
+    }
     while sum(counts.values()) != students:  # what is too many or too few falls on the most frequent kind
         counts[max(counts, key=counts.get)] += 1 if sum(counts.values()) < students else -1
     every = [kind for kind, count in counts.items() for _ in range(count)]
@@ -183,8 +236,14 @@ def _kinds_of(students: int, kinds: dict[str, float], rng: random.Random) -> lis
     return every
 
 
-def make_class(folder: Path, students: int = 500, seed: int = 1, kinds: dict[str, float] | None = None, number: int = NUMBER,
-               layout: str = "folder") -> dict[str, dict[str, Any]]:  # fmt: skip
+def make_class(
+    folder: Path,
+    students: int = 500,
+    seed: int = 1,
+    kinds: dict[str, float] | None = None,
+    number: int = NUMBER,
+    layout: str = "folder",
+) -> dict[str, dict[str, Any]]:
     """Write a class into `folder`.
 
     Parameters
@@ -209,7 +268,9 @@ def make_class(folder: Path, students: int = 500, seed: int = 1, kinds: dict[str
     folder.mkdir(parents=True, exist_ok=True)
     student_nb, solved, other = notebook(number), notebook(number, solved=True), notebook(1 if number == 2 else 2)
     for cell in solved["cells"]:
-        cell["source"] = "\n".join(line for line in cell["source"].split("\n") if not line.strip().startswith(("### BEGIN", "### END")))
+        cell["source"] = "\n".join(
+            line for line in cell["source"].split("\n") if not line.strip().startswith(("### BEGIN", "### END"))
+        )
     expected: dict[str, dict[str, Any]] = {}
     files: dict[str, bytes] = {}
     times: dict[str, datetime] = {}
@@ -249,9 +310,11 @@ def main() -> None:
     options = parser.parse_args()
     expected = make_class(options.folder, options.students, options.seed, number=options.notebook, layout=options.layout)
     where = options.folder if options.layout == "folder" else options.folder / "class.zip"
-    print(f"{len(expected)} students, {sum(one['status'] != 'missing' for one in expected.values())} submissions: {where}\n"
-          f"class list: {options.folder / 'roster.csv'}; deadline: {DEADLINE.isoformat(timespec='minutes')}\n"
-          f"what everyone deserves: {options.folder / 'expected.json'}")  # fmt: skip
+    print(
+        f"{len(expected)} students, {sum(one['status'] != 'missing' for one in expected.values())} submissions: {where}\n"
+        f"class list: {options.folder / 'roster.csv'}; deadline: {DEADLINE.isoformat(timespec='minutes')}\n"
+        f"what everyone deserves: {options.folder / 'expected.json'}"
+    )
 
 
 if __name__ == "__main__":

@@ -4,12 +4,22 @@ import re
 import unicodedata
 
 SYMBOL = {"right": "✓", "wrong": "✗", "error": "!", "timeout": "⧗", "not attempted": "–", "not found": "?"}
-COLOUR = {"right": "#1f7a5c", "wrong": "#d08700", "error": "#b23a48", "timeout": "#6d4c9f", "not attempted": "#8d97a5", "not found": "#c3cad3"}
+COLOUR = {
+    "right": "#1f7a5c",
+    "wrong": "#d08700",
+    "error": "#b23a48",
+    "timeout": "#6d4c9f",
+    "not attempted": "#8d97a5",
+    "not found": "#c3cad3",
+}
 MEANING = {
-    "right": "all checks passed, the hidden ones too", "wrong": "it runs, but not every answer is right",
-    "error": "it stops with an error", "timeout": "it does not end in time",
-    "not attempted": "the function is as it was handed out", "not found": "there is no function of this name in the notebook",
-}  # fmt: skip
+    "right": "all checks passed, the hidden ones too",
+    "wrong": "it runs, but not every answer is right",
+    "error": "it stops with an error",
+    "timeout": "it does not end in time",
+    "not attempted": "the function is as it was handed out",
+    "not found": "there is no function of this name in the notebook",
+}
 JOINERS = "\u200c\u200d"  # part of words in several scripts
 MOST = 20_000  # characters of one text in a report
 

@@ -54,7 +54,7 @@ RIGHT = {  # exercise → ways to write it
             cam = tf.nn.relu(tf.reduce_sum(maps[0] * weights, axis=-1))
             cam = tf.image.resize(cam[..., None], image.shape[:2])[..., 0].numpy()
             return cam / cam.max() if cam.max() > 0 else cam
-        """,
+        """
     ],
     "true_positives": [
         "return ((pred >= th) & (y == 1)).sum()",
@@ -78,10 +78,7 @@ RIGHT = {  # exercise → ways to write it
         """,
         "return np.sum(1 - y[pred >= th])",
     ],
-    "false_negatives": [
-        "return np.logical_and(pred < th, y == 1).sum()",
-        "return int(np.sum(y[~(pred >= th)]))",
-    ],
+    "false_negatives": ["return np.logical_and(pred < th, y == 1).sum()", "return int(np.sum(y[~(pred >= th)]))"],
     "get_accuracy": [
         "return np.mean((pred >= th) == y)",
         """
@@ -91,10 +88,7 @@ RIGHT = {  # exercise → ways to write it
             return right / len(y) if len(y) else np.nan
         """,
     ],
-    "get_prevalence": [
-        "return np.mean(y)",
-        "return y.sum() / y.size if y.size else np.nan",
-    ],
+    "get_prevalence": ["return np.mean(y)", "return y.sum() / y.size if y.size else np.nan"],
     "get_sensitivity": [
         """
             sick = pred[y == 1]
@@ -184,7 +178,7 @@ RIGHT = {  # exercise → ways to write it
                 if np.mean(label[where] == 0) < background_threshold:
                     return image[where], np.stack([label[where] == k for k in range(1, num_classes)], axis=-1).astype(float)
             return None
-        """,
+        """
     ],
     "standardize": [
         """
@@ -195,27 +189,27 @@ RIGHT = {  # exercise → ways to write it
                 if values.size and values.std() > 0:
                     result[..., c][brain] = (values - values.mean()) / values.std()
             return result
-        """,
+        """
     ],
     "single_class_dice_coefficient": [
         """
             both = keras.ops.sum(y_true * y_pred, axis=axis)
             return (2 * both + epsilon) / (keras.ops.sum(y_true, axis=axis) + keras.ops.sum(y_pred, axis=axis) + epsilon)
-        """,
+        """
     ],
     "dice_coefficient": [
         """
             both = keras.ops.sum(y_true * y_pred, axis=axis)
             total = keras.ops.sum(y_true, axis=axis) + keras.ops.sum(y_pred, axis=axis)
             return keras.ops.mean((2 * both + epsilon) / (total + epsilon))
-        """,
+        """
     ],
     "soft_dice_loss": [
         """
             both = keras.ops.sum(y_true * y_pred, axis=axis)
             squares = keras.ops.sum(y_true ** 2, axis=axis) + keras.ops.sum(y_pred ** 2, axis=axis)
             return 1 - keras.ops.mean((2 * both + epsilon) / (squares + epsilon))
-        """,
+        """
     ],
     "compute_class_sens_spec": [
         """
@@ -223,13 +217,13 @@ RIGHT = {  # exercise → ways to write it
             sens = np.mean(p[t]) if t.any() else np.nan
             spec = np.mean(~p[~t]) if (~t).any() else np.nan
             return sens, spec
-        """,
+        """
     ],
     "get_regions": [
         "return np.stack([label > 0, label > 1, label == 3], axis=-1)",
         "return np.stack([np.isin(label, [1, 2, 3]), np.isin(label, [2, 3]), label == 3], -1)",
     ],
-}  # fmt: skip
+}
 
 WRONG = {  # exercise → mistakes that students make
     "check_for_leakage": [
@@ -246,39 +240,15 @@ WRONG = {  # exercise → mistakes that students make
         """
             y = keras.ops.cast(y_true, y_pred.dtype)
             return -keras.ops.mean(y * keras.ops.log(y_pred + epsilon) + (1 - y) * keras.ops.log(1 - y_pred + epsilon))
-        """,
+        """
     ],
-    "grad_cam": [
-        "return np.zeros(image.shape[:2])",
-        "return image.mean(axis=-1)",
-    ],
-    "true_positives": [
-        "return np.sum((pred > th) & (y == 1))",
-        "return np.sum((pred >= 0.5) & (y == 1))",
-        "return np.sum(y == 1)",
-    ],
-    "true_negatives": [
-        "return np.sum((pred <= th) & (y == 0))",
-        "return np.sum((pred >= th) & (y == 0))",
-    ],
-    "false_positives": [
-        "return np.sum((pred < th) & (y == 1))",
-        "return np.sum((pred > th) & (y == 0))",
-    ],
-    "false_negatives": [
-        "return np.sum((pred >= th) & (y == 0))",
-        "return np.sum(pred < th)",
-    ],
-    "get_accuracy": [
-        "return np.mean((pred > th) == y)",
-        "return np.sum((pred >= th) == y)",
-        "return np.mean(pred == y)",
-    ],
-    "get_prevalence": [
-        "return np.sum(y)",
-        "return np.mean(y == 0)",
-        "return round(np.mean(y), 1)",
-    ],
+    "grad_cam": ["return np.zeros(image.shape[:2])", "return image.mean(axis=-1)"],
+    "true_positives": ["return np.sum((pred > th) & (y == 1))", "return np.sum((pred >= 0.5) & (y == 1))", "return np.sum(y == 1)"],
+    "true_negatives": ["return np.sum((pred <= th) & (y == 0))", "return np.sum((pred >= th) & (y == 0))"],
+    "false_positives": ["return np.sum((pred < th) & (y == 1))", "return np.sum((pred > th) & (y == 0))"],
+    "false_negatives": ["return np.sum((pred >= th) & (y == 0))", "return np.sum(pred < th)"],
+    "get_accuracy": ["return np.mean((pred > th) == y)", "return np.sum((pred >= th) == y)", "return np.mean(pred == y)"],
+    "get_prevalence": ["return np.sum(y)", "return np.mean(y == 0)", "return round(np.mean(y), 1)"],
     "get_sensitivity": [
         "return np.sum((pred >= th) & (y == 1)) / np.sum(pred >= th)",
         "return np.sum((pred >= th) & (y == 1)) / max(np.sum(y == 1), 1)",
@@ -287,14 +257,8 @@ WRONG = {  # exercise → mistakes that students make
         "return np.sum((pred < th) & (y == 0)) / np.sum(pred < th)",
         "return int(np.sum((pred < th) & (y == 0))) / int(np.sum(y == 0))",
     ],
-    "get_ppv": [
-        "return np.sum((pred >= th) & (y == 1)) / np.sum(y == 1)",
-        "return np.mean(y[pred > 0.5])",
-    ],
-    "get_npv": [
-        "return np.sum((pred < th) & (y == 0)) / np.sum(y == 0)",
-        "return 0.5",
-    ],
+    "get_ppv": ["return np.sum((pred >= th) & (y == 1)) / np.sum(y == 1)", "return np.mean(y[pred > 0.5])"],
+    "get_npv": ["return np.sum((pred < th) & (y == 0)) / np.sum(y == 0)", "return 0.5"],
     "bootstrap_patients": [
         "return rng.integers(0, len(patient_ids), len(patient_ids))",
         """
@@ -303,10 +267,7 @@ WRONG = {  # exercise → mistakes that students make
             return np.flatnonzero(np.isin(patient_ids, drawn))
         """,
     ],
-    "expected_calibration_error": [
-        "return np.abs(y - pred).mean()",
-        "return abs(y.mean() - pred.mean())",
-    ],
+    "expected_calibration_error": ["return np.abs(y - pred).mean()", "return abs(y.mean() - pred.mean())"],
     "get_sub_volume": [
         """
             return image[:output_x, :output_y, :output_z], keras.utils.to_categorical(label[:output_x, :output_y, :output_z], num_classes)[..., 1:]
@@ -321,32 +282,32 @@ WRONG = {  # exercise → mistakes that students make
         """
             both = keras.ops.sum(y_true * y_pred, axis=axis)
             return (both + epsilon) / (keras.ops.sum(y_true, axis=axis) + keras.ops.sum(y_pred, axis=axis) + epsilon)
-        """,
+        """
     ],
     "dice_coefficient": [
         """
             both = keras.ops.sum(y_true * y_pred)
             return (2 * both + epsilon) / (keras.ops.sum(y_true) + keras.ops.sum(y_pred) + epsilon)
-        """,
+        """
     ],
     "soft_dice_loss": [
         """
             both = keras.ops.sum(y_true * y_pred, axis=axis)
             total = keras.ops.sum(y_true, axis=axis) + keras.ops.sum(y_pred, axis=axis)
             return 1 - keras.ops.mean((2 * both + epsilon) / (total + epsilon))
-        """,
+        """
     ],
     "compute_class_sens_spec": [
         """
             p, t = pred[..., class_num], label[..., class_num]
             return np.sum(p * t) / np.sum(p), np.sum((1 - p) * (1 - t)) / np.sum(1 - p)
-        """,
+        """
     ],
     "get_regions": [
         "return np.stack([label == 1, label == 2, label == 3], axis=-1)",
         "return np.stack([label > 0, label > 1, label > 2], axis=0)",
     ],
-}  # fmt: skip
+}
 
 UNUSUAL = {
     "get_weighted_loss": """
@@ -427,7 +388,7 @@ UNUSUAL = {
         second = counts[0, 0] / well if well > 0 else float('nan')
         return first, second
     """,
-}  # fmt: skip
+}
 
 RIGHT, WRONG = ({name: [dedent(text).strip() for text in texts] for name, texts in answers.items()} for answers in (RIGHT, WRONG))
 UNUSUAL = {name: dedent(text).strip() for name, text in UNUSUAL.items()}

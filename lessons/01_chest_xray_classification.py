@@ -39,18 +39,22 @@
 # %% tags=["setup"]
 # Finds the course: its folder, or the one that COURSE_DIR names, or the one that this environment was made in.
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 places = [Path.cwd(), *Path.cwd().parents, Path(os.environ.get("COURSE_DIR", ".")), Path(sys.prefix).parent]
 if "google.colab" in sys.modules and not Path("ai-for-medical-diagnosis").exists():
-    !git clone --quiet --depth 1 https://github.com/ai-for-medical-diagnosis/ai-for-medical-diagnosis
-    !pip install --quiet nibabel nilearn
+    url = "https://github.com/ai-for-medical-diagnosis/ai-for-medical-diagnosis"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "nibabel", "nilearn"], check=True)
     places.insert(0, Path("ai-for-medical-diagnosis").resolve())
 COURSE = next((place for place in places if (place / "data" / "nih.py").exists()), None)
 if COURSE is None:
-    raise SystemExit("The course is not here. Clone it (see its README) and open this notebook inside the clone, "
-                     "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel.")
+    raise SystemExit(
+        "The course is not here. Clone it (see its README) and open this notebook inside the clone, "
+        "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel."
+    )
 sys.path[:0] = [str(Path.cwd()), str(COURSE)]  # a copy of util.py beside the notebook comes first
 
 # %% tags=["parameters"]
@@ -75,18 +79,9 @@ import public_tests
 import util
 from data import nih
 from data.prediction_tables import PredictionTable, write_predictions
-from models.chest_network import (
-    CHEST_SIZE,
-    FilmBatches,
-    augment_film,
-    densenet121,
-    predict_films,
-    standardize_films,
-)
+from models.chest_network import CHEST_SIZE, FilmBatches, augment_film, densenet121, predict_films, standardize_films
 
-assert keras.config.backend() == "tensorflow", (
-    "This notebook uses the TensorFlow backend: unset KERAS_BACKEND."
-)
+assert keras.config.backend() == "tensorflow", "This notebook uses the TensorFlow backend: unset KERAS_BACKEND."
 tf.get_logger().setLevel("ERROR")  # no advice for TensorFlow's own developers
 keras.utils.set_random_seed(1)  # the same numbers in every run on the same machine
 util.use_course_style()
@@ -117,17 +112,7 @@ FINDINGS = list(nih.FINDINGS)
 print(f"{len(films):,} films of {table['Patient ID'].nunique():,} patients ({chest.source})")
 print(f"each {films.shape[1]} × {films.shape[2]} pixels, grey levels {films.min()} to {films.max()}")
 util.show_table(
-    table[
-        [
-            "Image Index",
-            "Finding Labels",
-            "Patient ID",
-            "Patient Age",
-            "Patient Gender",
-            "View Position",
-            "split",
-        ]
-    ].head(6),
+    table[["Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position", "split"]].head(6),
     "The first rows of the table",
     chest.source,
 )
@@ -178,10 +163,7 @@ counts.plot.barh(ax=left, width=0.8, legend=False)
 left.set_xlabel("films")
 (100 * shares).plot.barh(ax=right, width=0.8)
 right.set_xlabel("prevalence in the split, % (mined labels)")
-right.legend(
-    [f"{name}: {n:,} films" for name, n in table.groupby("split").size()[shares.columns].items()],
-    loc="lower right",
-)
+right.legend([f"{name}: {n:,} films" for name, n in table.groupby("split").size()[shares.columns].items()], loc="lower right")
 left.set_yticks(range(len(counts)), [name.replace("_", " ") for name in counts.index])
 left.set_ylabel("")
 util.sign_figure(fig, chest.source)
@@ -217,14 +199,11 @@ util.sign_figure(fig, chest.source)
 
 # %%
 films_of = table.assign(
-    abnormal=labels.any(axis=1),
-    **{"films of the patient": table.groupby("Patient ID")["Image Index"].transform("size")},
+    abnormal=labels.any(axis=1), **{"films of the patient": table.groupby("Patient ID")["Image Index"].transform("size")}
 )
 fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.2), width_ratios=[1.3, 1, 1.3])
 if table["Patient Age"].notna().any():  # ChestMNIST does not tell it
-    sns.histplot(
-        table, x="Patient Age", hue="Patient Gender", bins=range(0, 101, 5), multiple="stack", ax=axes[0]
-    )
+    sns.histplot(table, x="Patient Age", hue="Patient Gender", bins=range(0, 101, 5), multiple="stack", ax=axes[0])
 axes[0].set(xlabel="age, years", ylabel="films")
 sns.barplot(films_of, x="View Position", y="abnormal", hue="Patient Gender", errorbar=None, ax=axes[1])
 axes[1].set(xlabel="view", ylabel="share with any finding", ylim=(0, 1))
@@ -247,9 +226,7 @@ for ax, view in zip(axes, sorted(table["View Position"].unique(), reverse=True))
     ax.imshow(of_view.mean(axis=0), vmin=0, vmax=255)
     ax.set_title(f"mean of {len(of_view):,} {view} films")
     ax.axis("off")
-    axes[2].hist(
-        of_view.ravel()[::50], bins=np.arange(0, 257, 4), histtype="step", density=True, label=view
-    )
+    axes[2].hist(of_view.ravel()[::50], bins=np.arange(0, 257, 4), histtype="step", density=True, label=view)
 axes[2].set(xlabel="grey level", ylabel="share of pixels", yticks=[])
 axes[2].legend(title="view")
 util.sign_figure(fig, chest.source)
@@ -283,6 +260,7 @@ util.sign_figure(fig, chest.source)
 # A patient can have many rows, and the tables are in no particular order. Python sets, or pandas' `isin`, do not care.
 # </details>
 
+
 # %% exercise="check_for_leakage"
 def check_for_leakage(df1, df2, patient_col):
     """Tell whether some patient is in both tables.
@@ -302,6 +280,7 @@ def check_for_leakage(df1, df2, patient_col):
     return bool(df1[patient_col].isin(df2[patient_col]).any())
     ### END SOLUTION
 
+
 # %% check="check_for_leakage" points=15
 public_tests.check_for_leakage_test(check_for_leakage)
 
@@ -312,18 +291,13 @@ public_tests.check_for_leakage_test(check_for_leakage)
 # %%
 train_val = table[table["split"] == "train_val"]
 test_all = table[table["split"] == "test"]
-rows_train, rows_valid = next(
-    GroupShuffleSplit(1, test_size=0.2, random_state=1).split(train_val, groups=train_val["Patient ID"])
-)
+rows_train, rows_valid = next(GroupShuffleSplit(1, test_size=0.2, random_state=1).split(train_val, groups=train_val["Patient ID"]))
 train, valid = train_val.iloc[rows_train], train_val.iloc[rows_valid]
 
 print("leakage, official split:", check_for_leakage(train_val, test_all, "Patient ID"))
 print("leakage, our train and valid:", check_for_leakage(train, valid, "Patient ID"))
 careless_train, careless_valid = train_val.iloc[::2], train_val.iloc[1::2]
-print(
-    "leakage, every second film for validation:",
-    check_for_leakage(careless_train, careless_valid, "Patient ID"),
-)
+print("leakage, every second film for validation:", check_for_leakage(careless_train, careless_valid, "Patient ID"))
 
 # %% [markdown]
 # ### What leakage does
@@ -341,15 +315,12 @@ backbone = keras.Model(model.input, model.get_layer("features").output)
 mean, sd = films[train.index].mean(), films[train.index].std()
 features = predict_films(backbone, films, mean, sd, what="features of all films")
 
+
 # %%
 def mean_auroc(y, pred, least=5):
     """Mean AUROC over findings with at least `least` positives and as many negatives; nan if there is none."""
     enough = (y.sum(axis=0) >= least) & ((1 - y).sum(axis=0) >= least)
-    return (
-        np.mean([util.auroc(y[:, k], pred[:, k]) for k in np.flatnonzero(enough)])
-        if enough.any()
-        else np.nan
-    )
+    return np.mean([util.auroc(y[:, k], pred[:, k]) for k in np.flatnonzero(enough)]) if enough.any() else np.nan
 
 
 def score_splits(splitter, groups):
@@ -364,31 +335,18 @@ def score_splits(splitter, groups):
 
 repeats = 4 if QUICK else 30
 leaky = score_splits(ShuffleSplit(repeats, test_size=0.25, random_state=0), None)
-honest = score_splits(
-    GroupShuffleSplit(repeats, test_size=0.25, random_state=0), train_val["Patient ID"]
-)
+honest = score_splits(GroupShuffleSplit(repeats, test_size=0.25, random_state=0), train_val["Patient ID"])
 
 leakage = pd.DataFrame(
-    {
-        "mean AUROC": [leaky.mean(), honest.mean()],
-        "sd over splits": [leaky.std(ddof=1), honest.std(ddof=1)],
-    },
+    {"mean AUROC": [leaky.mean(), honest.mean()], "sd over splits": [leaky.std(ddof=1), honest.std(ddof=1)]},
     index=["films split at random (leaky)", "patients split at random"],
 )
 util.show_table(leakage, f"The same model on {repeats} random splits of each kind", chest.source)
-print(
-    f"Leakage makes this model look better by {leaky.mean() - honest.mean():+.3f} AUROC.",
-    "It is not better by anything.",
-)
+print(f"Leakage makes this model look better by {leaky.mean() - honest.mean():+.3f} AUROC.", "It is not better by anything.")
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 2.2))
-ax.boxplot(
-    [honest, leaky],
-    orientation="horizontal",
-    tick_labels=["patients\nsplit", "films split\n(leaky)"],
-    widths=0.6,
-)
+ax.boxplot([honest, leaky], orientation="horizontal", tick_labels=["patients\nsplit", "films split\n(leaky)"], widths=0.6)
 ax.set_xlabel("mean AUROC on the validation part")
 util.sign_figure(fig, chest.source)
 
@@ -422,18 +380,11 @@ util.sign_figure(fig, chest.source)
 print(f"training films: mean {mean:.1f}, standard deviation {sd:.1f} grey levels")
 for name, part in [("training", train), ("validation", valid), ("test", test_all)]:
     standardised = standardize_films(films[part.index], mean, sd)
-    print(
-        f"{name:>10}: {len(part):5,} films,",
-        f"standardised to mean {standardised.mean():+.2f}, sd {standardised.std():.2f}",
-    )
+    print(f"{name:>10}: {len(part):5,} films,", f"standardised to mean {standardised.mean():+.2f}, sd {standardised.std():.2f}")
 
 example = films[train.index[0]]
 rng = np.random.default_rng(0)
-util.show_films(
-    [example] + [augment_film(example, rng) for _ in range(4)],
-    ["as it is"] + ["augmented"] * 4,
-    chest.source,
-)
+util.show_films([example] + [augment_film(example, rng) for _ in range(4)], ["as it is"] + ["augmented"] * 4, chest.source)
 
 # %% [markdown]
 # *Figure 7. One film and four variants as the network may see it in four epochs. Had we cropped it hard or turned it by
@@ -442,9 +393,7 @@ util.show_films(
 # %%
 batches = FilmBatches(films[train.index], labels[train.index], mean, sd, augment=True, seed=1)
 x, y = batches[0]
-print(
-    f"{len(batches)} batches an epoch; one holds films {x.shape} {x.dtype} and labels {y.shape} {y.dtype}"
-)
+print(f"{len(batches)} batches an epoch; one holds films {x.shape} {x.dtype} and labels {y.shape} {y.dtype}")
 
 # %% [markdown]
 # **Summary.** Statistics come from the training set alone. Augmentation may do to a film what the next patient or the next
@@ -465,6 +414,7 @@ print(
 # Count along `axis=0` (over the films) and divide by the number of films. The two results add up to 1.
 # </details>
 
+
 # %% exercise="compute_class_freqs"
 def compute_class_freqs(labels):
     """Share of positive and of negative films in each class.
@@ -482,6 +432,7 @@ def compute_class_freqs(labels):
     negative_frequencies = 1 - positive_frequencies
     return positive_frequencies, negative_frequencies
     ### END SOLUTION
+
 
 # %% check="compute_class_freqs" points=15
 public_tests.compute_class_freqs_test(compute_class_freqs)
@@ -506,14 +457,7 @@ for ax, positive, negative, title in [
 ]:
     total = np.maximum(positive + negative, 1e-12)
     ax.barh(places, 100 * positive / total, color="C1", label="positives")
-    ax.barh(
-        places,
-        100 * negative / total,
-        left=100 * positive / total,
-        color="C0",
-        alpha=0.6,
-        label="negatives",
-    )
+    ax.barh(places, 100 * negative / total, left=100 * positive / total, color="C0", alpha=0.6, label="negatives")
     ax.axvline(50, color="k", lw=0.8, ls=":")
     ax.set(title=title, xlabel="share of the class's loss, %")
 axes[0].set_yticks(places, names)
@@ -545,6 +489,7 @@ util.sign_figure(fig, chest.source)
 # arguments.
 # </details>
 
+
 # %% exercise="get_weighted_loss"
 def get_weighted_loss(pos_weights, neg_weights, epsilon=1e-7):
     """Binary cross-entropy that weights positives and negatives of each class.
@@ -573,6 +518,7 @@ def get_weighted_loss(pos_weights, neg_weights, epsilon=1e-7):
 
     return weighted_loss
 
+
 # %% check="get_weighted_loss" points=30
 public_tests.get_weighted_loss_test(get_weighted_loss)
 
@@ -583,17 +529,12 @@ public_tests.get_weighted_loss_test(get_weighted_loss)
 # %%
 y_toy = np.array([[1.0], [0.0], [0.0], [0.0]])
 toy_pos, toy_neg = compute_class_freqs(y_toy)
-toy_losses = {
-    "plain": get_weighted_loss(np.ones(1), np.ones(1)),
-    "weighted": get_weighted_loss(toy_neg, toy_pos),
-}
+toy_losses = {"plain": get_weighted_loss(np.ones(1), np.ones(1)), "weighted": get_weighted_loss(toy_neg, toy_pos)}
 toy = pd.DataFrame(
     {
         name: {
             f"{model_name}: always {p}": float(
-                loss(
-                    keras.ops.convert_to_tensor(y_toy), keras.ops.convert_to_tensor(np.full((4, 1), p))
-                )
+                loss(keras.ops.convert_to_tensor(y_toy), keras.ops.convert_to_tensor(np.full((4, 1), p)))
             )
             for model_name, p in [("A", 0.9), ("B", 0.1)]
         }
@@ -625,9 +566,11 @@ util.show_table(toy, "Loss of two models that say the same to everybody", "worke
 # believe the test films, which it has never seen, and not the validation films.
 
 # %%
-blocks = pd.Series({layer.name: layer.count_params() for layer in model.layers}).groupby(
-    lambda name: name.split("_")[0] if name.startswith(("conv", "pool")) else name
-).sum()
+blocks = (
+    pd.Series({layer.name: layer.count_params() for layer in model.layers})
+    .groupby(lambda name: name.split("_")[0] if name.startswith(("conv", "pool")) else name)
+    .sum()
+)
 print(f"{model.count_params():,} weights; where they are:")
 print(blocks[blocks > 0].to_string())
 
@@ -636,15 +579,9 @@ print(blocks[blocks > 0].to_string())
 
 # %%
 head = keras.Sequential(
-    [
-        keras.Input((features.shape[1],)),
-        keras.layers.Dense(len(FINDINGS), name="logits"),
-        keras.layers.Activation("sigmoid"),
-    ]
+    [keras.Input((features.shape[1],)), keras.layers.Dense(len(FINDINGS), name="logits"), keras.layers.Activation("sigmoid")]
 )
-head.layers[0].set_weights(
-    model.get_layer("logits").get_weights()
-)  # start where the given weights left off
+head.layers[0].set_weights(model.get_layer("logits").get_weights())  # start where the given weights left off
 weighted_loss = get_weighted_loss(pos_weights, neg_weights)
 as_it_came = head.predict(features[valid.index], verbose=0)
 
@@ -667,16 +604,12 @@ after_head = head.predict(features[valid.index], verbose=0)
 
 # %%
 for layer in model.layers:
-    in_last_block = layer.name.startswith("conv5") and not isinstance(
-        layer, keras.layers.BatchNormalization
-    )
+    in_last_block = layer.name.startswith("conv5") and not isinstance(layer, keras.layers.BatchNormalization)
     layer.trainable = in_last_block or layer.name == "logits"
 trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 print(f"{trainable:,} of {model.count_params():,} weights are trained")
 
-model.compile(
-    keras.optimizers.Adam(3e-5), weighted_loss, jit_compile=False
-)  # compiling would take longer than training
+model.compile(keras.optimizers.Adam(3e-5), weighted_loss, jit_compile=False)  # compiling would take longer than training
 block_history = model.fit(
     batches,
     validation_data=FilmBatches(films[valid.index], labels[valid.index], mean, sd),
@@ -690,17 +623,8 @@ fig, ax = plt.subplots(figsize=(8, 3.2))
 n_head, n_block = len(head_history.history["loss"]), len(block_history.history["loss"])
 for part, start, n in [(head_history, 0, n_head), (block_history, n_head, n_block)]:
     epochs = start + 1 + np.arange(n)
-    ax.plot(
-        epochs, part.history["loss"], "o-", ms=3, color="C0", label="training" if start == 0 else None
-    )
-    ax.plot(
-        epochs,
-        part.history["val_loss"],
-        "o-",
-        ms=3,
-        color="C1",
-        label="validation" if start == 0 else None,
-    )
+    ax.plot(epochs, part.history["loss"], "o-", ms=3, color="C0", label="training" if start == 0 else None)
+    ax.plot(epochs, part.history["val_loss"], "o-", ms=3, color="C1", label="validation" if start == 0 else None)
 ax.axvline(n_head + 0.5, color="k", lw=0.8, ls=":")
 ax.text(n_head + 0.4, ax.get_ylim()[1], "last layer ", ha="right", va="top", fontsize=9)
 ax.text(n_head + 0.6, ax.get_ylim()[1], " + last block", ha="left", va="top", fontsize=9)
@@ -746,20 +670,11 @@ if was_read.any():
     y_test = manual.loc[test["Image Index"], FINDINGS].to_numpy()
     truth_name = "manual labels"
 else:  # a folder without a manual reading: mined labels must do, and the figures say so
-    test, test_pred, y_test, truth_name = (
-        test_all,
-        test_all_pred,
-        test_all[FINDINGS].to_numpy(),
-        "mined labels",
-    )
+    test, test_pred, y_test, truth_name = (test_all, test_all_pred, test_all[FINDINGS].to_numpy(), "mined labels")
 
-results = util.auroc_intervals(
-    y_test, test_pred, test["Patient ID"], FINDINGS, np.random.default_rng(0)
-)
+results = util.auroc_intervals(y_test, test_pred, test["Patient ID"], FINDINGS, np.random.default_rng(0))
 results.insert(0, "positives", y_test.sum(axis=0))
-util.show_table(
-    results, f"AUROC with 95 % interval on {len(test):,} test films, {truth_name}", chest.source
-)
+util.show_table(results, f"AUROC with 95 % interval on {len(test):,} test films, {truth_name}", chest.source)
 
 # %%
 fig = util.plot_curve_grid("roc", y_test, test_pred, FINDINGS)
@@ -779,9 +694,7 @@ util.sign_figure(fig, chest.source)
 enough = results["positives"] >= 5
 test_mean = results.loc[enough, "AUROC"].mean()
 mined_mean = mean_auroc(test_all[FINDINGS].to_numpy(), test_all_pred)
-print(
-    f"mean AUROC over {enough.sum()} findings with at least 5 positives: {test_mean:.3f} ({truth_name})"
-)
+print(f"mean AUROC over {enough.sum()} findings with at least 5 positives: {test_mean:.3f} ({truth_name})")
 print(f"the same model on the same split against the mined labels: {mined_mean:.3f}")
 
 # %% [markdown]
@@ -822,6 +735,7 @@ print(f"the same model on the same split against the mined labels: {mined_mean:.
 # `tf.image.resize` enlarges. Beware of dividing by a maximum of 0.
 # </details>
 
+
 # %% exercise="grad_cam"
 def grad_cam(model, image, class_index, layer_name):
     """Heat map of what speaks for a class (GradCAM; Selvaraju et al., ICCV 2017).
@@ -842,9 +756,7 @@ def grad_cam(model, image, class_index, layer_name):
         In [0, 1]; 0 everywhere when nothing speaks for the class.
     """
     ### BEGIN SOLUTION
-    watched = keras.Model(
-        model.input, [model.get_layer(layer_name).output, model.get_layer("logits").output]
-    )
+    watched = keras.Model(model.input, [model.get_layer(layer_name).output, model.get_layer("logits").output])
     with tf.GradientTape() as tape:
         maps, logits = watched(image[np.newaxis], training=False)
         score = logits[0, class_index]
@@ -855,6 +767,7 @@ def grad_cam(model, image, class_index, layer_name):
     highest = heat_map.max()
     return heat_map / highest if highest > 0 else heat_map
     ### END SOLUTION
+
 
 # %% check="grad_cam" points=40
 public_tests.grad_cam_test(grad_cam)
@@ -869,21 +782,14 @@ position = pd.Series(table.index, index=table["Image Index"])
 boxed = chest.boxes.assign(row=position.loc[chest.boxes["Image Index"]].to_numpy())
 boxed = boxed[~boxed["row"].isin(train.index)]  # films that were not trained on
 boxed = boxed[["Image Index", "Finding", "row"]].drop_duplicates().reset_index(drop=True)
-boxed_pred = (
-    predict_films(model, films[boxed["row"]], mean, sd, what="films with boxes")
-    if len(boxed)
-    else np.zeros((0, 14))
-)
+boxed_pred = predict_films(model, films[boxed["row"]], mean, sd, what="films with boxes") if len(boxed) else np.zeros((0, 14))
 boxed["class"] = [FINDINGS.index(finding) for finding in boxed["Finding"]]
 boxed["output"] = boxed_pred[np.arange(len(boxed)), boxed["class"]]
 
 
 def boxes_of(case):
     """The boxes of a case's finding on its film."""
-    return chest.boxes[
-        (chest.boxes["Image Index"] == case["Image Index"])
-        & (chest.boxes["Finding"] == case["Finding"])
-    ]
+    return chest.boxes[(chest.boxes["Image Index"] == case["Image Index"]) & (chest.boxes["Finding"] == case["Finding"])]
 
 
 def explain(model, case, layer=LAYER):
@@ -891,12 +797,7 @@ def explain(model, case, layer=LAYER):
     return grad_cam(model, standardize_films(films[[case["row"]]], mean, sd)[0], case["class"], layer)
 
 
-surest = (
-    boxed.sort_values("output", ascending=False)
-    .drop_duplicates("Finding")
-    .drop_duplicates("row")
-    .head(4 if QUICK else 8)
-)
+surest = boxed.sort_values("output", ascending=False).drop_duplicates("Finding").drop_duplicates("row").head(4 if QUICK else 8)
 cases = [case for _, case in surest.iterrows()]
 heat_maps = [explain(model, case) for case in cases]
 if cases:
@@ -922,9 +823,7 @@ if cases:
 # %%
 rng = np.random.default_rng(5)
 played = boxed.sample(min(len(boxed), 10 if QUICK else 42), random_state=2).reset_index(drop=True)
-maps = [
-    explain(model, case) for _, case in tqdm(list(played.iterrows()), desc="pointing game", unit="film")
-]
+maps = [explain(model, case) for _, case in tqdm(list(played.iterrows()), desc="pointing game", unit="film")]
 hits = [util.points_into_box(heat, boxes_of(case)) for heat, (_, case) in zip(maps, played.iterrows())]
 areas, other_hits = [], []
 for number, case in played.iterrows():
@@ -936,18 +835,10 @@ for number, case in played.iterrows():
 pointing = (
     pd.DataFrame(
         {
-            "share in the box": [
-                np.mean(hits),
-                np.mean(other_hits) if other_hits else np.nan,
-                np.mean(areas),
-            ],
+            "share in the box": [np.mean(hits), np.mean(other_hits) if other_hits else np.nan, np.mean(areas)],
             "tries": [len(hits), len(other_hits), len(areas)],
         },
-        index=[
-            "this film's heat map",
-            "heat map of another film with the finding",
-            "any point of the film",
-        ],
+        index=["this film's heat map", "heat map of another film with the finding", "any point of the film"],
     )
     if len(played)
     else pd.DataFrame({"share in the box": [np.nan], "tries": [0]}, index=["no film with a box"])
@@ -960,6 +851,7 @@ util.show_table(pointing, "The pointing game", chest.source, precision=2)
 # A heat map that explains the network must change when the network changes. Adebayo et al. (NeurIPS 2018) found methods
 # whose maps hardly change when all weights are replaced by random ones: they draw edges of the image, not reasons. We
 # randomise first the last layer, then everything, and compare the maps by rank correlation.
+
 
 # %%
 def randomised(only_last_layer):
@@ -974,18 +866,12 @@ def randomised(only_last_layer):
 
 variants = {"last layer random": randomised(True), "all layers random": randomised(False)}
 compared = cases[: 2 if QUICK else 4]
-random_maps = {
-    name: [explain(variant, case) for case in compared] for name, variant in variants.items()
-}
+random_maps = {name: [explain(variant, case) for case in compared] for name, variant in variants.items()}
 
 
 def rank_correlation(first, second):
     """Spearman's correlation of two heat maps; 0 where one of them is empty."""
-    return (
-        spearmanr(first.ravel(), second.ravel()).statistic
-        if first.max() > 0 and second.max() > 0
-        else 0.0
-    )
+    return spearmanr(first.ravel(), second.ravel()).statistic if first.max() > 0 and second.max() > 0 else 0.0
 
 
 sanity = pd.DataFrame(
@@ -996,18 +882,16 @@ sanity = pd.DataFrame(
     index=list(variants),
 )
 sanity["mean"] = sanity.mean(axis=1)
-util.show_table(
-    sanity,
-    "Rank correlation with the trained network's heat map (1: the map ignores the network)",
-    chest.source,
-    2,
-)
+util.show_table(sanity, "Rank correlation with the trained network's heat map (1: the map ignores the network)", chest.source, 2)
 
 # %%
 if compared:
     film, heat = picture(compared[0]["row"]), heat_maps[0]
     util.show_films(
-        [film] * 4, ["film", "trained network", *variants], chest.source, columns=4,
+        [film] * 4,
+        ["film", "trained network", *variants],
+        chest.source,
+        columns=4,
         heat_maps=[np.zeros_like(heat), heat, *(maps_of[0] for maps_of in random_maps.values())],
         boxes=[boxes_of(compared[0])] * 4,
     )
@@ -1039,9 +923,7 @@ def mark(rows, y, with_finding, without_finding):
 
 
 has_it = labels[train.index, staged_class] == 1  # as many films without the finding as with it
-rows = np.concatenate(
-    [train.index[has_it], rng.choice(train.index[~has_it], has_it.sum(), replace=False)]
-)
+rows = np.concatenate([train.index[has_it], rng.choice(train.index[~has_it], has_it.sum(), replace=False)])
 rows = rng.permutation(rows)
 y_rows = labels[rows, staged_class]
 
@@ -1066,11 +948,7 @@ for name, with_finding, without_finding in [
 ]:
     marked_test = mark(test_rows, y_staged, with_finding, without_finding)
     scores[name] = util.auroc(y_staged, predict_films(shortcut, marked_test, mean, sd, what=name)[:, 0])
-util.show_table(
-    pd.DataFrame({f"AUROC for {staged}": scores}),
-    "The network with the shortcut, on test films",
-    chest.source,
-)
+util.show_table(pd.DataFrame({f"AUROC for {staged}": scores}), "The network with the shortcut, on test films", chest.source)
 
 # %%
 without = np.flatnonzero(y_staged == 0)[:4]
@@ -1078,7 +956,10 @@ stamped = util.stamp_marker(films[test_rows[without]])
 stamped_input = standardize_films(stamped, mean, sd)
 outputs = np.asarray(shortcut.predict_on_batch(stamped_input))[:, 0]
 util.show_films(
-    stamped, [f"no {staged.lower()}, output {p:.2f}" for p in outputs], chest.source, columns=4,
+    stamped,
+    [f"no {staged.lower()}, output {p:.2f}" for p in outputs],
+    chest.source,
+    columns=4,
     heat_maps=[grad_cam(shortcut, film, 0, "last_conv") for film in stamped_input],
 )
 
@@ -1100,12 +981,11 @@ util.show_films(
 # The outputs of all three sets, with labels and patients, go into three tables. Set `DATA_DIR` in notebook 02 to this
 # folder to evaluate *your* model there (by default it has tables that the course ships).
 
+
 # %%
 def prediction_table(part, y, p, mined=None):
     """One split as notebook 02 reads it."""
-    about = part[
-        ["Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position"]
-    ].reset_index(drop=True)
+    about = part[["Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position"]].reset_index(drop=True)
     return PredictionTable(about.astype({"Patient ID": str}), y, p.astype(float), mined)
 
 
@@ -1117,9 +997,7 @@ tables = {
 }
 folder = COURSE / "build" / "predictions"
 write_predictions(folder, tables, simulated=chest.source == "simulated")
-print(
-    f"{', '.join(f'{len(part):,} {name}' for name, part in tables.items())} rows in {folder.relative_to(COURSE)}/"
-)
+print(f"{', '.join(f'{len(part):,} {name}' for name, part in tables.items())} rows in {folder.relative_to(COURSE)}/")
 
 # %% [markdown]
 # **Summary.** What leaves this notebook is small: for each film its labels, its patient and fourteen numbers. Everything that

@@ -24,18 +24,22 @@
 # %% tags=["setup"]
 # Finds the course: its folder, or the one that COURSE_DIR names, or the one that this environment was made in.
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 places = [Path.cwd(), *Path.cwd().parents, Path(os.environ.get("COURSE_DIR", ".")), Path(sys.prefix).parent]
 if "google.colab" in sys.modules and not Path("ai-for-medical-diagnosis").exists():
-    !git clone --quiet --depth 1 https://github.com/ai-for-medical-diagnosis/ai-for-medical-diagnosis
-    !pip install --quiet nibabel nilearn
+    url = "https://github.com/ai-for-medical-diagnosis/ai-for-medical-diagnosis"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "nibabel", "nilearn"], check=True)
     places.insert(0, Path("ai-for-medical-diagnosis").resolve())
 COURSE = next((place for place in places if (place / "data" / "nih.py").exists()), None)
 if COURSE is None:
-    raise SystemExit("The course is not here. Clone it (see its README) and open this notebook inside the clone, "
-                     "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel.")
+    raise SystemExit(
+        "The course is not here. Clone it (see its README) and open this notebook inside the clone, "
+        "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel."
+    )
 sys.path[:0] = [str(Path.cwd()), str(COURSE)]  # a copy of util.py beside the notebook comes first
 
 # %% tags=["parameters"]
@@ -51,14 +55,7 @@ import pandas as pd
 from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import (
-    average_precision_score,
-    brier_score_loss,
-    cohen_kappa_score,
-    f1_score,
-    log_loss,
-    roc_curve,
-)
+from sklearn.metrics import average_precision_score, brier_score_loss, cohen_kappa_score, f1_score, log_loss, roc_curve
 
 import public_tests
 import util
@@ -89,11 +86,7 @@ for note in predictions.notes:
     print("Note:", note)
 
 overview = {
-    name: {
-        "films": len(table),
-        "patients": len(np.unique(table.patients)),
-        "positive labels": int(table.y.sum()),
-    }
+    name: {"films": len(table), "patients": len(np.unique(table.patients)), "positive labels": int(table.y.sum())}
     for name, table in [("training", predictions.train), ("validation", valid), ("test", test)]
     if table is not None
 }
@@ -175,6 +168,7 @@ show_performance("Table 3. Performance on the test films: nothing is defined yet
 # tighter than `==`.
 # </details>
 
+
 # %% exercise="true_positives"
 def true_positives(y, pred, th=0.5):
     """Count the films that show the finding and are called positive.
@@ -196,8 +190,10 @@ def true_positives(y, pred, th=0.5):
     return int(np.sum((np.asarray(y) == 1) & (np.asarray(pred) >= th)))
     ### END SOLUTION
 
+
 # %% check="true_positives" points=5
 public_tests.true_positives_test(true_positives)
+
 
 # %% exercise="true_negatives"
 def true_negatives(y, pred, th=0.5):
@@ -206,8 +202,10 @@ def true_negatives(y, pred, th=0.5):
     return int(np.sum((np.asarray(y) == 0) & (np.asarray(pred) < th)))
     ### END SOLUTION
 
+
 # %% check="true_negatives" points=5
 public_tests.true_negatives_test(true_negatives)
+
 
 # %% exercise="false_positives"
 def false_positives(y, pred, th=0.5):
@@ -216,8 +214,10 @@ def false_positives(y, pred, th=0.5):
     return int(np.sum((np.asarray(y) == 0) & (np.asarray(pred) >= th)))
     ### END SOLUTION
 
+
 # %% check="false_positives" points=5
 public_tests.false_positives_test(false_positives)
+
 
 # %% exercise="false_negatives"
 def false_negatives(y, pred, th=0.5):
@@ -225,6 +225,7 @@ def false_negatives(y, pred, th=0.5):
     ### BEGIN SOLUTION
     return int(np.sum((np.asarray(y) == 1) & (np.asarray(pred) < th)))
     ### END SOLUTION
+
 
 # %% check="false_negatives" points=5
 public_tests.false_negatives_test(false_negatives)
@@ -239,19 +240,8 @@ height = y[shown] + rng.uniform(-0.3, 0.3, shown.size)
 right = (p[shown] >= 0.5) == (y[shown] == 1)
 
 fig, ax = plt.subplots(figsize=(9, 3.6))
-for is_right, colour, label in [
-    (True, "C0", "the model is right"),
-    (False, "C1", "the model is wrong"),
-]:
-    ax.plot(
-        p[shown][right == is_right],
-        height[right == is_right],
-        ".",
-        color=colour,
-        ms=5,
-        alpha=0.6,
-        label=label,
-    )
+for is_right, colour, label in [(True, "C0", "the model is right"), (False, "C1", "the model is wrong")]:
+    ax.plot(p[shown][right == is_right], height[right == is_right], ".", color=colour, ms=5, alpha=0.6, label=label)
 ax.axvline(0.5, color="black", lw=1, ls="--")
 for x, place, name, count in [
     (0.25, 1.5, "FN", false_negatives),
@@ -293,6 +283,7 @@ show_performance("Table 4. Performance on the test films, with the four counts."
 #
 # Write `get_accuracy`. A rate over nothing (no films at all) is `nan`. You may use the functions of exercise 1.
 
+
 # %% exercise="get_accuracy"
 def get_accuracy(y, pred, th=0.5):
     """Share of films that the model calls rightly: a float in [0, 1], nan when there are no films."""
@@ -300,6 +291,7 @@ def get_accuracy(y, pred, th=0.5):
     right = true_positives(y, pred, th) + true_negatives(y, pred, th)
     return right / len(y) if len(y) else float("nan")
     ### END SOLUTION
+
 
 # %% check="get_accuracy" points=8
 public_tests.get_accuracy_test(get_accuracy)
@@ -313,12 +305,14 @@ public_tests.get_accuracy_test(get_accuracy)
 #
 # Write `get_prevalence`. It depends on the labels only: whatever the model says, patients are ill or not.
 
+
 # %% exercise="get_prevalence"
 def get_prevalence(y):
     """Share of films that show the finding: a float in [0, 1], nan when there are no films."""
     ### BEGIN SOLUTION
     return float(np.mean(y)) if len(y) else float("nan")
     ### END SOLUTION
+
 
 # %% check="get_prevalence" points=5
 public_tests.get_prevalence_test(get_prevalence)
@@ -330,10 +324,7 @@ public_tests.get_prevalence_test(get_prevalence)
 
 # %% tags=["example"]
 accuracy = pd.DataFrame(
-    {
-        "our model": per_finding(get_accuracy, test.y, test.p),
-        "always no": per_finding(get_accuracy, test.y, np.zeros_like(test.p)),
-    },
+    {"our model": per_finding(get_accuracy, test.y, test.p), "always no": per_finding(get_accuracy, test.y, np.zeros_like(test.p))},
     index=FINDINGS,
 )
 beaten = (accuracy["always no"] >= accuracy["our model"]).sum()
@@ -387,6 +378,7 @@ show_performance("Table 5. Performance on the test films, with accuracy and prev
 #
 # Write both (8 points each). Without any ill (or healthy) person the rate is `nan`.
 
+
 # %% exercise="get_sensitivity"
 def get_sensitivity(y, pred, th=0.5):
     """Share of the films with the finding that are called positive; nan when there are none."""
@@ -395,8 +387,10 @@ def get_sensitivity(y, pred, th=0.5):
     return true_positives(y, pred, th) / ill if ill else float("nan")
     ### END SOLUTION
 
+
 # %% check="get_sensitivity" points=8
 public_tests.get_sensitivity_test(get_sensitivity)
+
 
 # %% exercise="get_specificity"
 def get_specificity(y, pred, th=0.5):
@@ -405,6 +399,7 @@ def get_specificity(y, pred, th=0.5):
     healthy = true_negatives(y, pred, th) + false_positives(y, pred, th)
     return true_negatives(y, pred, th) / healthy if healthy else float("nan")
     ### END SOLUTION
+
 
 # %% check="get_specificity" points=8
 public_tests.get_specificity_test(get_specificity)
@@ -451,6 +446,7 @@ show_performance("Table 6. Performance on the test films, with sensitivity and s
 #
 # Write both (8 points each). When the model never says yes (or never says no) there is nothing to divide by: `nan`.
 
+
 # %% exercise="get_ppv"
 def get_ppv(y, pred, th=0.5):
     """Share of the positive answers that are right; nan when there are none."""
@@ -459,8 +455,10 @@ def get_ppv(y, pred, th=0.5):
     return true_positives(y, pred, th) / said_yes if said_yes else float("nan")
     ### END SOLUTION
 
+
 # %% check="get_ppv" points=8
 public_tests.get_ppv_test(get_ppv)
+
 
 # %% exercise="get_npv"
 def get_npv(y, pred, th=0.5):
@@ -469,6 +467,7 @@ def get_npv(y, pred, th=0.5):
     said_no = true_negatives(y, pred, th) + false_negatives(y, pred, th)
     return true_negatives(y, pred, th) / said_no if said_no else float("nan")
     ### END SOLUTION
+
 
 # %% check="get_npv" points=8
 public_tests.get_npv_test(get_npv)
@@ -482,6 +481,7 @@ public_tests.get_npv_test(get_npv)
 #   \text{NPV} = \frac{\text{spec} \cdot (1 - \pi)}{\text{spec} \cdot (1 - \pi) + (1 - \text{sens})\, \pi}$$
 #
 # First check that the formula gives what you have counted, then ask what happens elsewhere:
+
 
 # %%
 def ppv_by_bayes(sensitivity, specificity, prevalence):
@@ -524,12 +524,7 @@ util.sign_figure(fig, source)
 # Percentages of percentages are hard on everybody. **Natural frequencies** are not: imagine 1,000 people.
 
 # %%
-COLOURS = {
-    "ill, alarm": "C0",
-    "ill, missed": "black",
-    "healthy, false alarm": "C1",
-    "healthy, left in peace": "#d9d9d9",
-}
+COLOURS = {"ill, alarm": "C0", "ill, missed": "black", "healthy, false alarm": "C1", "healthy, left in peace": "#d9d9d9"}
 PLACES = {"Screening": 0.01, "Ward": 0.10, "Specialised unit": 0.40}
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.3))
 for ax, (place, share) in zip(axes, PLACES.items(), strict=True):
@@ -602,9 +597,7 @@ util.sign_figure(fig, source)
 ill, healthy = p[y == 1], p[y == 0]
 difference = ill[:, None] - healthy[None, :]  # one row per ill, one column per healthy film
 right_order = (difference > 0).mean() + (difference == 0).mean() / 2
-print(
-    f"{right_order:.6f}  of {ill.size} × {healthy.size} = {difference.size:,} pairs in the right order"
-)
+print(f"{right_order:.6f}  of {ill.size} × {healthy.size} = {difference.size:,} pairs in the right order")
 print(f"{util.auroc(y, p):.6f}  area under the ROC curve, by scikit-learn")
 
 # %%
@@ -760,6 +753,7 @@ show_performance("Table 10. Performance on the test films at Youden's thresholds
 # the rows of all patients once, before drawing.)
 # </details>
 
+
 # %% exercise="bootstrap_patients"
 def bootstrap_patients(patient_ids, rng):
     """Draw one bootstrap sample of patients.
@@ -783,6 +777,7 @@ def bootstrap_patients(patient_ids, rng):
     drawn = rng.integers(patients.size, size=patients.size)
     return np.concatenate([rows_of[number] for number in drawn])
     ### END SOLUTION
+
 
 # %% check="bootstrap_patients" points=20
 public_tests.bootstrap_patients_test(bootstrap_patients)
@@ -833,6 +828,7 @@ util.sign_figure(fig, source)
 # %% [markdown]
 # *Figure 9. The AUROC of the example in bootstrap samples of patients. Solid: the test set as it is. Shaded: from the 2.5th
 # to the 97.5th percentile.*
+
 
 # %%
 def intervals(y, patients):
@@ -922,6 +918,7 @@ util.show_table(rows, f"Table 11. {EXAMPLE}, at its threshold, with 95 % interva
 #
 # It does not look at true negatives at all. (In notebook 3 it comes back under the name **Dice coefficient**.)
 
+
 # %%
 def f1_at(y, p, th=0.5):
     """F1 score at a threshold, by scikit-learn."""
@@ -993,6 +990,7 @@ util.sign_figure(fig, source)
 # The gap is between the mean *label* and the mean *prediction* of the bin, not the middle of the bin.
 # </details>
 
+
 # %% exercise="expected_calibration_error"
 def expected_calibration_error(y, pred, n_bins=10):
     """Expected calibration error with bins of equal width, weighted by the films in each.
@@ -1019,6 +1017,7 @@ def expected_calibration_error(y, pred, n_bins=10):
             error += inside.mean() * abs(y[inside].mean() - pred[inside].mean())
     return float(error)
     ### END SOLUTION
+
 
 # %% check="expected_calibration_error" points=15
 public_tests.expected_calibration_error_test(expected_calibration_error)
@@ -1098,6 +1097,7 @@ print("It seems that this model", "was" if closer > 7 else "was not", "trained w
 #
 # Before you run it: *which of them cannot undo a shift?*
 
+
 # %%
 # Each method is fitted to labels y and predictions p of finding k and returns the map to apply to others.
 def log_odds(p):
@@ -1127,13 +1127,7 @@ def isotonic(y, p, k):
     return IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(p, y).predict
 
 
-METHODS = {
-    "as it is": as_it_is,
-    "weights undone": weights_undone,
-    "temperature": temperature,
-    "Platt": platt,
-    "isotonic": isotonic,
-}
+METHODS = {"as it is": as_it_is, "weights undone": weights_undone, "temperature": temperature, "Platt": platt, "isotonic": isotonic}
 both_classes = (valid.y.min(axis=0) == 0) & (valid.y.max(axis=0) == 1)
 calibrated = {}  # method → predictions for the test films
 for method, fit in METHODS.items():
@@ -1160,12 +1154,7 @@ def log_loss_of(y, q):
     return log_loss(y, util.clip_probabilities(q), labels=[0, 1])
 
 
-scores = {
-    "ECE": expected_calibration_error,
-    "Brier": brier_score_loss,
-    "log loss": log_loss_of,
-    "AUROC": util.auroc,
-}
+scores = {"ECE": expected_calibration_error, "Brier": brier_score_loss, "log loss": log_loss_of, "AUROC": util.auroc}
 rows = {}
 for method, q in calibrated.items():
     truth, said = test.y[:, usable], q[:, usable]
@@ -1239,6 +1228,7 @@ util.show_table(frame, "Table 15. Cost of the errors on the test films, mean ove
 # and by age, **with intervals**, because groups are smaller than the whole. For findings with fewer than five ill (or
 # healthy) patients' films in a group, nothing is computed.
 
+
 # %%
 def subgroups(about):
     """Rows of each group that the columns of the table allow: {kind: {name: boolean array}}."""
@@ -1262,10 +1252,7 @@ def subgroups(about):
 
 def examine(members):
     """Performance in each group of one kind; bootstrap samples of the mean AUROC, on the same draws."""
-    least = [
-        np.minimum(test.y[rows].sum(axis=0), (1 - test.y[rows]).sum(axis=0))
-        for rows in members.values()
-    ]
+    least = [np.minimum(test.y[rows].sum(axis=0), (1 - test.y[rows]).sum(axis=0)) for rows in members.values()]
     enough = np.flatnonzero(np.min(least, axis=0) >= 5)
     results, drawn = {}, {}
     for name, rows in members.items() if enough.size else ():
@@ -1359,9 +1346,7 @@ else:
         },
         index=FINDINGS,
     )
-    caption = (
-        "Table 18. Text-mined against manual labels of the same films, and the model against both."
-    )
+    caption = "Table 18. Text-mined against manual labels of the same films, and the model against both."
     util.show_table(labels, caption, source)
     by_mined = intervals(mined, test.patients)
     fig, ax = plt.subplots(figsize=(8, 5))
@@ -1413,6 +1398,7 @@ else:
 #
 # To end, the one table that a paper would print, from test films that nothing was chosen on:
 
+
 # %%
 def average_precision(y, p):
     """Average precision; nan without a positive film."""
@@ -1427,10 +1413,7 @@ final = pd.DataFrame(
     {
         "positives": test.y.sum(axis=0),
         "AUROC": by_patient["AUROC"],
-        "95 % interval": [
-            f"{low:.3f}–{high:.3f}"
-            for low, high in zip(by_patient["low"], by_patient["high"], strict=True)
-        ],
+        "95 % interval": [f"{low:.3f}–{high:.3f}" for low, high in zip(by_patient["low"], by_patient["high"], strict=True)],
         "AP": per_finding(average_precision, test.y, test.p),
         "threshold": thresholds,
     }

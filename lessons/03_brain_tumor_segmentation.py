@@ -23,18 +23,22 @@
 # %% tags=["setup"]
 # Finds the course: its folder, or the one that COURSE_DIR names, or the one that this environment was made in.
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 places = [Path.cwd(), *Path.cwd().parents, Path(os.environ.get("COURSE_DIR", ".")), Path(sys.prefix).parent]
 if "google.colab" in sys.modules and not Path("ai-for-medical-diagnosis").exists():
-    !git clone --quiet --depth 1 https://github.com/ai-for-medical-diagnosis/ai-for-medical-diagnosis
-    !pip install --quiet nibabel nilearn
+    url = "https://github.com/ai-for-medical-diagnosis/ai-for-medical-diagnosis"
+    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "nibabel", "nilearn"], check=True)
     places.insert(0, Path("ai-for-medical-diagnosis").resolve())
 COURSE = next((place for place in places if (place / "data" / "nih.py").exists()), None)
 if COURSE is None:
-    raise SystemExit("The course is not here. Clone it (see its README) and open this notebook inside the clone, "
-                     "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel.")
+    raise SystemExit(
+        "The course is not here. Clone it (see its README) and open this notebook inside the clone, "
+        "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel."
+    )
 sys.path[:0] = [str(Path.cwd()), str(COURSE)]  # a copy of util.py beside the notebook comes first
 
 # %% tags=["parameters"]
@@ -254,9 +258,11 @@ print(f"one layer of 8 channels, float32: whole scan {whole_mib:.0f} MiB, patch 
 # Compare the label, with a new last axis, with `np.arange(1, num_classes)`: broadcasting does the rest.
 # </details>
 
+
 # %% exercise="get_sub_volume"
-def get_sub_volume(image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000,
-                   background_threshold=0.95, rng=None):
+def get_sub_volume(
+    image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=0.95, rng=None
+):
     """Cut a random patch with enough tumour in it.
 
     Parameters
@@ -329,6 +335,7 @@ util.sign_figure(fig, brain.source)
 # The scan may be of integers; a result written into a copy of it would be cut to integers too. And a channel that is constant
 # over the brain has standard deviation 0: its standardised value is 0, not nan.
 # </details>
+
 
 # %% exercise="standardize"
 def standardize(image):
@@ -474,6 +481,7 @@ util.show_table(table, f"Accuracy and Dice of four masks of the whole tumour of 
 #
 # Write `single_class_dice_coefficient` with `keras.ops`, so that it works on tensors and on NumPy arrays alike. Sum over `axis`.
 
+
 # %% exercise="single_class_dice_coefficient"
 def single_class_dice_coefficient(y_true, y_pred, axis=(0, 1, 2), epsilon=1e-5):
     """Dice coefficient of one class.
@@ -514,6 +522,7 @@ public_tests.single_class_dice_coefficient_test(single_class_dice_coefficient)
 # tumour the same say as a large edema.
 # </details>
 
+
 # %% exercise="dice_coefficient"
 def dice_coefficient(y_true, y_pred, axis=(1, 2, 3), epsilon=1e-5):
     """Mean Dice coefficient over samples and classes.
@@ -548,6 +557,7 @@ public_tests.dice_coefficient_test(dice_coefficient)
 # (Milletari et al., 3DV 2016) squares the terms of the denominator, and takes 1 minus the mean:
 #
 # $$\mathcal{L}_{\mathrm{Dice}} = 1 - \frac{1}{N} \sum_{c} \frac{2\sum_i t_{ci}\, p_{ci} + \epsilon}{\sum_i t_{ci}^2 + \sum_i p_{ci}^2 + \epsilon}$$
+
 
 # %% exercise="soft_dice_loss"
 def soft_dice_loss(y_true, y_pred, axis=(1, 2, 3), epsilon=1e-5):
@@ -619,6 +629,7 @@ util.sign_figure(fig, "worked example")
 # %% [markdown]
 # *Figure 9. Left: the network gets surer of the 27 voxels of the small class; soft Dice rewards it, cross-entropy hardly notices. Right: it
 # gets surer of 64 voxels that are wrong; both losses grow, and cross-entropy ever more steeply, without a limit.*
+
 
 # %%
 def dice_and_cross_entropy(y_true, y_pred):
@@ -700,11 +711,7 @@ student = brain_network.unet3d(name="trained_here")
 student.compile(keras.optimizers.Adam(3e-3), loss=dice_and_cross_entropy, metrics=[dice_coefficient])
 started = time.perf_counter()
 history = student.fit(
-    Patches(training_scans, steps, side=side),
-    validation_data=check_patches,
-    validation_batch_size=2,
-    epochs=epochs,
-    verbose=2,
+    Patches(training_scans, steps, side=side), validation_data=check_patches, validation_batch_size=2, epochs=epochs, verbose=2
 )
 print(f"{epochs * steps} steps in {time.perf_counter() - started:.0f} s")
 
@@ -751,6 +758,7 @@ util.load_weights(shipped, brain_network.BRAIN_WEIGHTS)
 # negatives. <code>np.nan</code> when there is nothing to divide by.
 # </details>
 
+
 # %% exercise="compute_class_sens_spec"
 def compute_class_sens_spec(pred, label, class_num):
     """Sensitivity and specificity of one class.
@@ -776,6 +784,7 @@ def compute_class_sens_spec(pred, label, class_num):
 
 # %% check="compute_class_sens_spec" points=15
 public_tests.compute_class_sens_spec_test(compute_class_sens_spec)
+
 
 # %%
 def one_hot(label):
@@ -864,7 +873,7 @@ best = list(results.values())[-1].sum(axis=-1)
 for axis, (name, found) in zip(axes, results.items()):
     util.paint_slice(axis, found[frame].sum(axis=-1) + 1e-6, at=cut - frame[2].start, letters=False)
     axis.set_title(name.replace("half overlap, ", ""))
-difference = np.abs(list(results.values())[0].sum(axis=-1) - best)[frame]
+difference = np.abs(next(iter(results.values())).sum(axis=-1) - best)[frame]
 util.paint_slice(axes[-1], difference + 1e-6, at=cut - frame[2].start, letters=False)
 axes[-1].set_title("|first − last|")
 util.sign_figure(fig, brain.source)
@@ -885,6 +894,7 @@ util.sign_figure(fig, brain.source)
 # ### Exercise: regions (10 points)
 #
 # Write `get_regions`: from an integer label map to a boolean array with WT, TC and ET on a new last axis.
+
 
 # %% exercise="get_regions"
 def get_regions(label):
@@ -911,6 +921,7 @@ public_tests.get_regions_test(get_regions)
 # Now the report. Next to sensitivity, specificity and Dice, it has the **95 % Hausdorff distance** (HD95): 95 % of either surface lie within
 # this many millimetres of the other. It notices what Dice forgives: a small island far away from the tumour. All voxels of the scan count.
 
+
 # %%
 def report(found, expert, spacing):
     """Table of one scan: a row for each class and region, from two label maps (x, y, z)."""
@@ -935,6 +946,7 @@ def report(found, expert, spacing):
 # Networks like to see a little tumour here and there: in a vessel, in an old scar of the white matter. Gliomas mostly grow in one piece. So
 # we could keep only the **largest connected piece**. That helps where the rest is false, and harms a patient with two tumours. Whether to do
 # it is a *choice*, and choices are made on the validation patients. Whoever makes them on the test patients reports how well he chose.
+
 
 # %%
 def keep_largest_piece(found):

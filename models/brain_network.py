@@ -63,7 +63,9 @@ class InstanceNormalization(layers.Layer):
         batch, *sides, channels = tf.unstack(tf.shape(x))
         picture = tf.reshape(tf.transpose(x, (1, 2, 3, 0, 4)), (1, sides[0] * sides[1], sides[2], batch * channels))
         gamma, beta = tf.tile(self.gamma, [batch]), tf.tile(self.beta, [batch])
-        fused = tf.raw_ops.FusedBatchNormV3(x=picture, scale=gamma, offset=beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True)
+        fused = tf.raw_ops.FusedBatchNormV3(
+            x=picture, scale=gamma, offset=beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True
+        )
         result = tf.transpose(tf.reshape(fused.y, (*sides, batch, channels)), (3, 0, 1, 2, 4))
         return tf.ensure_shape(result, x.shape)
 
@@ -100,9 +102,7 @@ class ForegroundSoftmax(layers.Layer):
         return (*shape[:-1], shape[-1] - 1)
 
 
-def unet3d(
-    channels: int = 4, classes: int = 3, filters: tuple[int, ...] = FILTERS, name: str = "unet3d"
-) -> keras.Model:
+def unet3d(channels: int = 4, classes: int = 3, filters: tuple[int, ...] = FILTERS, name: str = "unet3d") -> keras.Model:
     """A 3D U-Net that takes boxes of any size divisible by 2 for each level (16 for four levels).
 
     The first convolution folds each cube of 2×2×2 voxels into one with more channels, the last one unfolds it again: all

@@ -263,6 +263,7 @@ def batches(scans, shares, config, start: int, rows: Sequence[int]) -> Iterator[
     """Batches of the steps from `start` on (see `make_batch`), prepared ahead by threads while the network computes."""
     keep_memory()
     with ThreadPoolExecutor(config.workers, initializer=give_way) as pool:
+
         def submit(step: int):
             return pool.submit(make_batch, scans, shares, config, step, rows)
 

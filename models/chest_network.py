@@ -34,7 +34,10 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return fused(mean=self.moving_mean, variance=self.moving_variance, is_training=False)[0]
         normalised, mean, variance, *_ = fused(mean=[], variance=[], is_training=True)
         count = tf.cast(tf.size(inputs) / tf.size(mean), tf.float32)
-        for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance * (count - 1) / count)):  # Keras: without Bessel's correction
+        for moving, now in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance * (count - 1) / count),
+        ):  # Keras: without Bessel's correction
             moving.assign(moving * self.momentum + now * (1 - self.momentum))
         return normalised
 

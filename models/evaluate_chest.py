@@ -102,8 +102,14 @@ def calibration_error(table: pd.DataFrame, pred: np.ndarray) -> pd.Series:
     mixed = [k for k in range(y.shape[1]) if 0 < y[:, k].sum() < len(y)]
     ours = np.mean([log_loss(y[:, k], util.clip_probabilities(pred[:, k].astype(float))) for k in mixed])
     prevalence = np.mean([log_loss(y[:, k], np.full(len(y), y[:, k].mean())) for k in mixed])
-    return pd.Series({"log loss": ours, "log loss of the prevalence": prevalence, "mean output": pred[:, mixed].mean(),
-                      "mean label": y[:, mixed].mean()})  # fmt: skip
+    return pd.Series(
+        {
+            "log loss": ours,
+            "log loss of the prevalence": prevalence,
+            "mean output": pred[:, mixed].mean(),
+            "mean label": y[:, mixed].mean(),
+        }
+    )
 
 
 def as_markdown(tables: dict[str, pd.DataFrame]) -> str:
@@ -144,8 +150,10 @@ def main(arguments: list[str] | None = None, network=densenet121) -> dict[str, p
     except DataError as error:
         raise SystemExit(str(error)) from None
     tables = score(chest, table, pred, resamples=options.resamples)
-    print(f"{options.weights} on {len(table):,} films of {table['Patient ID'].nunique():,} patients "
-          f"({chest.source}, split {options.split})\n\n{as_markdown(tables)}\n")  # fmt: skip
+    print(
+        f"{options.weights} on {len(table):,} films of {table['Patient ID'].nunique():,} patients "
+        f"({chest.source}, split {options.split})\n\n{as_markdown(tables)}\n"
+    )
     print(calibration_error(table, pred).round(4).to_string())
     if options.csv:
         pd.concat(tables, names=["labels", "finding"]).to_csv(options.csv)

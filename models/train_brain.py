@@ -307,7 +307,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", action="append", required=True, help="folder of scans; may be given several times")
     parser.add_argument("--out", required=True, help="folder of the run")
     for item in fields(Config)[2:]:
-        many = {"nargs": "+", "type": int if item.default else str} if isinstance(item.default, tuple) else {"type": type(item.default)}
+        many = (
+            {"nargs": "+", "type": int if item.default else str}
+            if isinstance(item.default, tuple)
+            else {"type": type(item.default)}
+        )
         parser.add_argument(f"--{item.name}", default=item.default, help=f"default {item.default}", **many)
     parallel.add_options(parser)
     given = vars(parser.parse_args(arguments))

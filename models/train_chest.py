@@ -369,8 +369,11 @@ def _start(config: Config, team: parallel.Team) -> None:
     settings = json.loads(json.dumps(asdict(config)))
     if file.exists():
         before = json.loads(file.read_text())
-        changed = [f"{key} {before.get(key)!r}, now {value!r}" for key, value in settings.items()
-                   if key not in FREE and before.get(key) != value]  # fmt: skip
+        changed = [
+            f"{key} {before.get(key)!r}, now {value!r}"
+            for key, value in settings.items()
+            if key not in FREE and before.get(key) != value
+        ]
         if changed:
             raise DataError(f"{file}: this run was started with {'; '.join(changed)}. Choose another --out.")
     if not team.leads:
@@ -415,8 +418,10 @@ def train(config: Config, team: parallel.Team = parallel.Team(), network=densene
     _start(config, team)
     if team.leads:
         for source, count in zip(training, counts, strict=True):
-            print(f"{source.store.name}: {len(source.rows):,} films to train on ({source.store.chest.source}), {count} of "
-                  f"each {config.batch_size}; pixels {source.mean:.1f} ± {source.sd:.1f}")  # fmt: skip
+            print(
+                f"{source.store.name}: {len(source.rows):,} films to train on ({source.store.chest.source}), {count} of "
+                f"each {config.batch_size}; pixels {source.mean:.1f} ± {source.sd:.1f}"
+            )
     model = build(config, network)
     log = resume(model, Path(config.out))
     batches = MixedBatches(training, counts, config, team.rows(config.batch_size), first=len(log) * config.steps)

@@ -30,9 +30,15 @@ def train_on_simulated_films(out: Path, films: int, epochs: int, size: int, netw
     """Weights of a network trained from random ones on simulated films with their true labels."""
     cohort = chest_cohort(films=films, seed=CHEST_SEED, size=size)
     config = train_chest.Config(
-        (str(cohort),), out=str(out), labels="truth.csv", epochs=epochs, size=size, average=0.99, allow_absent=True,
+        (str(cohort),),
+        out=str(out),
+        labels="truth.csv",
+        epochs=epochs,
+        size=size,
+        average=0.99,
+        allow_absent=True,
         cache=str(out / "films"),
-    )  # fmt: skip
+    )
     train_chest.train(config, network=network)
     return out / CHEST_WEIGHTS
 

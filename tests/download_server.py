@@ -71,7 +71,9 @@ def start(site: Site) -> ThreadingHTTPServer:
             if fault[0] == "html":
                 return self.answer(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>please log in</html>")
             if fault[0] == "page":
-                return self.answer(200, {"Content-Type": "application/octet-stream"}, b"\n<!DOCTYPE html><html>please log in</html>")
+                return self.answer(
+                    200, {"Content-Type": "application/octet-stream"}, b"\n<!DOCTYPE html><html>please log in</html>"
+                )
             if fault[0] == "gzip":
                 return self.answer(200, {"Content-Encoding": "gzip"}, gzip.compress(bytes(site.files[path][:])))
             if path not in site.files:

@@ -1,6 +1,6 @@
 """What each process of test_parallel.py runs: a small network with batch normalisation, then the brain trainer itself.
 
-    python parallel_run.py FOLDER_OF_SCANS OUT COORDINATOR PROCESSES PROCESS
+python parallel_run.py FOLDER_OF_SCANS OUT COORDINATOR PROCESSES PROCESS
 """
 
 import json
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from models import parallel  # noqa: E402
+from models import parallel
 
 QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # halves the time of compiling
 

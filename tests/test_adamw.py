@@ -13,7 +13,9 @@ def trained(kind, **settings):
     """A model with its optimizer, and the losses of eight steps."""
     keras.utils.clear_session()  # names begin anew
     keras.utils.set_random_seed(4)
-    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5, "tanh"), keras.layers.BatchNormalization(), keras.layers.Dense(2)])
+    model = keras.Sequential(
+        [keras.Input((6,)), keras.layers.Dense(5, "tanh"), keras.layers.BatchNormalization(), keras.layers.Dense(2)]
+    )
     model.compile(kind(**settings), "mse", jit_compile=False)
     rng = np.random.default_rng(0)
     losses = [model.train_on_batch(rng.normal(size=(16, 6)), rng.normal(size=(16, 2))) for _ in range(8)]

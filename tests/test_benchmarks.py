@@ -43,7 +43,9 @@ def test_tables_replace_what_stood_between_their_marks(tmp_path):
     assert "| 2 | MONAI | **1.23** (1.10 to 1.40) | 1.26 | 3 | 2.0 | 1.2e-06 |" in compare.table([row])
 
 
-@pytest.mark.skipif("TORCH_PYTHON" not in os.environ, reason="TORCH_PYTHON is not set: Python of an environment with PyTorch and MONAI")
+@pytest.mark.skipif(
+    "TORCH_PYTHON" not in os.environ, reason="TORCH_PYTHON is not set: Python of an environment with PyTorch and MONAI"
+)
 @pytest.mark.parametrize("job", ["brain predict", "chest predict", "scan box"])
 def test_both_sides_compute_the_same(job):
     ours = compare.Contender(sys.executable, "benchmarks.ours", 2)

@@ -20,7 +20,7 @@ from data.brain_cohort import brain_cohort, simulate_case
 from data.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
-QUICK = dict(spacing=4, progress=False)
+QUICK = {"spacing": 4, "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ def test_works_from_a_script_without_a_main_guard(cohort, tmp_path):
 
 
 def test_error_of_a_worker_is_told(tmp_path):
-    facts = dict(seed=5, spacing_mm=4)
+    facts = {"seed": 5, "spacing_mm": 4}
     with pytest.raises(DataError, match="ended with code .*ValueError.*Run again"):
         module._run_workers(tmp_path, facts, [["no number"]], lambda: None)
 

@@ -68,9 +68,9 @@ def test_gadolinium_adds_to_the_relaxation_rate():
     shortened = 1 / (1 / 1600 + brain_contrast.RELAXIVITY * concentration / 1000)
     plain, dosed = Tissue(shortened, 80, 0.9), Tissue(1600, 80, 0.9)
     for signal, timing in (
-        (spin_echo, dict(tr=600, te=10)),
-        (inversion_recovery, dict(tr=9000, te=100, ti=2400)),
-        (gradient_echo, dict(tr=15, te=4, flip=0.4)),
+        (spin_echo, {"tr": 600, "te": 10}),
+        (inversion_recovery, {"tr": 9000, "te": 100, "ti": 2400}),
+        (gradient_echo, {"tr": 15, "te": 4, "flip": 0.4}),
     ):
         assert signal(dosed, gadolinium=concentration, **timing) == pytest.approx(signal(plain, **timing))
 

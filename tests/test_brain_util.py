@@ -9,8 +9,8 @@ import PIL.Image
 import pytest
 
 matplotlib.use("Agg")
-import util  # noqa: E402
-from data.errors import DataError  # noqa: E402
+import util
+from data.errors import DataError
 
 keras = pytest.importorskip("keras")
 from models import brain_network  # noqa: E402

@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def digest(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +42,7 @@ def test_folder_has_the_nih_format(small):
     entry = small / "Data_Entry_2017_v2020.csv"
     assert entry.read_text().splitlines()[0] == cohort.ENTRY_HEADER
     frame = pd.read_csv(entry)
-    assert list(frame.columns[-4:]) == [
-        "OriginalImage[Width", "Height]", "OriginalImagePixelSpacing[x", "y]"]  # fmt: skip
+    assert list(frame.columns[-4:]) == ["OriginalImage[Width", "Height]", "OriginalImagePixelSpacing[x", "y]"]
     assert len(frame) == SMALL["films"] and frame["Image Index"].is_unique
     assert set(frame["Patient Gender"]) <= {"M", "F"} and set(frame["View Position"]) <= {"PA", "AP"}
     known = {*FINDINGS, "No Finding"}
@@ -50,9 +51,18 @@ def test_folder_has_the_nih_format(small):
         image = cv2.imread(str(small / "images" / name), cv2.IMREAD_UNCHANGED)
         assert image.shape == (48, 48) and image.dtype == np.uint8 and image.std() > 10
     assert sorted(p.name for p in (small / "images").iterdir()) == sorted(frame["Image Index"])
-    assert sorted(p.name for p in small.iterdir()) == sorted([
-        "BBox_List_2017.csv", "Data_Entry_2017_v2020.csv", "SIMULATED.json", "images", "radiologist_labels.csv",
-        "test_list.txt", "train_val_list.txt", "truth.csv"])  # fmt: skip
+    assert sorted(p.name for p in small.iterdir()) == sorted(
+        [
+            "BBox_List_2017.csv",
+            "Data_Entry_2017_v2020.csv",
+            "SIMULATED.json",
+            "images",
+            "radiologist_labels.csv",
+            "test_list.txt",
+            "train_val_list.txt",
+            "truth.csv",
+        ]
+    )
     assert json.loads((small / "SIMULATED.json").read_text())["simulated"] is True
 
 
@@ -142,8 +152,12 @@ def test_resumes_after_a_kill(small, tmp_path):
     """SIGKILL leaves no time to tidy up: the next run must go on, keep what is whole, and end with the same bytes."""
     made, partial = tmp_path / "killed", tmp_path / "killed.partial"
     options = [f"--{name}={SMALL[name]}" for name in ("films", "seed", "size")]
-    run = subprocess.Popen([sys.executable, "-m", "data.chest_cohort", *options, "--jobs=1", f"--out={made}"], cwd=ROOT,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    run = subprocess.Popen(
+        [sys.executable, "-m", "data.chest_cohort", *options, "--jobs=1", f"--out={made}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         deadline = time.monotonic() + 120
         while len(list((partial / "images").glob("[0-9]*.png"))) < 3:

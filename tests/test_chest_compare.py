@@ -18,7 +18,9 @@ def films(count: int, size: int = 64, grain: int = 1, level: float = 120, seed: 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    return chest_cohort.chest_cohort(tmp_path_factory.mktemp("compare") / "chest", films=70, seed=3, size=48, jobs=2, progress=False)
+    return chest_cohort.chest_cohort(
+        tmp_path_factory.mktemp("compare") / "chest", films=70, seed=3, size=48, jobs=2, progress=False
+    )
 
 
 def test_grey_levels_are_shares_of_pixels():
@@ -57,8 +59,10 @@ def test_comparison_tells_like_from_unlike():
     """Films of the same kind are about as far from one another as halves; coarser or darker ones much farther."""
     patients = np.repeat(np.arange(40), 2)
     real = films(80, seed=1)
-    same, coarse, dark = (compare.compare(other, real, patients, repeats=6)["ratio"]
-                          for other in (films(80, seed=2), films(80, grain=4, seed=2), films(80, level=90, seed=2)))  # fmt: skip
+    same, coarse, dark = (
+        compare.compare(other, real, patients, repeats=6)["ratio"]
+        for other in (films(80, seed=2), films(80, grain=4, seed=2), films(80, level=90, seed=2))
+    )
     assert (same < 2).all()
     assert coarse["spectrum"] > 5 and coarse["local contrast"] > 5
     assert dark["grey levels"] > 5
@@ -133,7 +137,9 @@ def test_small_network_is_tested_on_films_that_it_was_not_trained_on(cohort, mon
     table = compare.train_and_test(chest, chest, 30, 24)
     (part, labels), test = seen[0], (chest.table["split"] == "test").sum()
     assert part.shape == (30, 24, 24) and labels.shape == (30, len(FINDINGS))
-    assert list(table) == ["simulated test", "positive (simulated test)", "real", "positive (real)"] and list(table.index) == list(FINDINGS)
+    assert list(table) == ["simulated test", "positive (simulated test)", "real", "positive (real)"] and list(table.index) == list(
+        FINDINGS
+    )
     truth = compare.truth(chest, chest.table)
     assert table["positive (real)"].tolist() == truth.sum(0).tolist()
     assert table["positive (simulated test)"].tolist() == truth[chest.table["split"] == "test"].sum(0).tolist() and test > 0

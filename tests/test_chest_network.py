@@ -56,7 +56,9 @@ def test_every_normalisation_of_densenet_is_the_fused_one_and_is_stored_as_keras
     assert kinds == {chest_network.BatchNormalization}
     plain = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(32, 32, 3))
     ours = keras.Model(model.get_layer("grey_to_rgb").output, model.get_layer("relu").output)
-    assert [layer.name for layer in ours.layers if "padding" not in layer.name][1:] == [layer.name for layer in plain.layers if "padding" not in layer.name][1:]
+    assert [layer.name for layer in ours.layers if "padding" not in layer.name][1:] == [
+        layer.name for layer in plain.layers if "padding" not in layer.name
+    ][1:]
     plain.save_weights(tmp_path / "plain.weights.h5")
     ours.load_weights(tmp_path / "plain.weights.h5")
     for here, there in zip(ours.get_weights(), plain.get_weights(), strict=True):

@@ -1,5 +1,6 @@
 """Physics, geometry and signs of the simulated chest films."""
 
+import itertools
 from dataclasses import replace
 
 import cv2
@@ -87,8 +88,21 @@ def test_tube_keeps_its_volume_under_magnification():
 
 def test_attenuation_of_a_slab_follows_beer_and_lambert():
     """Behind 100 mm of soft tissue, without scatter, exp(-mu x) of the photons arrive, and their noise is Poisson's."""
-    quiet = physics.Exposure(photons=1e5, scatter=0.0, scatter_width=40, compression=0, low=0, high=1, contrast=3,
-                             brightness=0.5, headroom=0.1, sharpening=0, white=255, fog=0, blur=0.1)  # fmt: skip
+    quiet = physics.Exposure(
+        photons=1e5,
+        scatter=0.0,
+        scatter_width=40,
+        compression=0,
+        low=0,
+        high=1,
+        contrast=3,
+        brightness=0.5,
+        headroom=0.1,
+        sharpening=0,
+        white=255,
+        fog=0,
+        blur=0.1,
+    )
     slab = np.full((200, 200), physics.MU_SOFT * 100, np.float32)
     signal = np.exp(-physics.detect(slab, quiet, 1.0, np.random.default_rng(1)))
     expected = np.exp(-0.2048 * 1.06 * 10)
@@ -148,7 +162,7 @@ def test_vessels_taper_and_split_by_murrays_law():
     """Daughters' cubed radii add up to the parent's, up to the loss that is built in; each branch ends thinner."""
     body, _ = person()
     tree = anatomy.vessel_tree(body, 1, np.random.default_rng(0))
-    for (points, radii), (next_points, next_radii) in zip(tree, tree[1:], strict=False):
+    for (points, radii), (next_points, next_radii) in itertools.pairwise(tree):
         assert (radii[:, -1] < radii[:, 0]).all()
         daughters = next_radii[:, 0].reshape(-1, 2)
         assert np.sum(daughters**3, axis=1) == pytest.approx((0.93 * radii[:, 0]) ** 3)
@@ -288,8 +302,10 @@ def test_follow_up_shows_the_same_person_and_place():
     """Other exposure and breath, same body: the finding stays on its side."""
     body, setup = person()
     later = chest_film.sample_setup(np.random.default_rng(99), "PA")
-    middles = [np.mean([x + w / 2 for x, _, w, _ in chest_film.simulate_film(body, s, {"Mass": 0.5}, 6, 128)[1]["Mass"]])
-               for s in (setup, later)]  # fmt: skip
+    middles = [
+        np.mean([x + w / 2 for x, _, w, _ in chest_film.simulate_film(body, s, {"Mass": 0.5}, 6, 128)[1]["Mass"]])
+        for s in (setup, later)
+    ]
     assert abs(middles[0] - middles[1]) < 20
 
 

@@ -92,7 +92,9 @@ def test_chestmnist(site, monkeypatch, tmp_path, capsys, size, name, compressed)
 
 def test_chestmnist_names_the_findings_in_the_order_of_the_reader():
     """MedMNIST's list: atelectasis, cardiomegaly, effusion, …, fibrosis, pleural, hernia."""
-    published = "atelectasis cardiomegaly effusion infiltration mass nodule pneumonia pneumothorax consolidation edema emphysema fibrosis"
+    published = (
+        "atelectasis cardiomegaly effusion infiltration mass nodule pneumonia pneumothorax consolidation edema emphysema fibrosis"
+    )
     assert [name.lower() for name in nih.FINDINGS] == [*published.split(), "pleural_thickening", "hernia"]
 
 
@@ -145,16 +147,25 @@ def test_damaged_npz(tmp_path, place):
     [
         ({}, "no array 'train_labels'"),
         ({"train_labels": np.zeros((3, 1), np.uint8)}, "14 findings. Is it another MedMNIST set"),
-        ({f"{s}_labels": np.zeros((3, 14), np.uint8) for s in medmnist.SPLITS}
-         | {"train_images": np.zeros((3, 28, 28, 3), np.uint8)}, "square grey films"),
-        ({f"{s}_labels": np.zeros((3, 14), np.uint8) for s in medmnist.SPLITS}
-         | {"train_images": np.zeros((3, 28, 28), np.float32)}, "type float32, but 3 square grey films of uint8"),
-        ({f"{s}_labels": np.zeros((3, 14), np.uint8) for s in medmnist.SPLITS}
-         | {"train_images": np.zeros((4, 28, 28), np.uint8)}, "but 3 square grey films"),
+        (
+            {f"{s}_labels": np.zeros((3, 14), np.uint8) for s in medmnist.SPLITS}
+            | {"train_images": np.zeros((3, 28, 28, 3), np.uint8)},
+            "square grey films",
+        ),
+        (
+            {f"{s}_labels": np.zeros((3, 14), np.uint8) for s in medmnist.SPLITS}
+            | {"train_images": np.zeros((3, 28, 28), np.float32)},
+            "type float32, but 3 square grey films of uint8",
+        ),
+        (
+            {f"{s}_labels": np.zeros((3, 14), np.uint8) for s in medmnist.SPLITS}
+            | {"train_images": np.zeros((4, 28, 28), np.uint8)},
+            "but 3 square grey films",
+        ),
         ({"train_labels": np.full((3, 14), 0.5)}, "train_labels holds 0.5, but a finding is there"),
         ({"train_labels": np.full((3, 14), 1, object)}, "not an array|unexpected order or type"),
     ],
-)  # fmt: skip
+)
 def test_another_npz(tmp_path, arrays, words):
     np.savez(tmp_path / "c.npz", **arrays)
     with pytest.raises(DataError, match=words):
@@ -182,8 +193,11 @@ def test_npz_that_was_cut(tmp_path):
 def test_members_with_paths_that_lead_out(tmp_path):
     """Neither a zip nor a tar writes anywhere but into the folder."""
     rng = np.random.default_rng(0)
-    arrays = {f"{s}_{kind}": a for s in medmnist.SPLITS
-              for kind, a in (("labels", np.zeros((2, 14), np.uint8)), ("images", rng.integers(0, 256, (2, 28, 28), np.uint8)))}  # fmt: skip
+    arrays = {
+        f"{s}_{kind}": a
+        for s in medmnist.SPLITS
+        for kind, a in (("labels", np.zeros((2, 14), np.uint8)), ("images", rng.integers(0, 256, (2, 28, 28), np.uint8)))
+    }
     np.savez(tmp_path / "c.npz", **arrays)
     with zipfile.ZipFile(tmp_path / "c.npz", "a") as archive:
         archive.writestr("../../evil.npy", b"x")
@@ -290,7 +304,10 @@ def test_nih_archive_that_is_damaged(tmp_path):
     [
         (b"", "not a table"),
         (b"\xff\xfe\x00binary", "not a table"),
-        (b"Image Index,Finding Labels,Patient ID\n00000001_000.png,Hernia,1\n", "but no Patient Age, Patient Gender, View Position"),
+        (
+            b"Image Index,Finding Labels,Patient ID\n00000001_000.png,Hernia,1\n",
+            "but no Patient Age, Patient Gender, View Position",
+        ),
         (b"id,label\n1,2\n", "it has the columns id, label"),
     ],
 )
@@ -322,7 +339,13 @@ def test_decathlon_some_cases(site, monkeypatch, tmp_path, capsys):
     assert run(site, "decathlon", "--cases", 3, "--out", out) == 0
     assert re.search(r"Index of the tar: \d+ requests", capsys.readouterr().out)
     assert len(read_brain(out, strict=True)) == 3
-    assert sorted(path.name for path in out.iterdir()) == ["DOWNLOADED.json", "LICENCE_AND_CITATION.txt", "dataset.json", "imagesTr", "labelsTr"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "DOWNLOADED.json",
+        "LICENCE_AND_CITATION.txt",
+        "dataset.json",
+        "imagesTr",
+        "labelsTr",
+    ]
     assert json.loads((out / "DOWNLOADED.json").read_text())["request"] == {"archive": "decathlon", "cases": 3}
 
 
@@ -332,7 +355,9 @@ def test_decathlon_tar_that_is_cut_off(tmp_path):
         decathlon_archive.unpack(tmp_path / "t.tar", tmp_path / "out", progress=False)
 
 
-@pytest.mark.parametrize("parts, enhancing", [(("_flair", "_t1", "_t1ce", "_t2", "_seg"), 4), (("-t2f", "-t1n", "-t1c", "-t2w", "-seg"), 3)])
+@pytest.mark.parametrize(
+    "parts, enhancing", [(("_flair", "_t1", "_t1ce", "_t2", "_seg"), 4), (("-t2f", "-t1n", "-t1c", "-t2w", "-seg"), 3)]
+)
 def test_brats(tmp_path, capsys, parts, enhancing):
     import test_decathlon
 
@@ -375,13 +400,25 @@ def test_full_disk_is_noticed_before_anything_is_asked_for(site, monkeypatch, tm
 
 
 def test_no_network(tmp_path, capsys):
-    assert download.main(["chestmnist", "--size", "28", "--out", str(tmp_path / "x"), "--mirror", "http://127.0.0.1:9", "--quiet"], HASTE) == 1
+    assert (
+        download.main(
+            ["chestmnist", "--size", "28", "--out", str(tmp_path / "x"), "--mirror", "http://127.0.0.1:9", "--quiet"], HASTE
+        )
+        == 1
+    )
     message = capsys.readouterr().err
     assert "DATA_DIR = None" in message and "Traceback" not in message and not (tmp_path / "x").exists()
 
 
-@pytest.mark.parametrize("arguments, words", [(["nih", "--cases", "3"], "--cases belongs to decathlon"), (["brats"], "needs --from"),
-                                              (["chestmnist", "--size", "32"], "invalid choice"), (["decathlon", "--cases", "-1"], "at least 1")])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["nih", "--cases", "3"], "--cases belongs to decathlon"),
+        (["brats"], "needs --from"),
+        (["chestmnist", "--size", "32"], "invalid choice"),
+        (["decathlon", "--cases", "-1"], "at least 1"),
+    ],
+)
 def test_wrong_options(arguments, words, capsys):
     with pytest.raises(SystemExit):
         download.main(arguments)
@@ -391,7 +428,9 @@ def test_wrong_options(arguments, words, capsys):
 def test_list_and_help():
     """The list names every file with its published sum; both work as commands."""
     command = [sys.executable, "-m", "data.download"]
-    listed = subprocess.run([*command, "--list"], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}).stdout
+    listed = subprocess.run(
+        [*command, "--list"], cwd=ROOT, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    ).stdout
     for archive in archives.ARCHIVES.values():
         assert all(file.name in listed and (file.md5 or "not published") in listed for file in archive.files)
 

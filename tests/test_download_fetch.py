@@ -115,11 +115,15 @@ def test_changed_length_without_an_etag_starts_anew(site, tmp_path):
 
 def test_stopped_between_last_byte_and_check(site, tmp_path):
     (tmp_path / "films.npz.partial").write_bytes(CONTENT)
-    (tmp_path / "films.npz.partial.json").write_text(json.dumps({"url": site.url + PATH, "total": len(CONTENT), "validator": site.tag(PATH)}))
+    (tmp_path / "films.npz.partial.json").write_text(
+        json.dumps({"url": site.url + PATH, "total": len(CONTENT), "validator": site.tag(PATH)})
+    )
     assert get(site, tmp_path).read_bytes() == CONTENT
     assert site.requests == []
     (tmp_path / "films.npz").rename(tmp_path / "films.npz.partial")
-    (tmp_path / "films.npz.partial.json").write_text(json.dumps({"url": site.url + PATH, "total": len(CONTENT), "validator": site.tag(PATH)}))
+    (tmp_path / "films.npz.partial.json").write_text(
+        json.dumps({"url": site.url + PATH, "total": len(CONTENT), "validator": site.tag(PATH)})
+    )
     assert get(site, tmp_path, size=None).read_bytes() == CONTENT  # size not known beforehand: 416 says it is complete
     assert asked(site) == [f"bytes={len(CONTENT)}-"] and site.requests[0][2] == 0
 
@@ -146,7 +150,12 @@ def test_redirects_keep_the_range(site, tmp_path):
     site.faults["/link"] = [("redirect", PATH), ("redirect", PATH)]
     site.faults[PATH] = [("cut", 4096)]
     assert get(site, tmp_path, path="/link").read_bytes() == CONTENT
-    assert [entry[:2] for entry in site.requests] == [["/link", None], [PATH, None], ["/link", "bytes=4096-"], [PATH, "bytes=4096-"]]
+    assert [entry[:2] for entry in site.requests] == [
+        ["/link", None],
+        [PATH, None],
+        ["/link", "bytes=4096-"],
+        [PATH, "bytes=4096-"],
+    ]
 
 
 @pytest.mark.parametrize("status, words", [(401, "Unauthorized"), (403, "Forbidden"), (404, "Not Found"), (410, "Gone")])
@@ -167,7 +176,9 @@ def test_passing_faults_of_the_server_are_tried_again(site, tmp_path, status):
 @pytest.mark.parametrize("soon", [0, 1])
 def test_retry_after_is_waited_for(site, tmp_path, soon):
     """As a number of seconds, and as a date; an answer in words is no reason to wait."""
-    site.faults[PATH] = [("status", 503, {"Retry-After": header}) for header in (str(soon), formatdate(time.time() + 1 + soon, usegmt=True))]
+    site.faults[PATH] = [
+        ("status", 503, {"Retry-After": header}) for header in (str(soon), formatdate(time.time() + 1 + soon, usegmt=True))
+    ]
     before = time.monotonic()
     assert get(site, tmp_path).read_bytes() == CONTENT
     assert 2 * soon - 1 <= time.monotonic() - before < 10 and len(site.requests) == 3
@@ -239,7 +250,9 @@ def test_nothing_announced_and_cut_off(site, tmp_path):
 
 def test_wrong_checksum(site, tmp_path):
     site.faults[PATH] = [("flip", 150_000)]
-    with pytest.raises(DataError, match=f"MD5 [0-9a-f]{{32}} in place of {MD5}.*Run again.*with a browser from https://example.org/page"):
+    with pytest.raises(
+        DataError, match=f"MD5 [0-9a-f]{{32}} in place of {MD5}.*Run again.*with a browser from https://example.org/page"
+    ):
         get(site, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir() if not path.name.endswith(".json")) == ["films.npz.wrong"]
     assert get(site, tmp_path).read_bytes() == CONTENT
@@ -268,7 +281,9 @@ def test_unknown_address(tmp_path):
         fetch(file, tmp_path, page="https://page", progress=False)
 
 
-@pytest.mark.parametrize("url, words", [("http://127.0.0.1:9/x", "refused or broke off"), ("http://nowhere.invalid/x", "no network|refused")])
+@pytest.mark.parametrize(
+    "url, words", [("http://127.0.0.1:9/x", "refused or broke off"), ("http://nowhere.invalid/x", "no network|refused")]
+)
 def test_no_network_is_one_clear_sentence(tmp_path, url, words):
     with pytest.raises(DataError, match=rf"({words}).*HTTPS_PROXY.*Without a network.*DATA_DIR = None"):
         fetch(RemoteFile("x", url, 5, "0"), tmp_path, page="https://page", progress=False, patience=Patience(2, 0.0, (2, 2)))
@@ -295,7 +310,10 @@ def test_full_disk_in_the_middle(site, tmp_path, monkeypatch):
     def no_space(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patch, pytest.raises(DataError, match="the disk is full. What has arrived is kept.*run the same command"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(DataError, match="the disk is full. What has arrived is kept.*run the same command"),
+    ):
         patch.setattr(module, "_append", no_space)
         get(site, tmp_path)
     assert get(site, tmp_path).read_bytes() == CONTENT

@@ -76,7 +76,9 @@ def test_last_members_are_those_of_tarfile(site, monkeypatch, form, window):
     small = {f"Task01_BrainTumour/labelsTr/{long}_{n}.nii.gz": bytes([n]) * 700 * n for n in range(1, 9)}
     small["Task01_BrainTumour/labelsTr/z.nii.gz"] = bytes(1024) + lure.tobuf() + bytes(512)
     small["Task01_BrainTumour/labelsTr/zz.nii.gz"] = lure.tobuf()  # as if the lure's content were the end of the tar
-    site.files[TAR] = tar_of({"Task01_BrainTumour/imagesTr/a.nii.gz": b"a" * 60_000, "Task01_BrainTumour/imagesTr/b.nii.gz": b"b" * 50_000} | small, form)
+    site.files[TAR] = tar_of(
+        {"Task01_BrainTumour/imagesTr/a.nii.gz": b"a" * 60_000, "Task01_BrainTumour/imagesTr/b.nii.gz": b"b" * 50_000} | small, form
+    )
     tar = RemoteTar(site.url + TAR, patience=HASTE)
     first, members = tar.last_members()
     with tarfile.open(fileobj=io.BytesIO(site.files[TAR])) as reference:
@@ -85,7 +87,9 @@ def test_last_members_are_those_of_tarfile(site, monkeypatch, form, window):
     assert ours == theirs[-2 * len(small) :]  # each with its ._ double, and nothing of the large ones
     assert first <= members[0].offset and all(tar.holds(member) for member in members)
     requests = tar.requests
-    assert all(tar.bytes_of(member) == small[member.name] for member in members if member.name in small) and tar.requests == requests
+    assert (
+        all(tar.bytes_of(member) == small[member.name] for member in members if member.name in small) and tar.requests == requests
+    )
     assert [(member.name, member.offset, member.size) for member in tar.members()] == theirs  # the walk from the start is as before
 
 
@@ -105,7 +109,12 @@ def sparse_member(form):
     if form == tarfile.GNU_FORMAT:
         info.type = tarfile.GNUTYPE_SPARSE
     else:
-        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": info.name, "GNU.sparse.realsize": "99999"}
+        info.pax_headers = {
+            "GNU.sparse.major": "1",
+            "GNU.sparse.minor": "0",
+            "GNU.sparse.name": info.name,
+            "GNU.sparse.realsize": "99999",
+        }
     return info.tobuf(form) + bytes(512)
 
 
@@ -169,9 +178,13 @@ def test_number_of_requests_for_twenty_cases(site, tmp_path, order, spread, most
     """Index of a tar of 7 GB, in the layouts that come into question: which one the publisher's tar has could not be found out."""
     site.files[TAR] = layout = published_layout(order)
     layout.contents["Task01_BrainTumour/dataset.json"] = json.dumps(
-        {"training": [{part: f"./{folder}/BRATS_{n:03d}.nii.gz" for part, folder in (("image", "imagesTr"), ("label", "labelsTr"))}
-                      for n in range(1, 485)]}
-    ).encode()  # fmt: skip
+        {
+            "training": [
+                {part: f"./{folder}/BRATS_{n:03d}.nii.gz" for part, folder in (("image", "imagesTr"), ("label", "labelsTr"))}
+                for n in range(1, 485)
+            ]
+        }
+    ).encode()
     tar, members = decathlon_archive._walk(site.url + TAR, tmp_path, 20, spread, False, HASTE)
     chosen = choose(json.loads(layout.contents["Task01_BrainTumour/dataset.json"])["training"], 20, None if spread else members)
     assert len({entry["image"] for entry in chosen}) == 20
@@ -180,14 +193,19 @@ def test_number_of_requests_for_twenty_cases(site, tmp_path, order, spread, most
             member = members[path.removeprefix("./")]
             assert (member.offset, member.size) == layout.places["Task01_BrainTumour" + path[1:]]
     assert tar.requests <= most and tar.requests == len(site.requests)
-    measured.append(f"Index for 20 cases, {' '.join(order)}{', spread' * spread}: {tar.requests} requests, {tar.received / 1e6:.1f} MB")
+    measured.append(
+        f"Index for 20 cases, {' '.join(order)}{', spread' * spread}: {tar.requests} requests, {tar.received / 1e6:.1f} MB"
+    )
 
 
 def test_requests_survive_a_bad_connection(site):
     site.files[TAR] = tar_of({"Task01_BrainTumour/a.nii.gz": bytes(100_000), "Task01_BrainTumour/b.nii.gz": b"end"})
     site.faults[TAR] = [("cut", 100), ("status", 503), None, ("reset", 5), None]
     members = list(RemoteTar(site.url + TAR, patience=HASTE).members())
-    assert [member.name for member in members if "/._" not in member.name] == ["Task01_BrainTumour/a.nii.gz", "Task01_BrainTumour/b.nii.gz"]
+    assert [member.name for member in members if "/._" not in member.name] == [
+        "Task01_BrainTumour/a.nii.gz",
+        "Task01_BrainTumour/b.nii.gz",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +300,10 @@ def test_a_corrupted_member_is_noticed_and_only_it_is_fetched_again(site, scans,
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda members: members.pop("Task01_BrainTumour/labelsTr/BRATS_001.nii.gz"), "lists labelsTr/BRATS_001.nii.gz, but the tar has no"),
+        (
+            lambda members: members.pop("Task01_BrainTumour/labelsTr/BRATS_001.nii.gz"),
+            "lists labelsTr/BRATS_001.nii.gz, but the tar has no",
+        ),
         (lambda members: members.pop("Task01_BrainTumour/dataset.json"), "no dataset.json"),
         (lambda members: members.update({"Task01_BrainTumour/dataset.json": b"{"}), "not a Decathlon index"),
         (
@@ -319,8 +340,18 @@ def test_changed_tar_starts_a_new_index(site, scans, tmp_path):
     assert len(read_brain(tmp_path, strict=True)) == 3
 
 
-@pytest.mark.parametrize("name", ["Task01_BrainTumour/imagesTs/BRATS_485.nii.gz", "Task01_BrainTumour/imagesTr/._BRATS_001.nii.gz",
-                                  "Task01_BrainTumour/._dataset.json", "Task01_BrainTumour/imagesTr/..\\..\\b.nii.gz", "/etc/imagesTr/b.nii.gz", "C:imagesTr/../b.nii.gz",
-                                  "../dataset.json.x", "Task01_BrainTumour/imagesTr/a/../b.nii.gz"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Task01_BrainTumour/imagesTs/BRATS_485.nii.gz",
+        "Task01_BrainTumour/imagesTr/._BRATS_001.nii.gz",
+        "Task01_BrainTumour/._dataset.json",
+        "Task01_BrainTumour/imagesTr/..\\..\\b.nii.gz",
+        "/etc/imagesTr/b.nii.gz",
+        "C:imagesTr/../b.nii.gz",
+        "../dataset.json.x",
+        "Task01_BrainTumour/imagesTr/a/../b.nii.gz",
+    ],
+)
 def test_members_that_are_not_laid_out(name):
     assert decathlon_archive.inside(name) is None

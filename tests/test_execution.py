@@ -97,9 +97,7 @@ def test_a_course_that_is_nowhere_is_said_in_words(tmp_path):
 def test_notebook_runs_on_real_patients(lesson, tmp_path, run_shown, real_data):
     folder = real_data / DATA_FOLDERS[lesson.stem[:2]]
     parameters = {"DATA_DIR": str(folder), "QUICK": True}
-    run = run_shown(
-        lesson, tmp_path / "x.ipynb", "real, quick", parameters=parameters, cwd=tmp_path, env=elsewhere(tmp_path)
-    )
+    run = run_shown(lesson, tmp_path / "x.ipynb", "real, quick", parameters=parameters, cwd=tmp_path, env=elsewhere(tmp_path))
     assert not run.failure, run.failure
     assert run.headlines and not run.headlines[-1]["source"].startswith(results.SIMULATED)
     assert run.peak_mib < MEMORY

@@ -43,15 +43,21 @@ def test_a_fresh_process_for_each_exercise(kind, tmp_path, monkeypatch):
     """The ways that need no template. Docker is played by a script that runs the worker as the container would."""
     if kind == "docker":
         shim = tmp_path / "docker"
-        shim.write_text(f"#!{sys.executable}\nimport os, sys\nassert '--network' in sys.argv and '--read-only' in sys.argv\n"
-                        f"os.execv({sys.executable!r}, [{sys.executable!r}, {str(sandbox.INSIDE / 'worker.py')!r}, 'once', '0', '1'])\n")  # fmt: skip
+        shim.write_text(
+            f"#!{sys.executable}\nimport os, sys\nassert '--network' in sys.argv and '--read-only' in sys.argv\n"
+            f"os.execv({sys.executable!r}, [{sys.executable!r}, {str(sandbox.INSIDE / 'worker.py')!r}, 'once', '0', '1'])\n"
+        )
         shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         sandbox.works.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         box = Sandbox(kind, warm=False)
-    code = "def f(n):\n" + "".join(f"    if n == {i}: return {trick}\n" for i, trick in enumerate(TRICKS.values())) + "    if n == 9:\n        while True: pass\n    return n"
+    code = (
+        "def f(n):\n"
+        + "".join(f"    if n == {i}: return {trick}\n" for i, trick in enumerate(TRICKS.values()))
+        + "    if n == 9:\n        while True: pass\n    return n"
+    )
     with box, box.session(Limits(cpu=1, wall=60)) as session:
         assert session.ask({"exercise": "f", "tensorflow": False, "code": [["cell 1", 1, code]]})[0]["ready"]
         for number in range(len(TRICKS)):
@@ -85,8 +91,28 @@ def test_the_course_may_lie_anywhere(monkeypatch):
 
 # ---- a class ----------------------------------------------------------------------------------------------------------
 
-KINDS = {"solution": 1, "right": 2, "mixed": 3, "half done": 1, "windows": 1, "python 2": 1, "reordered": 1, "doubled": 1, "merged": 1, "raw": 1, "extra cells": 1,
-         "renamed": 1, "untouched": 1, "broken": 1, "empty": 1, "other notebook": 1, "zip in zip": 1, "bomb": 1, "traversal": 1, "exit": 1}  # fmt: skip
+KINDS = {
+    "solution": 1,
+    "right": 2,
+    "mixed": 3,
+    "half done": 1,
+    "windows": 1,
+    "python 2": 1,
+    "reordered": 1,
+    "doubled": 1,
+    "merged": 1,
+    "raw": 1,
+    "extra cells": 1,
+    "renamed": 1,
+    "untouched": 1,
+    "broken": 1,
+    "empty": 1,
+    "other notebook": 1,
+    "zip in zip": 1,
+    "bomb": 1,
+    "traversal": 1,
+    "exit": 1,
+}
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +150,22 @@ def test_a_run_that_was_killed_goes_on_where_it_was(graded):
     out = folder / "killed"
     out.mkdir()
     shutil.copy(folder / "out" / "seed.txt", out)
-    command = [sys.executable, "-m", "grading", str(folder / "in"), "--out", str(out), "--cpu", "5", "--jobs", "2", "--sandbox", KIND, "--notebook", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "grading",
+        str(folder / "in"),
+        "--out",
+        str(out),
+        "--cpu",
+        "5",
+        "--jobs",
+        "2",
+        "--sandbox",
+        KIND,
+        "--notebook",
+        "2",
+    ]
     first = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300
     while len(list((out / "results").glob("*.json"))) < 4:

@@ -16,7 +16,15 @@ from public_tests import EXERCISES
 
 RIGHT, WRONG = collect()
 SEED = 4711
-SLOW = {"bootstrap_patients", "get_weighted_loss", "grad_cam", "single_class_dice_coefficient", "dice_coefficient", "soft_dice_loss", "get_sub_volume"}
+SLOW = {
+    "bootstrap_patients",
+    "get_weighted_loss",
+    "grad_cam",
+    "single_class_dice_coefficient",
+    "dice_coefficient",
+    "soft_dice_loss",
+    "get_sub_volume",
+}
 
 
 class Local:
@@ -38,8 +46,11 @@ class Local:
 
 def some(bank: dict, most: int) -> list:
     """Answers of the bank: all of the quick exercises, the first ones of those that take a second each (test_public_tests has all)."""
-    return [pytest.param(exercise, answer, id=f"{exercise}-{name}") for exercise in bank
-            for name, answer in list(bank[exercise].items())[: most if exercise in SLOW else None]]  # fmt: skip
+    return [
+        pytest.param(exercise, answer, id=f"{exercise}-{name}")
+        for exercise in bank
+        for name, answer in list(bank[exercise].items())[: most if exercise in SLOW else None]
+    ]
 
 
 YARDSTICKS: dict[str, checks.Yardstick] = {}
@@ -102,11 +113,14 @@ def test_partial_credit_grows_with_the_cases_that_are_right():
     assert 0.2 < half < 1 and points(reference.get_sensitivity) == 1 and points(lambda y, pred, th=0.5: 0.5) == 0
 
 
-@pytest.mark.parametrize("exercise, change", [
-    ("standardize", lambda image: np.add(image, 1, out=image, casting="unsafe")),
-    ("check_for_leakage", lambda df1, df2, patient_col: df1.drop(columns=patient_col, inplace=True)),
-    ("bootstrap_patients", lambda ids, rng: np.random.set_state(np.random.MT19937(1).state)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "exercise, change",
+    [
+        ("standardize", lambda image: np.add(image, 1, out=image, casting="unsafe")),
+        ("check_for_leakage", lambda df1, df2, patient_col: df1.drop(columns=patient_col, inplace=True)),
+        ("bootstrap_patients", lambda ids, rng: np.random.set_state(np.random.MT19937(1).state)),
+    ],
+)
 def test_changes_to_arguments_and_to_the_global_state_are_seen(exercise, change):
     def function(*args):
         answer = getattr(reference, exercise)(*args)
@@ -131,8 +145,26 @@ class Everything(np.ndarray):
         raise AssertionError("pickled")
 
 
-@pytest.mark.parametrize("value", [None, True, 3, -(10**40), 2.5, float("nan"), "text", (1, [2.0, None]), np.float32(1.5), np.arange(6).reshape(2, 3),
-                                   np.array(["a", "bc"]), np.zeros((0, 3)), np.asfortranarray(np.eye(3)), np.array(True)], ids=repr)  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        3,
+        -(10**40),
+        2.5,
+        float("nan"),
+        "text",
+        (1, [2.0, None]),
+        np.float32(1.5),
+        np.arange(6).reshape(2, 3),
+        np.array(["a", "bc"]),
+        np.zeros((0, 3)),
+        np.asfortranarray(np.eye(3)),
+        np.array(True),
+    ],
+    ids=repr,
+)
 def test_plain_values_travel(value):
     out: list[bytes] = []
     got = wire.decode(json.loads(json.dumps(wire.encode(value, out))), [bytearray(b) for b in out])
@@ -159,18 +191,46 @@ def test_objects_do_not_travel():
     assert wire.decode(["other", "a<script>"], []).type_name == "ascript"
 
 
-@pytest.mark.parametrize("node", [
-    None, 3, [], ["?"], ["bool", 1], ["int", "9" * 1000], ["int", 3], ["float", "x"], ["array"], ["array", "O", [1], 0], ["array", "<f8", [2], 0],
-    ["array", "<f8", [-1], 0], ["array", "<f8", [1], 7], ["array", "V8", [1], 0], ["array", "<f8", "x", 0], ["array", "<f8", [1 << 60], 0], ["function", 0],
-    ["tuple", ["list", ["list", ["list", ["list", ["list", ["list", ["list", ["none"]]]]]]]]], {"t": 1}, ["str", 5],
-], ids=repr)  # fmt: skip
+@pytest.mark.parametrize(
+    "node",
+    [
+        None,
+        3,
+        [],
+        ["?"],
+        ["bool", 1],
+        ["int", "9" * 1000],
+        ["int", 3],
+        ["float", "x"],
+        ["array"],
+        ["array", "O", [1], 0],
+        ["array", "<f8", [2], 0],
+        ["array", "<f8", [-1], 0],
+        ["array", "<f8", [1], 7],
+        ["array", "V8", [1], 0],
+        ["array", "<f8", "x", 0],
+        ["array", "<f8", [1 << 60], 0],
+        ["function", 0],
+        ["tuple", ["list", ["list", ["list", ["list", ["list", ["list", ["list", ["none"]]]]]]]]],
+        {"t": 1},
+        ["str", 5],
+    ],
+    ids=repr,
+)
 def test_nonsense_is_refused(node):
     with pytest.raises(wire.WireError):
         wire.decode(node, [bytearray(8)])
 
 
-@pytest.mark.parametrize("head", [struct.pack("<II", 1 << 31, 0), struct.pack("<II", 2, 1 << 30), struct.pack("<IIQ", 2, 1, 1 << 60),
-                                  struct.pack("<II", 3, 0) + b"{{{"])  # fmt: skip
+@pytest.mark.parametrize(
+    "head",
+    [
+        struct.pack("<II", 1 << 31, 0),
+        struct.pack("<II", 2, 1 << 30),
+        struct.pack("<IIQ", 2, 1, 1 << 60),
+        struct.pack("<II", 3, 0) + b"{{{",
+    ],
+)
 def test_messages_that_are_too_long_are_refused_unread(head, tmp_path):
     path = tmp_path / "message"
     path.write_bytes(head)

@@ -38,7 +38,9 @@ def test_typical_answers_are_right_and_wrong_as_they_say(name):
 @pytest.mark.parametrize("number, layout", [(2, layout) for layout in LAYOUTS] + [(1, "folder"), (3, "moodle")])
 def test_every_submission_is_read_back(tmp_path, number, layout):
     expected = make_class(tmp_path / "in", len(KINDS) + 6, seed=3, number=number, layout=layout)
-    assert {one["kind"] for one in expected.values()} == set(KINDS) and json.loads((tmp_path / "in" / "expected.json").read_text(encoding="utf-8")) == expected
+    assert {one["kind"] for one in expected.values()} == set(KINDS) and json.loads(
+        (tmp_path / "in" / "expected.json").read_text(encoding="utf-8")
+    ) == expected
     found = {one.student: one for one in find_submissions(tmp_path / "in" if layout == "folder" else tmp_path / "in" / "class.zip")}
     assert set(found) == {student for student, one in expected.items() if one["status"] != "missing"}
     for student, submission in found.items():
@@ -60,4 +62,6 @@ def test_the_same_seed_makes_the_same_class(tmp_path):
     for place in ("a", "b"):
         make_class(tmp_path / place, 30, seed=8)
     first, second = (sorted((tmp_path / place).iterdir()) for place in ("a", "b"))
-    assert [path.name for path in first] == [path.name for path in second] and all(a.read_bytes() == b.read_bytes() for a, b in zip(first, second))
+    assert [path.name for path in first] == [path.name for path in second] and all(
+        a.read_bytes() == b.read_bytes() for a, b in zip(first, second)
+    )

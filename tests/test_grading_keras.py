@@ -9,7 +9,7 @@ import pytest
 from grading import sandbox
 from grading.course import assignment
 from grading.grade import Grader, Settings
-from grading.synthetic_class import body, find_cell
+from grading.synthetic_class import body
 from grading.typical_answers import WRONG
 
 KIND = "bubblewrap" if sandbox.works("bubblewrap") else "process"
@@ -36,10 +36,14 @@ def test_the_lessons_answers_get_all_points_from_one_warm_template(number, grade
     grader = graders[number]
     assert grader.sandbox.warm and grader.sandbox.started == 1
     result = grader.grade(nb(*assignment(number).solution))
-    assert {name: e["outcome"] for name, e in result["exercises"].items()} == dict.fromkeys(assignment(number).exercises, "right"), result
+    assert {name: e["outcome"] for name, e in result["exercises"].items()} == dict.fromkeys(
+        assignment(number).exercises, "right"
+    ), result
     assert result["total"] == 100
-    measured.append(f"Notebook {number:02d}, a right submission: graded in {result['seconds']:.1f} s ({KIND}; import of TensorFlow, once: "
-                    f"{grader.sandbox.import_seconds:.1f} s)")  # fmt: skip
+    measured.append(
+        f"Notebook {number:02d}, a right submission: graded in {result['seconds']:.1f} s ({KIND}; import of TensorFlow, once: "
+        f"{grader.sandbox.import_seconds:.1f} s)"
+    )
 
 
 POISON = """import keras, tensorflow as tf, numpy as np
@@ -76,4 +80,6 @@ def get_weighted_loss(pos_weights, neg_weights, epsilon=1e-7):
         return -(pos_weights * y * np.log(p + epsilon) + neg_weights * (1 - y) * np.log(1 - p + epsilon)).mean(0).sum()
     return weighted_loss"""
     result = graders[1].grade(nb(code))["exercises"]["get_weighted_loss"]
-    assert result["outcome"] == "wrong" and 0 < result["points"] < result["max"] and "gradient" in result["message"] + result["hint"]
+    assert (
+        result["outcome"] == "wrong" and 0 < result["points"] < result["max"] and "gradient" in result["message"] + result["hint"]
+    )

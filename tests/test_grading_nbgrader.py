@@ -31,7 +31,10 @@ def get_prevalence(y):
 def nbgrader(folder: Path, *arguments: str) -> str:
     """Run a command of nbgrader's as an instructor does who has not activated the environment."""
     program = Path(sys.executable).parent / "nbgrader"
-    environment = {name: value for name, value in os.environ.items() if name not in ("COURSE_DIR", "VIRTUAL_ENV")} | {"HOME": str(folder), "PATH": "/usr/bin:/bin"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("COURSE_DIR", "VIRTUAL_ENV")} | {
+        "HOME": str(folder),
+        "PATH": "/usr/bin:/bin",
+    }
     done = subprocess.run([program, *arguments], cwd=folder, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -41,7 +44,11 @@ def test_the_source_notebook_has_points_and_hidden_tests(tmp_path):
     (path,) = make_course(tmp_path, (2,), seed=1)
     assert path == tmp_path / "source" / NAME / f"{NAME}.ipynb"
     cells = json.loads(path.read_text())["cells"]
-    points = {c["metadata"]["nbgrader"]["grade_id"]: c["metadata"]["nbgrader"]["points"] for c in cells if c["metadata"].get("nbgrader", {}).get("grade")}
+    points = {
+        c["metadata"]["nbgrader"]["grade_id"]: c["metadata"]["nbgrader"]["points"]
+        for c in cells
+        if c["metadata"].get("nbgrader", {}).get("grade")
+    }
     assert points == {f"{name}_test": value for name, value in assignment(2).points.items()} and sum(points.values()) == 100
     assert sum("### BEGIN HIDDEN TESTS" in cell["source"] for cell in cells) == len(points)
     (tmp_path / "nbgrader_config.py").write_text("mine")
@@ -52,8 +59,14 @@ def test_the_source_notebook_has_points_and_hidden_tests(tmp_path):
 def without_the_lesson_around(path: Path) -> None:
     """Leave set-up, imports, exercises and checks: the cells between them are run by the tests of the notebooks."""
     nb = json.loads(path.read_text())
-    nb["cells"] = [cell for cell in nb["cells"] if cell["cell_type"] == "code" and (
-        "nbgrader" in cell["metadata"] or "setup" in cell["metadata"].get("tags", []) or "import public_tests" in cell["source"])]  # fmt: skip
+    nb["cells"] = [
+        cell
+        for cell in nb["cells"]
+        if cell["cell_type"] == "code"
+        and (
+            "nbgrader" in cell["metadata"] or "setup" in cell["metadata"].get("tags", []) or "import public_tests" in cell["source"]
+        )
+    ]
     path.write_text(json.dumps(nb))
 
 
@@ -63,7 +76,11 @@ def test_nbgrader_hands_out_validates_grades_and_gives_feedback(tmp_path):
     nbgrader(tmp_path, "generate_assignment", NAME)
     released = tmp_path / "release" / NAME / f"{NAME}.ipynb"
     text = released.read_text()
-    assert "HIDDEN TESTS" not in text and "BEGIN SOLUTION" not in text and text.count("raise NotImplementedError") == len(assignment(2).points)
+    assert (
+        "HIDDEN TESTS" not in text
+        and "BEGIN SOLUTION" not in text
+        and text.count("raise NotImplementedError") == len(assignment(2).points)
+    )
     nb, solved = json.loads(text), notebook(2, solved=True)
     for name in assignment(2).exercises:
         find_cell(nb, name)["source"] = find_cell(solved, name)["source"]
@@ -76,7 +93,11 @@ def test_nbgrader_hands_out_validates_grades_and_gives_feedback(tmp_path):
     nbgrader(tmp_path, "generate_feedback", NAME)
     assert (tmp_path / "feedback" / "ada" / NAME / f"{NAME}.html").stat().st_size > 1000
     with sqlite3.connect(tmp_path / "gradebook.db") as book:
-        scores = dict(book.execute("SELECT base_cell.name, grade.auto_score FROM grade JOIN base_cell ON grade.cell_id = base_cell.id").fetchall())
+        scores = dict(
+            book.execute(
+                "SELECT base_cell.name, grade.auto_score FROM grade JOIN base_cell ON grade.cell_id = base_cell.id"
+            ).fetchall()
+        )
     assert scores == {f"{name}_test": points for name, points in assignment(2).points.items()} | {"get_prevalence_test": 0.0}
     (submission,) = find_submissions(tmp_path)
     assert submission.student == "ada" and submission.files[0][1] == handed.read_bytes(), "make grade takes the same folder"
@@ -88,11 +109,15 @@ def test_a_classroom_template_has_what_the_workflow_calls_and_no_answers(tmp_pat
     workflow = yaml.safe_load((path.parent / ".github" / "workflows" / "classroom.yml").read_text(encoding="utf-8"))
     step = workflow["jobs"]["checks"]["steps"][-1]
     files = [file for file in path.parent.rglob("*") if file.suffix in (".py", ".ipynb", ".md")]
-    secret = {line.strip() for source in assignment(2).solution for _, part in SOLUTION.findall(source) for line in part.split("\n")}
+    secret = {
+        line.strip() for source in assignment(2).solution for _, part in SOLUTION.findall(source) for line in part.split("\n")
+    }
     given = {path.parent / "util.py", path.parent / "public_tests.py"}  # every student has them
     text = "\n".join(file.read_text(encoding="utf-8") for file in files if file not in given)
     assert len(secret) > 20 and not [line for line in secret if len(line) > 35 and line in text]
-    assert len(files) > 10 and not [file.name for file in files if file.name in ("typical_answers.py", "course.py", "02_diagnostic_model_evaluation.py")]
+    assert len(files) > 10 and not [
+        file.name for file in files if file.name in ("typical_answers.py", "course.py", "02_diagnostic_model_evaluation.py")
+    ]
     nb = json.loads(path.read_text(encoding="utf-8"))
     find_cell(nb, "get_prevalence")["source"] = "def get_prevalence(y):\n    return np.mean(y)"
     find_cell(nb, "get_ppv")["source"] = "def get_ppv(y, pred, th=0.5):\n    return 0.5"
@@ -100,12 +125,26 @@ def test_a_classroom_template_has_what_the_workflow_calls_and_no_answers(tmp_pat
         if name == "right":
             find_cell(nb, "get_ppv")["source"] = "def get_ppv(y, pred, th=0.5):\n    raise NotImplementedError"
         path.write_text(json.dumps(nb), encoding="utf-8")
-        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "GITHUB_STEP_SUMMARY": str(tmp_path / f"{name}.md")}
+        environment = os.environ | {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "GITHUB_STEP_SUMMARY": str(tmp_path / f"{name}.md"),
+        }
         environment.pop("PYTHONPATH", None)
-        done = subprocess.run(["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]], cwd=path.parent, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            cwd=path.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == status, done.stdout + done.stderr
         summary = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
-        assert "get_prevalence: right" in summary and "get_accuracy: not attempted" in summary and ("get_ppv: wrong" in summary) == (name == "wrong")
+        assert (
+            "get_prevalence: right" in summary
+            and "get_accuracy: not attempted" in summary
+            and ("get_ppv: wrong" in summary) == (name == "wrong")
+        )
     with pytest.raises(FileExistsError, match="not empty"):
         make_template(path.parent, 2)
 

@@ -73,13 +73,17 @@ def test_other_languages_are_not_python():
     assert plain_python("%%bash\nrm -rf /") == "" and plain_python("%%html\n<p>") == ""
 
 
-@pytest.mark.parametrize("data", [b"", b"   \n", b"{", b"<html>", b"[]", b"3", b"{}", b'{"cells": 3}', b"\xff\xfe\x00", b"[" * 100_000, b"\x80" * 50])
+@pytest.mark.parametrize(
+    "data", [b"", b"   \n", b"{", b"<html>", b"[]", b"3", b"{}", b'{"cells": 3}', b"\xff\xfe\x00", b"[" * 100_000, b"\x80" * 50]
+)
 def test_what_is_no_notebook_is_said_in_words(data):
     with pytest.raises(NotebookError, match="[a-z]{3}"):
         read_cells(data)
 
 
-@pytest.mark.parametrize("cells", [[1, None, "x"], [{"cell_type": "code"}], [{"cell_type": "code", "source": 5}, {"source": [1, 2]}]])
+@pytest.mark.parametrize(
+    "cells", [[1, None, "x"], [{"cell_type": "code"}], [{"cell_type": "code", "source": 5}, {"source": [1, 2]}]]
+)
 def test_odd_cells_do_no_harm(cells):
     assert find_answers(read_cells(json.dumps({"cells": cells}).encode()), NAMES)["get_ppv"].found == "not found"
 
@@ -96,11 +100,22 @@ def test_the_lessons_answers_are_found_and_their_stubs_are_not_attempted():
     assert {a.found for a in find_answers(list(homework.skeleton), homework.exercises).values()} == {"not attempted"}
 
 
-@pytest.mark.parametrize("source", [
-    "a = 1\n" * 8_000, "\n" * 400_000 + "%magic\nx = (", "%magic\n" * 40_000, "print 'x'\n" * 8_000, "from x import *\n" * 5_000,
-    "x = " + "(" * 100_000, "x = " + "-" * 100_000 + "1", "def get_ppv(y):\n" + "".join(" " * i + "if y:\n" for i in range(1, 200)),
-    "".join(f"def get_pp{i}(y): return 1\n" for i in range(4_000)), "x = x + 1\n" * 4_000 + "def get_ppv(y): return x",
-], ids=["assignments", "lines", "magics", "prints", "stars", "brackets", "minus", "indents", "names", "chain"])  # fmt: skip
+@pytest.mark.parametrize(
+    "source",
+    [
+        "a = 1\n" * 8_000,
+        "\n" * 400_000 + "%magic\nx = (",
+        "%magic\n" * 40_000,
+        "print 'x'\n" * 8_000,
+        "from x import *\n" * 5_000,
+        "x = " + "(" * 100_000,
+        "x = " + "-" * 100_000 + "1",
+        "def get_ppv(y):\n" + "".join(" " * i + "if y:\n" for i in range(1, 200)),
+        "".join(f"def get_pp{i}(y): return 1\n" for i in range(4_000)),
+        "x = x + 1\n" * 4_000 + "def get_ppv(y): return x",
+    ],
+    ids=["assignments", "lines", "magics", "prints", "stars", "brackets", "minus", "indents", "names", "chain"],
+)
 def test_code_made_to_be_slow_is_read_in_seconds(source):
     start = time.process_time()
     found(source)
@@ -123,7 +138,9 @@ def test_halves_of_characters_and_control_characters_are_taken_out():
 
 
 def test_arguments_hide_names_of_the_notebook():
-    answer = found("y = read_everything()\nmodel = train(y)", "def get_ppv(y, model=None):\n    p = y\n    return p", "p = model.predict()")["get_ppv"]
+    answer = found(
+        "y = read_everything()\nmodel = train(y)", "def get_ppv(y, model=None):\n    p = y\n    return p", "p = model.predict()"
+    )["get_ppv"]
     assert [source.split("(")[0] for _, _, source in answer.code] == ["def get_ppv"]
 
 

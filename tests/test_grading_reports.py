@@ -11,8 +11,8 @@ from datetime import datetime
 from html.parser import HTMLParser
 
 import pytest
-
 from answers import collect
+
 from grading import class_report, marks, report, similarity
 from grading.batch import safe_name
 from grading.course import assignment
@@ -36,9 +36,25 @@ def result(outcomes: dict[str, str] | None = None, **changes) -> dict:
     exercises = {}
     for name, most in HOMEWORK.points.items():
         outcome = (outcomes or {}).get(name, "right")
-        exercises[name] = {"outcome": outcome, "points": most if outcome == "right" else 0.0, "max": most, "message": "All checks passed.", "hint": "",
-                           "group": "", "share": 1.0, "code": body(name, RIGHT[name][0], STUBS[name]), "helpers": "", "cell": 3} | changes  # fmt: skip
-    return {"status": "graded", "note": "", "exercises": exercises, "total": sum(e["points"] for e in exercises.values()), "seconds": 0.1}
+        exercises[name] = {
+            "outcome": outcome,
+            "points": most if outcome == "right" else 0.0,
+            "max": most,
+            "message": "All checks passed.",
+            "hint": "",
+            "group": "",
+            "share": 1.0,
+            "code": body(name, RIGHT[name][0], STUBS[name]),
+            "helpers": "",
+            "cell": 3,
+        } | changes
+    return {
+        "status": "graded",
+        "note": "",
+        "exercises": exercises,
+        "total": sum(e["points"] for e in exercises.values()),
+        "seconds": 0.1,
+    }
 
 
 def row(**changes) -> dict:
@@ -51,7 +67,17 @@ def test_every_outcome_has_its_words():
 
 # ---- marks ------------------------------------------------------------------------------------------------------------
 
-PEOPLE = {"1": "=cmd('calc')", "2": "Ada Lovelace", "3": "Ada Lovelace", "4": 'O\'Brien "Q", Jr.', "5": "王小明", "6": "\t+41\u202e", "7": "@SUM(A1)", "8": "-1+1", "9": "عمر"}
+PEOPLE = {
+    "1": "=cmd('calc')",
+    "2": "Ada Lovelace",
+    "3": "Ada Lovelace",
+    "4": 'O\'Brien "Q", Jr.',
+    "5": "王小明",
+    "6": "\t+41\u202e",
+    "7": "@SUM(A1)",
+    "8": "-1+1",
+    "9": "عمر",
+}
 
 
 def written(tmp_path, roster=None, **changes) -> dict[str, list[dict]]:
@@ -73,8 +99,14 @@ def test_everybody_has_one_row_and_no_cell_is_a_formula(tmp_path):
     rows = {one["student"]: one for one in tables["grades"]}
     assert set(rows) == set(PEOPLE) and len(tables["grades"]) == len(PEOPLE)
     assert rows["9"]["missing"] == rows["9"]["status"] == "missing" and float(rows["9"]["total"]) == 0 and not rows["9"]["feedback"]
-    assert rows["2"]["late"] == "late" and rows["2"]["name"] == rows["3"]["name"] == "Ada Lovelace" and rows["5"]["name"] == "王小明"
-    assert float(rows["1"]["total"]) == sum(HOMEWORK.points.values()) - HOMEWORK.points["get_ppv"] == sum(float(rows["1"][name]) for name in HOMEWORK.points)
+    assert (
+        rows["2"]["late"] == "late" and rows["2"]["name"] == rows["3"]["name"] == "Ada Lovelace" and rows["5"]["name"] == "王小明"
+    )
+    assert (
+        float(rows["1"]["total"])
+        == sum(HOMEWORK.points.values()) - HOMEWORK.points["get_ppv"]
+        == sum(float(rows["1"][name]) for name in HOMEWORK.points)
+    )
     for table in tables.values():
         for value in (value for one in table for value in one.values()):
             assert value == "-" or not value.lstrip().startswith(("=", "+", "-", "@", "\t", "\r")), value
@@ -85,14 +117,19 @@ def test_columns_that_platforms_look_for(tmp_path):
     tables = written(tmp_path)
     moodle, canvas, blackboard = (tables[f"grades_{name}"] for name in ("moodle", "canvas", "blackboard"))
     assert moodle[0]["Identifier"] == "Participant 1" and {"Grade", "Last modified (grade)", "Feedback comments"} <= set(moodle[0])
-    assert list(canvas[0])[:5] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"] and canvas[0]["Student"].strip() == "Points Possible"
+    assert (
+        list(canvas[0])[:5] == ["Student", "ID", "SIS User ID", "SIS Login ID", "Section"]
+        and canvas[0]["Student"].strip() == "Points Possible"
+    )
     assert float(canvas[0][HOMEWORK.name]) == 100 and canvas[1]["ID"] == "1" and float(canvas[1][HOMEWORK.name]) == 92
     assert "Username" in blackboard[0] and f"{HOMEWORK.name} [Total Pts: 100 Score]" in blackboard[0]
 
 
 def test_a_platforms_own_table_is_filled_in(tmp_path):
-    text = ("Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed,Last modified (submission),Last modified (grade)\n"
-            "Participant 2,Ada Lovelace,ada2@x.org,Submitted,,100,Yes,-,-\nParticipant 77,Nobody,n@x.org,No submission,,100,Yes,-,-\n")  # fmt: skip
+    text = (
+        "Identifier,Full name,Email address,Status,Grade,Maximum Grade,Grade can be changed,Last modified (submission),Last modified (grade)\n"
+        "Participant 2,Ada Lovelace,ada2@x.org,Submitted,,100,Yes,-,-\nParticipant 77,Nobody,n@x.org,No submission,,100,Yes,-,-\n"
+    )
     moodle = {one["Identifier"]: one for one in written(tmp_path, roster_of(tmp_path, text))["grades_moodle"]}
     assert moodle["Participant 2"]["Email address"] == "ada2@x.org" and float(moodle["Participant 2"]["Grade"]) == 92
     assert float(moodle["Participant 77"]["Grade"]) == 0 and "Feedback comments" not in moodle["Participant 2"]
@@ -105,7 +142,9 @@ def test_a_platforms_own_table_is_filled_in(tmp_path):
 
 
 def test_a_class_list_is_read_whatever_it_looks_like(tmp_path):
-    roster = roster_of(tmp_path, "\ufeffSurname;First name;Username;Email address\nLovelace;Ada;ADA;ada@x.org\nAda;Bob;bob;bob@x.org\n")
+    roster = roster_of(
+        tmp_path, "\ufeffSurname;First name;Username;Email address\nLovelace;Ada;ADA;ada@x.org\nAda;Bob;bob;bob@x.org\n"
+    )
     assert [(one.student, one.name) for one in roster.people] == [("ADA", "Ada Lovelace"), ("bob", "Bob Ada")]
     found = match(roster, {"ada": "", "bob@x.org": "", "eve": "Eve"})
     assert {student: person.student for student, person in found.items()} == {"ada": "ADA", "bob@x.org": "bob"}
@@ -119,7 +158,12 @@ def test_two_students_of_one_name_are_never_taken_for_each_other(tmp_path):
     found = match(roster, {"501": "Ada Lovelace", "502": "Ada Lovelace", "503": "emmy noether"})
     assert {student: person.student for student, person in found.items()} == {"503": "x3"}
     rows = marks.rows_of(HOMEWORK, [Submission("501", "Ada Lovelace")], {"501": result()}, roster)
-    assert [(one["student"], one["status"]) for one in rows] == [("501", "graded"), ("x1", "missing"), ("x2", "missing"), ("x3", "missing")]
+    assert [(one["student"], one["status"]) for one in rows] == [
+        ("501", "graded"),
+        ("x1", "missing"),
+        ("x2", "missing"),
+        ("x3", "missing"),
+    ]
     assert "Not on the class list" in rows[0]["note"]
 
 
@@ -141,13 +185,17 @@ class Tags(HTMLParser):
 
 
 def test_nothing_that_a_student_wrote_is_markup(tmp_path):
-    graded = result({"get_ppv": "wrong", "get_npv": "error"}, message=EVIL, hint=EVIL, code=EVIL, helpers=EVIL, group=EVIL) | {"note": EVIL}
+    graded = result({"get_ppv": "wrong", "get_npv": "error"}, message=EVIL, hint=EVIL, code=EVIL, helpers=EVIL, group=EVIL) | {
+        "note": EVIL
+    }
     student = "../<script>x</script>"
     page = feedback_html(HOMEWORK, row(student=student, name=EVIL), graded)
     report.write_all(tmp_path, HOMEWORK, [Submission(student, EVIL)], {student: graded}, FACTS)
     for html in (page, (tmp_path / "report.html").read_text(encoding="utf-8")):
         seen = Tags(html)
-        assert not seen.tags & {"script", "img", "iframe", "object", "svg", "link"} and not [a for a in seen.attributes if a.startswith("on")]
+        assert not seen.tags & {"script", "img", "iframe", "object", "svg", "link"} and not [
+            a for a in seen.attributes if a.startswith("on")
+        ]
         assert "<script>alert(1)</script>" in "".join(seen.text), "it is shown, as text"
         assert "{{ 7*7 }}" in "".join(seen.text) and "default-src 'none'" in html
         assert not re.search("[\x00-\x08\x0b-\x1f\u202e]", html) and "⟨U+202E⟩" in html
@@ -192,10 +240,16 @@ def test_long_and_strange_texts_stay_readable():
 
 def test_the_report_groups_mistakes(tmp_path):
     wrong = {"message": "m", "group": "this is the sensitivity"}
-    results = {f"s{i}": result({"get_ppv": "wrong"}, **wrong) for i in range(4)} | {"t": result({"get_ppv": "wrong"}, group="other")} | {"u": result()}
+    results = (
+        {f"s{i}": result({"get_ppv": "wrong"}, **wrong) for i in range(4)}
+        | {"t": result({"get_ppv": "wrong"}, group="other")}
+        | {"u": result()}
+    )
     summary = report.write_all(tmp_path, HOMEWORK, [Submission(student) for student in results], results, FACTS)
     groups = summary["mistakes"]["get_ppv"]
-    assert [(group["said"], group["count"]) for group in groups] == [("this is the sensitivity", 4), ("other", 1)] and set(summary["mistakes"]) == {"get_ppv"}
+    assert [(group["said"], group["count"]) for group in groups] == [("this is the sensitivity", 4), ("other", 1)] and set(
+        summary["mistakes"]
+    ) == {"get_ppv"}
     assert summary["exercises"]["get_ppv"] == dict.fromkeys(OUTCOMES, 0) | {"right": 1, "wrong": 5}
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["exercises"] == summary["exercises"]
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -203,7 +257,11 @@ def test_the_report_groups_mistakes(tmp_path):
 
 
 def test_the_report_finds_copies_that_moved_their_code_to_helpers(tmp_path):
-    work = {name: body(name, text, STUBS[name]).replace(f"def {name}", "def work") for name, text in UNUSUAL.items() if name in HOMEWORK.points}
+    work = {
+        name: body(name, text, STUBS[name]).replace(f"def {name}", "def work")
+        for name, text in UNUSUAL.items()
+        if name in HOMEWORK.points
+    }
     results = {}
     for student in ("ada", "bob", "eve"):
         results[student] = result()
@@ -238,10 +296,16 @@ def with_unusual(own: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize("size", [12, 120])
 def test_copies_are_found_whatever_they_are_called_and_nobody_else(size):
     rng = random.Random(size)
-    one = {f"s{i}": {name: body(name, rng.choice(RIGHT[name] + WRONG[name]), STUBS[name]) for name in HOMEWORK.exercises} for i in range(size)}
+    one = {
+        f"s{i}": {name: body(name, rng.choice(RIGHT[name] + WRONG[name]), STUBS[name]) for name in HOMEWORK.exercises}
+        for i in range(size)
+    }
     one["ada"] = with_unusual(one["s0"])
     one["bob"] = {name: disguise(source) for name, source in one["ada"].items()}
-    one["eve"] = one["bob"] | {"get_accuracy": "def get_accuracy(y, pred, th=0.5):\n    nonsense = [i ** 2 for i in range(50)]\n" + one["bob"]["get_accuracy"].split("\n", 1)[1]}
+    one["eve"] = one["bob"] | {
+        "get_accuracy": "def get_accuracy(y, pred, th=0.5):\n    nonsense = [i ** 2 for i in range(50)]\n"
+        + one["bob"]["get_accuracy"].split("\n", 1)[1]
+    }
     assert one["ada"]["bootstrap_patients"] != one["bob"]["bootstrap_patients"]
     pairs = similarity.suspicious_pairs(one, GIVEN)
     assert similarity.groups(pairs) == [["ada", "bob", "eve"]]
@@ -266,8 +330,14 @@ def test_a_large_class_that_answers_in_the_usual_ways_is_not_alike():
 def test_stubs_hints_and_the_lessons_own_answer_say_nothing():
     for answers in (STUBS, SOLUTION):
         assert similarity.suspicious_pairs({"a": dict(answers), "b": dict(answers)}, GIVEN) == []
-    assert similarity.of_text("Use `np.unique(ids, return_inverse=True)` or\n```python\nx = np.bincount(np.asarray(ids).ravel(), minlength=3)\n```")
-    own = similarity.like_the_solution({"a": SOLUTION, "b": {name: disguise(s) for name, s in SOLUTION.items()}, "c": {n: b[0] for n, b in BANK.items()}}, SOLUTION, STUBS)
+    assert similarity.of_text(
+        "Use `np.unique(ids, return_inverse=True)` or\n```python\nx = np.bincount(np.asarray(ids).ravel(), minlength=3)\n```"
+    )
+    own = similarity.like_the_solution(
+        {"a": SOLUTION, "b": {name: disguise(s) for name, s in SOLUTION.items()}, "c": {n: b[0] for n, b in BANK.items()}},
+        SOLUTION,
+        STUBS,
+    )
     assert own["a"] == own["b"] == ["bootstrap_patients", "expected_calibration_error"] and "c" not in own
 
 

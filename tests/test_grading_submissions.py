@@ -27,8 +27,15 @@ def found(tmp_path, files: dict[str, bytes]) -> dict:
     return {one.student: one for one in find_submissions(path)}
 
 
-@pytest.mark.parametrize("form", ["{}_assignsubmission_file_/work.ipynb", "{}_assignsubmission_file/work.ipynb", "{}_assignsubmission_file_work.ipynb",
-                                  "CS101-Homework 2-77/{}_assignsubmission_file_/my folder/work.ipynb"])  # fmt: skip
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{}_assignsubmission_file_/work.ipynb",
+        "{}_assignsubmission_file/work.ipynb",
+        "{}_assignsubmission_file_work.ipynb",
+        "CS101-Homework 2-77/{}_assignsubmission_file_/my folder/work.ipynb",
+    ],
+)
 def test_moodle(tmp_path, form):
     people = {"101": "Ada Lovelace", "102": "Søren_Kierke 3gaard", "103": "عمر الخيام", "104": "Ada Lovelace"}
     one = found(tmp_path, {form.format(f"{name}_{number}"): NOTEBOOK for number, name in people.items()})
@@ -37,8 +44,15 @@ def test_moodle(tmp_path, form):
 
 
 def test_canvas(tmp_path):
-    one = found(tmp_path, {"lovelaceada_12_9001_hw.ipynb": NOTEBOOK, "hopper_LATE_34_9002_hw-1.ipynb": NOTEBOOK, "hopper_LATE_34_9003_hw.ipynb": NOTEBOOK,
-                           "noether_56_9004_hw.docx": b"x"})  # fmt: skip
+    one = found(
+        tmp_path,
+        {
+            "lovelaceada_12_9001_hw.ipynb": NOTEBOOK,
+            "hopper_LATE_34_9002_hw-1.ipynb": NOTEBOOK,
+            "hopper_LATE_34_9003_hw.ipynb": NOTEBOOK,
+            "noether_56_9004_hw.docx": b"x",
+        },
+    )
     assert set(one) == {"12", "34", "56"} and not one["12"].late and one["34"].late and len(one["34"].files) == 2
     assert one["12"].name == "lovelaceada" and one["12"].platform == "Canvas"
     assert one["56"].problem == "noether_56_9004_hw.docx is no notebook (.ipynb)" and not one["56"].files
@@ -51,24 +65,48 @@ def test_names_that_only_look_like_canvas_are_not_taken_for_it(tmp_path):
 
 def test_blackboard(tmp_path):
     first, second = "Homework 2_a_b_alovelace_attempt_2026-11-20-13-05-59", "Homework 2_a_b_x12_attempt_2026-13-99-00-00-00"
-    one = found(tmp_path, {f"{first}.txt": b"Name: Ada", f"{first}_work_attempt_1.ipynb": NOTEBOOK, f"{second}.txt": b"", f"{second}_a.zip": zip_of({"n.ipynb": NOTEBOOK})})
+    one = found(
+        tmp_path,
+        {
+            f"{first}.txt": b"Name: Ada",
+            f"{first}_work_attempt_1.ipynb": NOTEBOOK,
+            f"{second}.txt": b"",
+            f"{second}_a.zip": zip_of({"n.ipynb": NOTEBOOK}),
+        },
+    )
     assert set(one) == {"alovelace", "x12"} and one["alovelace"].time == datetime(2026, 11, 20, 13, 5, 59)
     assert len(one["x12"].files) == len(one["alovelace"].files) == 1 and not one["alovelace"].problem
 
 
 def test_a_folder_of_folders_zips_and_files(tmp_path):
-    for name, data in {"ada/a.ipynb": NOTEBOOK, "ada/picture.png": b"x", "bob.ipynb": NOTEBOOK, "eve.zip": zip_of({"in/er.zip": zip_of({"x.ipynb": NOTEBOOK})}),
-                       "max/notes.docx": b"x", "readme.txt": b"x", "ada/.ipynb_checkpoints/a.ipynb": b"x", "zoe.zip": zip_of({"essay.pdf": b"x"})}.items():  # fmt: skip
+    for name, data in {
+        "ada/a.ipynb": NOTEBOOK,
+        "ada/picture.png": b"x",
+        "bob.ipynb": NOTEBOOK,
+        "eve.zip": zip_of({"in/er.zip": zip_of({"x.ipynb": NOTEBOOK})}),
+        "max/notes.docx": b"x",
+        "readme.txt": b"x",
+        "ada/.ipynb_checkpoints/a.ipynb": b"x",
+        "zoe.zip": zip_of({"essay.pdf": b"x"}),
+    }.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(data)
     os.symlink("/etc/passwd", tmp_path / "link.ipynb")
     one = {submission.student: submission for submission in find_submissions(tmp_path)}
-    assert {student: len(submission.files) for student, submission in one.items()} == {"ada": 1, "bob": 1, "eve": 1, "max": 0, "zoe": 0}
+    assert {student: len(submission.files) for student, submission in one.items()} == {
+        "ada": 1,
+        "bob": 1,
+        "eve": 1,
+        "max": 0,
+        "zoe": 0,
+    }
     assert not one["ada"].problem and "no notebook" in one["max"].problem and "no notebook" in one["zoe"].problem
 
 
 def test_a_folder_with_nothing_but_the_platforms_zip(tmp_path):
-    (tmp_path / "x.zip").write_bytes(zip_of({"Ada_1_assignsubmission_file_/w.ipynb": NOTEBOOK, "Bob_2_assignsubmission_file_/w.ipynb": NOTEBOOK}))
+    (tmp_path / "x.zip").write_bytes(
+        zip_of({"Ada_1_assignsubmission_file_/w.ipynb": NOTEBOOK, "Bob_2_assignsubmission_file_/w.ipynb": NOTEBOOK})
+    )
     assert [one.student for one in find_submissions(tmp_path)] == ["1", "2"]
 
 
@@ -100,9 +138,17 @@ def test_nothing_is_written_and_bombs_end_as_one_students_problem(tmp_path, monk
     damaged = zip_of({"a.ipynb": NOTEBOOK * 100})
     place = tmp_path / "in"
     place.mkdir()
-    for name, data in {"bomb.zip": zip_of({"a.ipynb": bytes(3 << 20)}), "wide.zip": zip_of({f"{i}.ipynb": bytes(1 << 20) for i in range(9)}), "deep.zip": nested,
-                       "cut.zip": damaged[:-30], "bad.zip": damaged.replace(b"\x78", b"\x00")[:60] + damaged[60:], "text.zip": b"PK no", "good.ipynb": NOTEBOOK,
-                       "many.zip": zip_of({f"{i}.ipynb": b"{}" for i in range(600)}), "../outside": b""}.items():  # fmt: skip
+    for name, data in {
+        "bomb.zip": zip_of({"a.ipynb": bytes(3 << 20)}),
+        "wide.zip": zip_of({f"{i}.ipynb": bytes(1 << 20) for i in range(9)}),
+        "deep.zip": nested,
+        "cut.zip": damaged[:-30],
+        "bad.zip": damaged.replace(b"\x78", b"\x00")[:60] + damaged[60:],
+        "text.zip": b"PK no",
+        "good.ipynb": NOTEBOOK,
+        "many.zip": zip_of({f"{i}.ipynb": b"{}" for i in range(600)}),
+        "../outside": b"",
+    }.items():
         (place / name).write_bytes(data)
     before = sorted(tmp_path.rglob("*"))
     one = {submission.student: submission for submission in find_submissions(place)}

@@ -41,9 +41,7 @@ def folder(tmp_path):
     )
     findings = ",".join(name.replace("_", " ") for name in nih.FINDINGS)
     answers = ",".join("YES" if name == "Mass" else "NO" for name in nih.FINDINGS)
-    (tmp_path / nih.MANUAL_FILE).write_text(
-        f"Image ID,Patient ID,Abnormal,{findings},Other\n00000004_001.png,4,YES,{answers},NO\n"
-    )
+    (tmp_path / nih.MANUAL_FILE).write_text(f"Image ID,Patient ID,Abnormal,{findings},Other\n00000004_001.png,4,YES,{answers},NO\n")
     return tmp_path
 
 

@@ -5,17 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from course import (
-    EXERCISES,
-    LESSONS,
-    NAMES,
-    python_of,
-    run_exercises,
-    solved,
-    strings_of,
-    student,
-    texts_of_outputs,
-)
+from course import EXERCISES, LESSONS, NAMES, python_of, run_exercises, solved, strings_of, student, texts_of_outputs
 from nbgrader.nbgraderformat import MetadataValidator
 from nbgrader.preprocessors import CheckCellMetadata
 
@@ -26,7 +16,9 @@ from tools.lesson import ROOT, SOLUTION, find_exercises, lesson_sha256, make_not
 from tools.outputs import MACHINE_PATH
 
 REBUILD = "The lesson has changed since; run: make notebooks"
-NO_SUMMARY = re.compile(r"^##\s+[\d.\s]*(set-?up|references|sources|further reading|where to go|what (comes )?next|summary|headline)", re.I)
+NO_SUMMARY = re.compile(
+    r"^##\s+[\d.\s]*(set-?up|references|sources|further reading|where to go|what (comes )?next|summary|headline)", re.I
+)
 
 each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.stem[:2])
 

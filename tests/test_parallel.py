@@ -12,11 +12,11 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from parallel_run import QUICK_XLA
 
 from data.errors import DataError
 from models import parallel
 from models.parallel import Team, start
-from parallel_run import QUICK_XLA
 
 pytest.importorskip("jax")
 RUN = Path(__file__).with_name("parallel_run.py")
@@ -33,7 +33,9 @@ def folder(tmp_path_factory):
         radius = np.linalg.norm(np.indices((18, 18, 18)) - 8.5, axis=0)
         label = np.select([radius < 2, radius < 4, radius < 6], [2, 3, 1], 0).astype(np.uint8)
         bright = 300.0 + 200.0 * label[..., None] + rng.normal(0, 20, (18, 18, 18, 4))
-        nib.save(nib.Nifti1Image(((radius < 8.5)[..., None] * bright).astype(np.int16), np.eye(4)), folder / f"imagesTr/C{number}.nii.gz")
+        nib.save(
+            nib.Nifti1Image(((radius < 8.5)[..., None] * bright).astype(np.int16), np.eye(4)), folder / f"imagesTr/C{number}.nii.gz"
+        )
         nib.save(nib.Nifti1Image(label, np.eye(4)), folder / f"labelsTr/C{number}.nii.gz")
     return folder
 
@@ -41,9 +43,12 @@ def folder(tmp_path_factory):
 def launch(folder: Path, out: Path, processes: int, process: int, coordinator: str, devices: int) -> subprocess.Popen:
     """One process of a training on JAX with `devices` devices of its own."""
     own = {
-        "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo", "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK_XLA}",
-    }  # fmt: skip
+    }
     command = [sys.executable, RUN, folder, out, coordinator, str(processes), str(process)]
     return subprocess.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -55,8 +60,11 @@ def runs(folder, tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         coordinator = f"127.0.0.1:{free.getsockname()[1]}"
     settings = {  # processes, this process, coordinator, devices
-        "single": (1, 0, "", 1), "two devices": (1, 0, "", 2), "first of two": (2, 0, coordinator, 1), "second of two": (2, 1, coordinator, 1),
-    }  # fmt: skip
+        "single": (1, 0, "", 1),
+        "two devices": (1, 0, "", 2),
+        "first of two": (2, 0, coordinator, 1),
+        "second of two": (2, 1, coordinator, 1),
+    }
     outs = {name: tmp_path_factory.mktemp(name.replace(" ", "_")) / "run" for name in settings}
     started = {name: launch(folder, outs[name], *setting) for name, setting in settings.items()}
     printed = {}
@@ -106,7 +114,9 @@ def test_the_trained_weights_are_those_of_a_single_process(runs, name):
 
 def test_only_the_first_process_writes(runs):
     printed, outs = runs
-    assert {"log.csv", "config.json", "checkpoint.weights.h5", "evaluation.csv"} <= {file.name for file in outs["first of two"].iterdir()}
+    assert {"log.csv", "config.json", "checkpoint.weights.h5", "evaluation.csv"} <= {
+        file.name for file in outs["first of two"].iterdir()
+    }
     assert not outs["second of two"].exists() or not list(outs["second of two"].iterdir())
     assert "weights:" in printed["first of two"]["text"] and "weights:" not in printed["second of two"]["text"]
     assert "training" in printed["first of two"]["errors"] and "training:" not in printed["second of two"]["errors"]

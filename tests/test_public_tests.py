@@ -6,9 +6,9 @@ import sys
 import time
 
 import pytest
+from answers import collect, reference
 
 import public_tests
-from answers import collect, reference
 from public_tests import EXERCISES
 
 RIGHT, WRONG = collect()
@@ -91,7 +91,9 @@ def test_unwritten_inner_function_stays_not_implemented():
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)
-@pytest.mark.parametrize("error", [KeyError("lungs"), SystemExit(3), RecursionError("too deep")], ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    "error", [KeyError("lungs"), SystemExit(3), RecursionError("too deep")], ids=lambda error: type(error).__name__
+)
 def test_error_in_the_function_is_reported_with_its_input(exercise, error):
     def broken(*args, **options):
         raise error
@@ -103,8 +105,11 @@ def test_error_in_the_function_is_reported_with_its_input(exercise, error):
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)
-@pytest.mark.parametrize("value", [None, "text", [], {}, {1}, object(), lambda: 1, [[1], [2, 3]], 1j, float("nan"), True, print],
-                         ids=lambda value: re.sub(" at 0x.*", ">", repr(value)))  # fmt: skip
+@pytest.mark.parametrize(
+    "value",
+    [None, "text", [], {}, {1}, object(), lambda: 1, [[1], [2, 3]], 1j, float("nan"), True, print],
+    ids=lambda value: re.sub(" at 0x.*", ">", repr(value)),
+)
 def test_odd_results_are_rejected_in_words(exercise, value):
     with pytest.raises(AssertionError) as caught:
         check_of(exercise)(lambda *args, **options: value)
@@ -140,7 +145,9 @@ def test_message_names_the_mistake():
     def above_the_threshold(y, pred, th=0.5):
         return float(((pred > th) == y).mean())
 
-    with pytest.raises(AssertionError, match=r"(?s)input: +get_accuracy\(y=\[.*expected: 0\.5\n.*got: +0\.25\n.*`>` in place of `>=`"):
+    with pytest.raises(
+        AssertionError, match=r"(?s)input: +get_accuracy\(y=\[.*expected: 0\.5\n.*got: +0\.25\n.*`>` in place of `>=`"
+    ):
         public_tests.get_accuracy_test(above_the_threshold)
 
 

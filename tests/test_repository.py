@@ -103,7 +103,9 @@ def requirements(name: str) -> dict[str, str]:
 
 def test_layout():
     expected = ["README.md", "requirements.txt", "requirements-dev.txt", "Makefile", "LICENSE", "util.py", "public_tests.py"]
-    expected += [f"{folder}{name}{end}" for name in NAMES for folder, end in [("", ".ipynb"), ("student/", ".ipynb"), ("lessons/", ".py")]]
+    expected += [
+        f"{folder}{name}{end}" for name in NAMES for folder, end in [("", ".ipynb"), ("student/", ".ipynb"), ("lessons/", ".py")]
+    ]
     expected += ["data", "models", "grading", "tests", "tools", ".ci/run"]
     assert not [name for name in expected if not (ROOT / name).exists()]
     assert [path.stem for path in lesson_paths()] == NAMES
@@ -114,9 +116,7 @@ def test_imports_go_one_way():
     for file, tree in sources().items():
         allowed = MAY_IMPORT.get(layer(file), OURS)
         wrong += [
-            f"{file.relative_to(ROOT)} imports {name}"
-            for name in imported(file, tree)
-            if name.split(".")[0] in OURS - allowed
+            f"{file.relative_to(ROOT)} imports {name}" for name in imported(file, tree) if name.split(".")[0] in OURS - allowed
         ]
     assert not wrong
 
@@ -137,7 +137,9 @@ def test_the_test_above_knows_legacy_names(name):
     assert LEGACY.search(name)
 
 
-@pytest.mark.parametrize("name", ["keras.ops.mean", "tf.GradientTape", "np.random.default_rng", "keras.config.backend", "tf.data.Dataset"])
+@pytest.mark.parametrize(
+    "name", ["keras.ops.mean", "tf.GradientTape", "np.random.default_rng", "keras.config.backend", "tf.data.Dataset"]
+)
 def test_the_test_above_lets_current_names_pass(name):
     assert not LEGACY.search(name)
 
@@ -196,7 +198,9 @@ def test_what_is_imported_is_required_and_the_reverse():
         required = both if layer(file) in {"tools", "tests", "grading"} else student
         required = both | set(requirements("benchmarks/requirements.txt")) if layer(file) == "benchmarks" else required
         local = {path.stem for path in (ROOT / "tests").rglob("*")} if layer(file) == "tests" else set()
-        if file.parent == ROOT / "grading" / "inside":  # started in the sandbox as a script, with nothing of the course but its neighbours
+        if (
+            file.parent == ROOT / "grading" / "inside"
+        ):  # started in the sandbox as a script, with nothing of the course but its neighbours
             local = {path.stem for path in file.parent.glob("*.py")}
         optional = {"google", "jax"}  # Colab's own module; another backend for training
         assert packages - local - optional <= required, f"{file.relative_to(ROOT)}: {packages - local - optional - required}"

@@ -14,14 +14,7 @@ from PIL import Image
 from tools import results
 from tools.build_notebooks import build, write_picture
 from tools.execution import Run, execute, inject_parameters
-from tools.lesson import (
-    LessonError,
-    find_exercises,
-    make_notebook,
-    read_cells,
-    section_of,
-    solution_lines,
-)
+from tools.lesson import LessonError, find_exercises, make_notebook, read_cells, section_of, solution_lines
 from tools.outputs import MACHINE_PATH, clean_outputs, render_terminal, scrub, shrink_figure, shrink_png
 
 LESSON = '''\
@@ -254,12 +247,16 @@ def test_paths_of_this_machine_go():
 
 def test_ids_of_tables_do_not_change():
     def cell(random_id):
-        html = f'<style>\n#T_{random_id} caption {{}}\n#T_{random_id}_row0_col0, #T_{random_id}_row1 {{}}</style>' \
-               f'<table id="T_{random_id}"><td id="T_{random_id}_row0_col0">T_abc</td></table>'
+        html = (
+            f"<style>\n#T_{random_id} caption {{}}\n#T_{random_id}_row0_col0, #T_{random_id}_row1 {{}}</style>"
+            f'<table id="T_{random_id}"><td id="T_{random_id}_row0_col0">T_abc</td></table>'
+        )
         output = nbformat.v4.new_output("display_data", data={"text/html": html})
         return nbformat.v4.new_code_cell("x", id="0123456789ab", outputs=[output])
 
-    pages = [clean_outputs(nbformat.v4.new_notebook(cells=[cell(x)])).cells[0].outputs[0].data["text/html"] for x in ("1a2b3", "f00ba")]
+    pages = [
+        clean_outputs(nbformat.v4.new_notebook(cells=[cell(x)])).cells[0].outputs[0].data["text/html"] for x in ("1a2b3", "f00ba")
+    ]
     assert pages[0] == pages[1] and "1a2b3" not in pages[0]
     assert pages[0].count("T_0123450") == 5
 
@@ -295,7 +292,9 @@ def test_results_table(tmp_path, built):
     text = results.table(results.load(path), {"01_counting": "Counting"})
     lines = text.splitlines()
     assert lines[2].startswith("| [Counting](01_counting.ipynb) | simulated | twice: 2.500 |")
-    assert lines[3] == "| [Counting](01_counting.ipynb) | **real patients: nih** | films: 390<br>AUROC: 0.700 | 1 min 15 s | 2.0 GiB |"
+    assert (
+        lines[3] == "| [Counting](01_counting.ipynb) | **real patients: nih** | films: 390<br>AUROC: 0.700 | 1 min 15 s | 2.0 GiB |"
+    )
     readme = tmp_path / "README.md"
     readme.write_text(f"# A\n\n{results.BEGIN}\nold\n{results.END}\n\nEnd.\n")
     assert results.write_table(readme, text) and not results.write_table(readme, text)
@@ -347,7 +346,9 @@ def test_photographs_become_jpeg_and_charts_stay_png():
     assert shrink_figure(encoded(chart))[0] == "image/png"
 
 
-@pytest.mark.parametrize("value, text", [(0.8118, "0.812"), (1234.0, "1,234"), (1.0, "1.000"), ("nan", "nan"), (float("nan"), "nan")])
+@pytest.mark.parametrize(
+    "value, text", [(0.8118, "0.812"), (1234.0, "1,234"), (1.0, "1.000"), ("nan", "nan"), (float("nan"), "nan")]
+)
 def test_numbers_as_a_reader_wants_them(value, text):
     """A notebook's nan arrives as text: a folder without boxes has no pointing game."""
     assert results.number(value) == text

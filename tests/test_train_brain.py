@@ -17,13 +17,14 @@ import pytest
 from data.errors import DataError
 
 pytest.importorskip("keras")
-import util  # noqa: E402
-from data.decathlon import read_brain  # noqa: E402
-from models import brain_patches, train_brain  # noqa: E402
-from models.brain_network import deeply_supervised, unet3d  # noqa: E402
-from models.brain_patches import Packed, augment, batches, cut_patch, make_batch  # noqa: E402
-from models.train_brain import Config, Folder, keep_out, shares_of, train  # noqa: E402
-from parallel_run import QUICK_XLA  # noqa: E402
+from parallel_run import QUICK_XLA
+
+import util
+from data.decathlon import read_brain
+from models import brain_patches, train_brain
+from models.brain_network import deeply_supervised, unet3d
+from models.brain_patches import Packed, augment, batches, cut_patch, make_batch
+from models.train_brain import Config, Folder, keep_out, shares_of, train
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"steps": 4, "batch": 1, "patch": 16, "filters": (4, 6, 8), "report": 2, "folds": 3, "average": 0.8}
@@ -184,7 +185,7 @@ def test_patches_lie_inside_and_hold_the_tumour():
 
 def test_packed_voxels_are_those_of_the_scan_to_a_thousandth(folder, tmp_path):
     case = next(iter(read_brain(folder)))
-    image, label = cut_patch(brain_patches.pack(case, tmp_path, 20), 20, 0.0, np.random.default_rng(0))
+    image, _label = cut_patch(brain_patches.pack(case, tmp_path, 20), 20, 0.0, np.random.default_rng(0))
     box = util.brain_box(case.image())
     sizes = [side.stop - side.start for side in box]
     expected = np.zeros((4, 20, 20, 20), np.float32)
@@ -368,7 +369,7 @@ def test_the_average_of_the_weights_is_what_is_saved(folder, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train_brain, "_average", noted)
         train(config)
-    one, trained = train_brain.build(config)
+    _one, trained = train_brain.build(config)
     images, truths = make_batch_of(config, tmp_path / "a")
     trained.train_on_batch(images, truths)
     first = trained.get_weights()
@@ -394,9 +395,12 @@ def test_kill_minus_nine_in_the_middle_and_the_same_curve(folder, tmp_path, back
     pytest.importorskip(backend)
     options = [word for key, value in SMALL.items() for word in (f"--{key}", *map(str, np.atleast_1d(value)))]
     environment = os.environ | {
-        "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(ROOT),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "KERAS_BACKEND": backend,
+        "CUDA_VISIBLE_DEVICES": "",
         "XLA_FLAGS": QUICK_XLA,
-    }  # fmt: skip
+    }
 
     def start(out):
         command = [sys.executable, "-m", "models.train_brain", "--data", str(folder), "--out", str(tmp_path / out), *options]

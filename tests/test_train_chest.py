@@ -66,9 +66,20 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def config(folder, tmp_path):
     return Config(
-        (str(folder),), out=str(tmp_path / "run"), cache=str(tmp_path / "films"), size=SIZE, epochs=4, steps=6, batch_size=8,
-        folds=4, average=0.8, smoothing=0.05, mixup=0.2, learning_rate=0.01, workers=2,
-    )  # fmt: skip
+        (str(folder),),
+        out=str(tmp_path / "run"),
+        cache=str(tmp_path / "films"),
+        size=SIZE,
+        epochs=4,
+        steps=6,
+        batch_size=8,
+        folds=4,
+        average=0.8,
+        smoothing=0.05,
+        mixup=0.2,
+        learning_rate=0.01,
+        workers=2,
+    )
 
 
 def arguments(config):
@@ -211,7 +222,7 @@ def test_two_folders_in_one_batch(config, folder, tmp_path):
     simulated = make_folder(tmp_path / "simulated", shade=40)
     (simulated / nih.SIMULATED_FILE).write_text("{}")
     config = dataclasses.replace(config, folders=(str(folder), str(simulated)), shares=(3.0, 1.0), epochs=1)
-    training, validation = open_sources(config, progress=False)
+    training, _validation = open_sources(config, progress=False)
     assert batch_shares(training, config.shares, 8) == [6, 2]
     assert abs(training[1].mean - training[0].mean) > 20  # each is standardised by its own films
     films, _ = MixedBatches(training, [6, 2], dataclasses.replace(config, mixup=0.0), range(8))[0]
@@ -370,7 +381,7 @@ def test_decoding_goes_on_where_it_was_stopped(folder, tmp_path, monkeypatch):
 def test_better_labels_must_be_complete(folder, tmp_path):
     copy = copied(folder, tmp_path / "copy", lambda table: table["Patient ID"] < 9)
     names = pd.read_csv(copy / nih.TABLE_FILE)["Image Index"]
-    truth = pd.DataFrame({"Image Index": names, **{finding: 1 for finding in nih.FINDINGS}})
+    truth = pd.DataFrame({"Image Index": names, **dict.fromkeys(nih.FINDINGS, 1)})
     truth.to_csv(copy / "truth.csv", index=False)
     store = open_store(copy, SIZE, tmp_path / "cache", labels="truth.csv", progress=False)
     assert store.labels.all()

@@ -76,9 +76,7 @@ def write_picture(nb: NotebookNode, path: Path) -> None:
 
 def _largest(nb: NotebookNode, count: int = 5) -> str:
     sizes = sorted(((len(str(cell)), index) for index, cell in enumerate(nb.cells)), reverse=True)[:count]
-    return "\n".join(
-        f"    {size / 1e3:5.0f} kB  cell {index + 1}: {nb.cells[index].source[:70]!r}" for size, index in sizes
-    )
+    return "\n".join(f"    {size / 1e3:5.0f} kB  cell {index + 1}: {nb.cells[index].source[:70]!r}" for size, index in sizes)
 
 
 def _remarks(nb: NotebookNode) -> list[str]:

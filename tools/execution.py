@@ -64,9 +64,7 @@ def kernel_environment(**extra: str) -> dict[str, str]:
     return quiet | env | {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"} | extra
 
 
-def execute(
-    nb: NotebookNode, *, title: str, cwd: Path = ROOT, env: dict[str, str] | None = None, show: bool = True
-) -> Run:
+def execute(nb: NotebookNode, *, title: str, cwd: Path = ROOT, env: dict[str, str] | None = None, show: bool = True) -> Run:
     """Execute `nb` in place, in a fresh kernel of this environment.
 
     Parameters
@@ -150,7 +148,7 @@ class _Client(NotebookClient):
         )
         self.progress = progress
 
-    def output(self, outs, msg, display_id, cell_index):  # noqa: D102 (the parent's)
+    def output(self, outs, msg, display_id, cell_index):
         if msg["msg_type"] == "stream":
             self.progress.say(msg["content"]["text"])
         return super().output(outs, msg, display_id, cell_index)
@@ -168,10 +166,7 @@ class _Progress:
         code = [index for index, cell in enumerate(nb.cells) if cell.cell_type == "code"]
         self.order = {index: number for number, index in enumerate(code, start=1)}
         self.bar = tqdm(
-            total=len(code),
-            disable=not self.terminal,
-            dynamic_ncols=True,
-            bar_format="{desc} |{bar:16}| {elapsed}{postfix}",
+            total=len(code), disable=not self.terminal, dynamic_ncols=True, bar_format="{desc} |{bar:16}| {elapsed}{postfix}"
         )
 
     def enter(self, index: int) -> None:
@@ -233,7 +228,7 @@ class _Watch(threading.Thread):
         self.pid = pid
         super().start()
 
-    def run(self) -> None:  # noqa: D102 (the parent's)
+    def run(self) -> None:
         count = 0
         while not self.done.wait(0.2):
             self.peak = max(self.peak, _tree_rss(self.pid))

@@ -82,11 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.quick and options.record:
         parser.error("--record wants complete runs, so it does not go with --quick")
-    folders = {
-        "01": options.data_dir_chest,
-        "02": options.data_dir_predictions,
-        "03": options.data_dir_brain,
-    }
+    folders = {"01": options.data_dir_chest, "02": options.data_dir_predictions, "03": options.data_dir_brain}
     for number, name in DATA_FOLDERS.items():
         if options.data and not folders[number] and (options.data / name).is_dir():
             folders[number] = options.data / name

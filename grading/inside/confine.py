@@ -19,21 +19,69 @@ PDEATHSIG, NO_NEW_PRIVS, SET_SECCOMP = 1, 38, 22
 
 # System calls that are refused (EPERM): number on x86-64, on ARM 64 (None: it does not exist there).
 REFUSED = {
-    "ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271), "tkill": (200, 130),
-    "rt_sigqueueinfo": (129, 138), "rt_tgsigqueueinfo": (297, 240), "pidfd_send_signal": (424, 424),
-    "pidfd_open": (434, 434), "pidfd_getfd": (438, 438), "socket": (41, 198), "socketpair": (53, 199),
-    "connect": (42, 203), "bind": (49, 200), "listen": (50, 201), "sendto": (44, 206), "sendmsg": (46, 211),
-    "recvmsg": (47, 212), "sendmmsg": (307, 269), "fork": (57, None), "vfork": (58, None), "execve": (59, 221),
-    "execveat": (322, 281), "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39),
-    "pivot_root": (155, 41), "chroot": (161, 51), "open_tree": (428, 428), "move_mount": (429, 429), "fsopen": (430, 430),
-    "mount_setattr": (442, 442), "keyctl": (250, 219), "add_key": (248, 217), "request_key": (249, 218), "bpf": (321, 280),
-    "perf_event_open": (298, 241), "io_uring_setup": (425, 425), "io_uring_enter": (426, 426),
-    "io_uring_register": (427, 427), "userfaultfd": (323, 282), "shmget": (29, 194), "shmat": (30, 196), "msgget": (68, 186),
-    "semget": (64, 190), "memfd_create": (319, 279), "setrlimit": (160, 164), "personality": (135, 92), "reboot": (169, 142),
-    "kexec_load": (246, 104), "init_module": (175, 105), "finit_module": (313, 273), "settimeofday": (164, 170),
-    "clock_settime": (227, 112), "sethostname": (170, 161), "mknod": (133, None), "mknodat": (259, 33), "setpriority": (141, 140),
-    "sched_setscheduler": (144, 119), "name_to_handle_at": (303, 264), "open_by_handle_at": (304, 265), "quotactl": (179, 60),
-}  # fmt: skip
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "pidfd_send_signal": (424, 424),
+    "pidfd_open": (434, 434),
+    "pidfd_getfd": (438, 438),
+    "socket": (41, 198),
+    "socketpair": (53, 199),
+    "connect": (42, 203),
+    "bind": (49, 200),
+    "listen": (50, 201),
+    "sendto": (44, 206),
+    "sendmsg": (46, 211),
+    "recvmsg": (47, 212),
+    "sendmmsg": (307, 269),
+    "fork": (57, None),
+    "vfork": (58, None),
+    "execve": (59, 221),
+    "execveat": (322, 281),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "pivot_root": (155, 41),
+    "chroot": (161, 51),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "mount_setattr": (442, 442),
+    "keyctl": (250, 219),
+    "add_key": (248, 217),
+    "request_key": (249, 218),
+    "bpf": (321, 280),
+    "perf_event_open": (298, 241),
+    "io_uring_setup": (425, 425),
+    "io_uring_enter": (426, 426),
+    "io_uring_register": (427, 427),
+    "userfaultfd": (323, 282),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "msgget": (68, 186),
+    "semget": (64, 190),
+    "memfd_create": (319, 279),
+    "setrlimit": (160, 164),
+    "personality": (135, 92),
+    "reboot": (169, 142),
+    "kexec_load": (246, 104),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "sethostname": (170, 161),
+    "mknod": (133, None),
+    "mknodat": (259, 33),
+    "setpriority": (141, 140),
+    "sched_setscheduler": (144, 119),
+    "name_to_handle_at": (303, 264),
+    "open_by_handle_at": (304, 265),
+    "quotactl": (179, 60),
+}
 SPECIAL = {"kill": (62, 129), "tgkill": (234, 131), "clone": (56, 220), "clone3": (435, 435), "prlimit64": (302, 261)}
 ARCH = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 EPERM, ENOSYS = 1, 38
@@ -117,9 +165,14 @@ def limit(cpu: int, memory: int, tensorflow: bool, private: bool) -> None:
     counted for the user: the limit is set only where it is a `private` one (elsewhere the filter refuses new ones).
     """
     for kind, most in [
-        (resource.RLIMIT_CPU, cpu), (resource.RLIMIT_DATA, memory), (resource.RLIMIT_AS, memory * (8 if tensorflow else 2)),
-        *([(resource.RLIMIT_NPROC, 256)] if private else []), (resource.RLIMIT_FSIZE, 16 << 20), (resource.RLIMIT_NOFILE, 128), (resource.RLIMIT_CORE, 0),
-    ]:  # fmt: skip
+        (resource.RLIMIT_CPU, cpu),
+        (resource.RLIMIT_DATA, memory),
+        (resource.RLIMIT_AS, memory * (8 if tensorflow else 2)),
+        *([(resource.RLIMIT_NPROC, 256)] if private else []),
+        (resource.RLIMIT_FSIZE, 16 << 20),
+        (resource.RLIMIT_NOFILE, 128),
+        (resource.RLIMIT_CORE, 0),
+    ]:
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
         try:
@@ -141,10 +194,23 @@ def filter_program(machine: str, pid: int) -> bytes | None:
     program = [load(4), jump(equal, arch, 1, 0), answer(EPERM), load(0), jump(above, 0x40000000, 0, 1), answer(EPERM)]
     for name in ("kill", "tgkill"):  # only to oneself
         program += [jump(equal, SPECIAL[name][column], 0, 4), load(16), jump(equal, pid, 0, 1), allow, answer(EPERM)]
-    program += [jump(equal, SPECIAL["clone"][column], 0, 4), load(16), jump(bits, 0x10000, 0, 1), allow, answer(EPERM)]  # threads only
+    program += [
+        jump(equal, SPECIAL["clone"][column], 0, 4),
+        load(16),
+        jump(bits, 0x10000, 0, 1),
+        allow,
+        answer(EPERM),
+    ]  # threads only
     program += [jump(equal, SPECIAL["clone3"][column], 0, 1), answer(ENOSYS)]  # the C library then takes clone
-    program += [jump(equal, SPECIAL["prlimit64"][column], 0, 6), load(32), jump(equal, 0, 0, 3), load(36), jump(equal, 0, 0, 1),
-                allow, answer(EPERM)]  # fmt: skip  # reading limits, not setting them
+    program += [
+        jump(equal, SPECIAL["prlimit64"][column], 0, 6),
+        load(32),
+        jump(equal, 0, 0, 3),
+        load(36),
+        jump(equal, 0, 0, 1),
+        allow,
+        answer(EPERM),
+    ]
     for numbers in REFUSED.values():
         if numbers[column] is not None:
             program += [jump(equal, numbers[column], 0, 1), answer(EPERM)]

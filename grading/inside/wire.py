@@ -126,10 +126,9 @@ def encode(value: Any, buffers: list[bytes], functions: list | None = None, dept
         return ["float", value.hex()]
     if kind is str:
         return ["str", value[:2000]]
-    if isinstance(value, (tuple, list)) and depth < 3:
-        if len(value) <= MAX_ITEMS:
-            name = "tuple" if isinstance(value, tuple) else "list"
-            return [name, *(encode(part, buffers, functions, depth + 1) for part in value)]
+    if isinstance(value, (tuple, list)) and depth < 3 and len(value) <= MAX_ITEMS:
+        name = "tuple" if isinstance(value, tuple) else "list"
+        return [name, *(encode(part, buffers, functions, depth + 1) for part in value)]
     if isinstance(value, dict):
         return ["dict"]
     if isinstance(value, (set, frozenset)):
@@ -206,8 +205,11 @@ def set_rng(generator: np.random.Generator, node: list) -> np.random.Generator:
     try:
         _, state, increment, has, value = node
         generator.bit_generator.state = {
-            "bit_generator": "PCG64", "state": {"state": int(state), "inc": int(increment)},
-            "has_uint32": int(has), "uinteger": int(value)}  # fmt: skip
+            "bit_generator": "PCG64",
+            "state": {"state": int(state), "inc": int(increment)},
+            "has_uint32": int(has),
+            "uinteger": int(value),
+        }
         return generator
     except Exception as error:
         raise WireError(f"no generator: {error}") from None
@@ -249,8 +251,11 @@ def frame_of(node: list, buffers: list[bytearray]) -> Any:
         raise WireError(f"no table: {error}") from None
 
 
-ERRORS = {name: kind for name, kind in vars(builtins).items()
-          if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, (Warning, UnicodeError))}  # fmt: skip
+ERRORS = {
+    name: kind
+    for name, kind in vars(builtins).items()
+    if isinstance(kind, type) and issubclass(kind, Exception) and not issubclass(kind, (Warning, UnicodeError))
+}
 ERRORS["SystemExit"] = SystemExit
 ERRORS.pop("ExceptionGroup", None)
 

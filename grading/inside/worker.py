@@ -42,7 +42,11 @@ def describe(error: BaseException) -> dict:
         text = str(error)[:600]
     except BaseException:
         text = ""
-    lines = [[frame.filename[:40], frame.lineno or 0] for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith("cell ")]
+    lines = [
+        [frame.filename[:40], frame.lineno or 0]
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith("cell ")
+    ]
     if isinstance(error, SyntaxError) and str(error.filename).startswith("cell "):
         lines.append([error.filename, error.lineno or 0])
     return {"error": type(error).__name__[:60], "text": text, "lines": lines[-4:]}
@@ -61,10 +65,8 @@ class Exercise:
         """Run the definitions that the function needs. Where one fails, the others still run."""
         space = self.space = {"__name__": "__main__", "__builtins__": __builtins__}
         for name, module in {**PRELUDE, **(PRELUDE_KERAS if job["tensorflow"] else {})}.items():
-            try:
+            with contextlib.suppress(ImportError):
                 space[name] = importlib.import_module(module)
-            except ImportError:
-                pass
         problems = []
         for cell, line, source in job["code"]:
             try:
@@ -108,8 +110,16 @@ class Exercise:
         values = [self.argument(node, buffers) for node in nodes]
         count = len(message["args"])
         args, options = values[:count], dict(zip(message["options"], values[count:]))
-        before = [v.tobytes() if isinstance(v, np.ndarray) else v.copy(deep=True) if n[0] == "frame" else
-                  [w.tobytes() for w in v.get_weights()] if n[0] == "model" else None for n, v in zip(nodes, values)]  # fmt: skip
+        before = [
+            v.tobytes()
+            if isinstance(v, np.ndarray)
+            else v.copy(deep=True)
+            if n[0] == "frame"
+            else [w.tobytes() for w in v.get_weights()]
+            if n[0] == "model"
+            else None
+            for n, v in zip(nodes, values)
+        ]
         if self.global_state() != self.random:  # another one than the last: a fixed seed set by the student is seen again
             self.count += 1
             np.random.set_state(("MT19937", np.roll(GLOBAL_STATE, self.count), 0))
@@ -233,11 +243,16 @@ def keeper(channel: int, limits: dict) -> None:
         # At its CPU limit the kernel kills a process. It counts in ticks, which on a busy machine are far from what wait4 says
         # was used; so what tells this end from others is that some time has passed.
         out_of_time = os.WIFSIGNALED(code) and (
-            os.WTERMSIG(code) == signal.SIGXCPU or os.WTERMSIG(code) == signal.SIGKILL and not stopped
-            and time.monotonic() - begun >= 0.3 * limits["cpu"])
+            os.WTERMSIG(code) == signal.SIGXCPU
+            or (os.WTERMSIG(code) == signal.SIGKILL and not stopped and time.monotonic() - begun >= 0.3 * limits["cpu"])
+        )
         slow = late or out_of_time
-        status = {"how": "slow" if slow else "signal" if os.WIFSIGNALED(code) else "exit",
-                  "code": os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code), "cpu": spent, "starved": starved}  # fmt: skip
+        status = {
+            "how": "slow" if slow else "signal" if os.WIFSIGNALED(code) else "exit",
+            "code": os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code),
+            "cpu": spent,
+            "starved": starved,
+        }
         if not private:  # what it left behind is not for the next one
             for name in os.listdir(limits["scratch"]):
                 place = os.path.join(limits["scratch"], name)

@@ -144,10 +144,7 @@ def index_join(df1, df2, patient_col):
 def return_in_the_loop(df1, df2, patient_col):
     others = set(df2[patient_col])
     for patient in df1[patient_col]:
-        if patient in others:
-            return True
-        else:
-            return False
+        return patient in others
     return False
 
 
@@ -443,9 +440,7 @@ for name, answer in {
     "loss_fixed_epsilon": _loss(lambda y, p, pos, neg, eps: _terms(y, p, pos, neg, 1e-7)),
     "loss_no_epsilon": _loss(lambda y, p, pos, neg, eps: _terms(y, p, pos, neg, 0.0)),
     "loss_keras_epsilon": _loss(lambda y, p, pos, neg, eps: _terms(y, p, pos, neg, keras.config.epsilon())),
-    "loss_epsilon_in_one_log": _loss(
-        lambda y, p, pos, neg, eps: -(pos * y * ops.log(p + eps) + neg * (1 - y) * ops.log(1 - p))
-    ),
+    "loss_epsilon_in_one_log": _loss(lambda y, p, pos, neg, eps: -(pos * y * ops.log(p + eps) + neg * (1 - y) * ops.log(1 - p))),
     "loss_epsilon_subtracted": _loss(
         lambda y, p, pos, neg, eps: -(pos * y * ops.log(p + eps) + neg * (1 - y) * ops.log(1 - (p + eps)))
     ),
@@ -459,9 +454,7 @@ for name, answer in {
     "loss_mean_weights": _loss(lambda y, p, pos, neg, eps: _terms(y, p, ops.mean(pos), ops.mean(neg), eps)),
     "loss_first_weight": _loss(lambda y, p, pos, neg, eps: _terms(y, p, pos[0], neg[0], eps)),
     "loss_log10": _loss(lambda *a: _terms(*a) / np.log(10)),
-    "loss_minus_between": _loss(
-        lambda y, p, pos, neg, eps: -(pos * y * ops.log(p + eps) - neg * (1 - y) * ops.log(1 - p + eps))
-    ),
+    "loss_minus_between": _loss(lambda y, p, pos, neg, eps: -(pos * y * ops.log(p + eps) - neg * (1 - y) * ops.log(1 - p + eps))),
     "loss_log_of_p_twice": _loss(lambda y, p, pos, neg, eps: -(pos * y + neg * (1 - y)) * ops.log(p + eps)),
     "loss_default_epsilon_too_large": _loss(lambda y, p, pos, neg, eps: _terms(y, p, pos, neg, 1e-3 if eps == 1e-7 else eps)),
     "loss_normalised_weights": _loss(lambda y, p, pos, neg, eps: _terms(y, p, pos / (pos + neg), neg / (pos + neg), eps)),
@@ -506,9 +499,7 @@ def loss_accumulates_over_calls(pos_weights, neg_weights, epsilon=1e-7):
 @wrong("get_weighted_loss")
 def loss_two_classes_only(pos_weights, neg_weights, epsilon=1e-7):
     def weighted_loss(y_true, y_pred):
-        return sum(
-            ops.mean(_terms(y_true[:, i], y_pred[:, i], pos_weights[i], neg_weights[i], epsilon)) for i in range(2)
-        )
+        return sum(ops.mean(_terms(y_true[:, i], y_pred[:, i], pos_weights[i], neg_weights[i], epsilon)) for i in range(2))
 
     return weighted_loss
 
@@ -668,39 +659,44 @@ def cam_watching_the_layer(model, image, class_index, layer_name):
 
 for name, answer in {
     "cam_of_the_sigmoid": lambda m, i, c, n: _by_maximum(_enlarge(_cam(m, i, c, n, None), i)),
-    "cam_without_relu": lambda m, i, c, n: (
-        lambda h: h / np.abs(h).max() if np.abs(h).max() > 0 else h)(_enlarge(_cam(m, i, c, n), i)),
-    "cam_by_minimum_and_maximum": lambda m, i, c, n: (
-        lambda h: (h - h.min()) / (np.ptp(h) + 1e-9))(_enlarge(_cam(m, i, c, n), i)),
+    "cam_without_relu": lambda m, i, c, n: (lambda h: h / np.abs(h).max() if np.abs(h).max() > 0 else h)(
+        _enlarge(_cam(m, i, c, n), i)
+    ),
+    "cam_by_minimum_and_maximum": lambda m, i, c, n: (lambda h: (h - h.min()) / (np.ptp(h) + 1e-9))(_enlarge(_cam(m, i, c, n), i)),
     "cam_absolute": lambda m, i, c, n: _by_maximum(np.abs(_enlarge(_cam(m, i, c, n), i))),
     "cam_not_normalised": lambda m, i, c, n: np.maximum(_enlarge(_cam(m, i, c, n), i), 0),
     "cam_clipped_not_scaled": lambda m, i, c, n: np.clip(_enlarge(_cam(m, i, c, n), i), 0, 1),
-    "cam_divides_by_zero": lambda m, i, c, n: (
-        lambda h: np.maximum(h, 0) / np.maximum(h, 0).max())(_enlarge(_cam(m, i, c, n), i)),
+    "cam_divides_by_zero": lambda m, i, c, n: (lambda h: np.maximum(h, 0) / np.maximum(h, 0).max())(_enlarge(_cam(m, i, c, n), i)),
     "cam_class_0": lambda m, i, c, n: _by_maximum(_enlarge(_cam(m, i, 0, n), i)),
     "cam_other_layer": lambda m, i, c, n: _by_maximum(_enlarge(_cam(m, i, c, "late"), i)),
     "cam_not_enlarged": lambda m, i, c, n: _by_maximum(_cam(m, i, c, n)),
     "cam_width_by_height": lambda m, i, c, n: _by_maximum(cv2.resize(_cam(m, i, c, n), i.shape[:2])),
     "cam_transposed": lambda m, i, c, n: _by_maximum(_enlarge(_cam(m, i, c, n).T, i)),
     "cam_tiled": lambda m, i, c, n: (lambda h: np.tile(h, (i.shape[0] // h.shape[0], i.shape[1] // h.shape[1])))(
-        _by_maximum(_cam(m, i, c, n))),
+        _by_maximum(_cam(m, i, c, n))
+    ),
     "cam_by_the_largest_absolute_value": lambda m, i, c, n: (lambda h: np.maximum(h / max(np.abs(h).max(), 1e-12), 0))(
-        _enlarge(_cam(m, i, c, n), i)),
+        _enlarge(_cam(m, i, c, n), i)
+    ),
     "cam_of_the_likeliest_class": lambda m, i, c, n: _by_maximum(_enlarge(_cam(m, i, int(np.argmax(m(i[None])[0])), n), i)),
     "cam_upside_down": lambda m, i, c, n: _by_maximum(_enlarge(-_cam(m, i, c, n), i)),
-    "cam_relu_on_the_weights": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(
-        a @ np.maximum(g.mean((0, 1)), 0), i)))(*_tape(m, i, c, n)),
+    "cam_relu_on_the_weights": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(a @ np.maximum(g.mean((0, 1)), 0), i)))(
+        *_tape(m, i, c, n)
+    ),
     "cam_gradient_times_activation": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge((a * g).sum(-1), i)))(
-        *_tape(m, i, c, n)),
+        *_tape(m, i, c, n)
+    ),
     "cam_mean_activation": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(a.mean(-1), i)))(*_tape(m, i, c, n)),
-    "cam_weights_by_maximum": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(a @ g.max((0, 1)), i)))(
-        *_tape(m, i, c, n)),
-    "cam_relu_before_the_sum": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(
-        np.maximum(a * g.mean((0, 1)), 0).sum(-1), i)))(*_tape(m, i, c, n)),
+    "cam_weights_by_maximum": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(a @ g.max((0, 1)), i)))(*_tape(m, i, c, n)),
+    "cam_relu_before_the_sum": lambda m, i, c, n: (
+        lambda a, g: _by_maximum(_enlarge(np.maximum(a * g.mean((0, 1)), 0).sum(-1), i))
+    )(*_tape(m, i, c, n)),
     "cam_absolute_gradient": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(a @ np.abs(g.mean((0, 1))), i)))(
-        *_tape(m, i, c, n)),
-    "cam_ones_when_nothing": lambda m, i, c, n: (
-        lambda h: h if h.max() > 0 else np.ones_like(h))(_by_maximum(_enlarge(_cam(m, i, c, n), i))),
+        *_tape(m, i, c, n)
+    ),
+    "cam_ones_when_nothing": lambda m, i, c, n: (lambda h: h if h.max() > 0 else np.ones_like(h))(
+        _by_maximum(_enlarge(_cam(m, i, c, n), i))
+    ),
     "cam_all_zero": lambda m, i, c, n: np.zeros(i.shape[:2]),
     "cam_centre_blob": lambda m, i, c, n: np.outer(np.hanning(i.shape[0]), np.hanning(i.shape[1])),
     "cam_with_a_channel": lambda m, i, c, n: _by_maximum(_enlarge(_cam(m, i, c, n), i))[..., None],
@@ -709,15 +705,16 @@ for name, answer in {
     "cam_without_a_batch_axis": lambda m, i, c, n: model_on_the_bare_image(m, i, c, n),
     "cam_squared": lambda m, i, c, n: _by_maximum(_enlarge(_cam(m, i, c, n), i)) ** 2,
     "cam_standardises_the_image_in_place": lambda m, i, c, n: (
-        np.subtract(i, i.mean(), out=i), _by_maximum(_enlarge(_cam(m, i, c, n), i)))[1],
-    "cam_sum_of_all_logits": lambda m, i, c, n: _by_maximum(_enlarge(sum(
-        _cam(m, i, k, n) for k in range(m.output_shape[-1])), i)),
+        np.subtract(i, i.mean(), out=i),
+        _by_maximum(_enlarge(_cam(m, i, c, n), i)),
+    )[1],
+    "cam_sum_of_all_logits": lambda m, i, c, n: _by_maximum(_enlarge(sum(_cam(m, i, k, n) for k in range(m.output_shape[-1])), i)),
     "cam_saliency": lambda m, i, c, n: _by_maximum(saliency(m, i, c)),
-    "cam_divides_by_the_sum": lambda m, i, c, n: (lambda h: h / (h.sum() + 1e-12))(
-        np.maximum(_enlarge(_cam(m, i, c, n), i), 0)),
+    "cam_divides_by_the_sum": lambda m, i, c, n: (lambda h: h / (h.sum() + 1e-12))(np.maximum(_enlarge(_cam(m, i, c, n), i), 0)),
     "cam_shrinks_by_a_large_epsilon": lambda m, i, c, n: (lambda h: h / (h.max() + 1e-2))(
-        np.maximum(_enlarge(_cam(m, i, c, n), i), 0)),
-}.items():  # fmt: skip
+        np.maximum(_enlarge(_cam(m, i, c, n), i), 0)
+    ),
+}.items():
     wrong("grad_cam", name)(answer)
 
 

@@ -1,5 +1,6 @@
 """Answers to the exercises of notebook 02, right and wrong."""
 
+import itertools
 import math
 import random
 from collections import Counter
@@ -124,9 +125,10 @@ for name, formula in FORMULAS.items():
     right(name, "fraction")(_by_fractions(formula))
     right(name, "zero_dimensional_array")(lambda y, pred, th=0.5, f=formula: np.array(f(*_counts(y, pred >= th))))
     right(name, "bits_of_integers")(
-        lambda y, pred, th=0.5, f=formula: f(*(np.sum(a & b) for s in [(pred >= th).astype(int)]
-                                               for a, b in [(y, s), (1 - y, 1 - s), (1 - y, s), (y, 1 - s)]))
-    )  # fmt: skip
+        lambda y, pred, th=0.5, f=formula: f(
+            *(np.sum(a & b) for s in [(pred >= th).astype(int)] for a, b in [(y, s), (1 - y, 1 - s), (1 - y, s), (y, 1 - s)])
+        )
+    )
     right(name, "float32")(lambda y, pred, th=0.5, f=formula: np.float32(f(*_counts(y, pred >= th))))
 
     wrong(name, "greater_than")(_by_numpy(formula, lambda pred, th: pred > th))
@@ -137,7 +139,9 @@ for name, formula in FORMULAS.items():
     wrong(name, "below_the_threshold")(_by_numpy(formula, lambda pred, th: pred < th))
     wrong(name, "below_or_at_the_threshold")(_by_numpy(formula, lambda pred, th: pred <= th))
     # (of the accuracy this is a right answer: it does not change when the classes are swapped)
-    (right if name == "get_accuracy" else wrong)(name, "swapped_classes")(lambda y, pred, th=0.5, f=formula: f(*_counts(1 - y, pred < th)))
+    (right if name == "get_accuracy" else wrong)(name, "swapped_classes")(
+        lambda y, pred, th=0.5, f=formula: f(*_counts(1 - y, pred < th))
+    )
     wrong(name, "opposite")(_by_numpy(opposite))
     wrong(name, "constant")(lambda y, pred, th=0.5: 0.5)
     wrong(name, "zero")(lambda y, pred, th=0.5: 0)
@@ -198,9 +202,7 @@ for name in RATES:
         wrong(name, "one_when_undefined")(_by_loop(formula, 1.0))
         wrong(name, "none_when_undefined")(_by_loop(formula, None))
         wrong(name, "zero_division_error")(_by_numpy(formula, number=int))
-        wrong(name, "nan_when_the_rate_is_zero")(
-            lambda y, pred, th=0.5, f=formula: f(*_counts(y, pred >= th)) or float("nan")
-        )
+        wrong(name, "nan_when_the_rate_is_zero")(lambda y, pred, th=0.5, f=formula: f(*_counts(y, pred >= th)) or float("nan"))
         wrong(name, "text_when_undefined")(_by_loop(formula, "undefined"))
     for other in RATES:
         if other not in (name, OPPOSITE[name]):
@@ -601,15 +603,16 @@ def by_plain_python(y, pred, n_bins=10):
     return sum(abs(sum(t for t, _ in b) - sum(s for _, s in b)) for b in bins) / len(y)
 
 
-def _ece(weight=lambda count, n: count / n, gap=lambda y, p, low, high: abs(y.mean() - p.mean()), select=None, edges=None,
-         finish=float):  # fmt: skip
+def _ece(
+    weight=lambda count, n: count / n, gap=lambda y, p, low, high: abs(y.mean() - p.mean()), select=None, edges=None, finish=float
+):
     """A family of answers: other weights, other gaps, other bins."""
     select = select or (lambda p, low, high: (p >= low) & ((p < high) | (high >= 1)))
     edges = edges or (lambda p, n_bins: np.linspace(0, 1, n_bins + 1))
 
     def answer(y, pred, n_bins=10):
         total, limits = 0.0, edges(pred, n_bins)
-        for low, high in zip(limits[:-1], limits[1:]):
+        for low, high in itertools.pairwise(limits):
             inside = select(pred, low, high)
             if inside.any():
                 total += weight(inside.sum(), len(y)) * gap(y[inside], pred[inside], low, high)
@@ -635,8 +638,9 @@ for name, answer in {
     "one_is_lost": _ece(select=lambda p, low, high: (p >= low) & (p < high)),
     "zero_is_lost": _ece(select=lambda p, low, high: (p > low) & (p <= high)),
     "one_bin_too_few": _ece(edges=lambda p, n_bins: np.linspace(0, 1, max(n_bins, 2))),
-    "one_has_its_own_bin": lambda y, p, n_bins=10: (lambda b: sum(
-        np.mean(b == k) * abs(y[b == k].mean() - p[b == k].mean()) for k in np.unique(b)))(np.floor(p * n_bins)),
+    "one_has_its_own_bin": lambda y, p, n_bins=10: (
+        lambda b: sum(np.mean(b == k) * abs(y[b == k].mean() - p[b == k].mean()) for k in np.unique(b))
+    )(np.floor(p * n_bins)),
     "overlapping_bins": _ece(select=lambda p, low, high: (p >= low - 0.02) & (p <= high)),
     "confidence": lambda y, p, n_bins=10: _ece()(((p >= 0.5) == y).astype(float), np.maximum(p, 1 - p), n_bins),
     "brier": lambda y, p, n_bins=10: np.mean((p - y) ** 2),
@@ -647,15 +651,19 @@ for name, answer in {
     "accuracy_of_the_bin": _ece(gap=lambda y, p, low, high: abs(((p >= 0.5) == y).mean() - p.mean())),
     "empty_bins_are_nan": lambda y, p, n_bins=10: sum(
         np.mean(inside) * abs(np.mean(y[inside]) - np.mean(p[inside]))
-        for k in range(n_bins) for inside in [np.minimum((p * n_bins).astype(int), n_bins - 1) == k]),
+        for k in range(n_bins)
+        for inside in [np.minimum((p * n_bins).astype(int), n_bins - 1) == k]
+    ),
     "zero": lambda y, p, n_bins=10: 0.0,
     "median": _ece(gap=lambda y, p, low, high: abs(y.mean() - np.median(p))),
-    "index_error_at_one": lambda y, p, n_bins=10: np.abs(
-        np.arange(n_bins)[(p * n_bins).astype(int)][:, None] == np.arange(n_bins)).T.astype(float).dot(y - p).sum() / len(y),
+    "index_error_at_one": lambda y, p, n_bins=10: (
+        np.abs(np.arange(n_bins)[(p * n_bins).astype(int)][:, None] == np.arange(n_bins)).T.astype(float).dot(y - p).sum() / len(y)
+    ),
     "per_bin_array": lambda y, p, n_bins=10: np.abs(np.subtract(*calibration_curve(y, p, n_bins=n_bins))),
     "sorts_in_place": lambda y, p, n_bins=10: (p.sort(), _ece()(y, p, n_bins))[1],
     "rounded": _ece(finish=lambda total: round(float(total), 2)),
-    "percent_bins_by_rounding": lambda y, p, n_bins=10: (lambda b: sum(
-        np.mean(b == k) * abs(y[b == k].mean() - p[b == k].mean()) for k in np.unique(b)))(np.round(p * n_bins)),
-}.items():  # fmt: skip
+    "percent_bins_by_rounding": lambda y, p, n_bins=10: (
+        lambda b: sum(np.mean(b == k) * abs(y[b == k].mean() - p[b == k].mean()) for k in np.unique(b))
+    )(np.round(p * n_bins)),
+}.items():
     wrong("expected_calibration_error", name)(answer)

@@ -13,8 +13,9 @@ from . import reference, right, wrong
 
 
 @right("get_sub_volume")
-def course_style(image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000,
-                 background_threshold=0.95, rng=None):  # fmt: skip
+def course_style(
+    image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=0.95, rng=None
+):
     rng = rng or np.random.default_rng()
     orig_x, orig_y, orig_z, _ = image.shape
     tries = 0
@@ -33,8 +34,9 @@ def course_style(image, label, output_x=160, output_y=160, output_z=16, num_clas
 
 
 @right("get_sub_volume")
-def by_eye(image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000,
-           background_threshold=0.95, rng=None):  # fmt: skip
+def by_eye(
+    image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=0.95, rng=None
+):
     rng = np.random.default_rng(rng)
     for _ in range(max_tries):
         x, y, z = (int(rng.random() * (a - b + 1)) for a, b in zip(label.shape, (output_x, output_y, output_z)))
@@ -44,8 +46,9 @@ def by_eye(image, label, output_x=160, output_y=160, output_z=16, num_classes=4,
 
 
 @right("get_sub_volume")
-def by_choice(image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000,
-              background_threshold=0.95, rng=None):  # fmt: skip
+def by_choice(
+    image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=0.95, rng=None
+):
     if rng is None:
         rng = np.random.default_rng()
     sizes = (output_x, output_y, output_z)
@@ -59,15 +62,17 @@ def by_choice(image, label, output_x=160, output_y=160, output_z=16, num_classes
 
 
 @right("get_sub_volume")
-def as_tensors(image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000,
-               background_threshold=0.95, rng=None):  # fmt: skip
+def as_tensors(
+    image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=0.95, rng=None
+):
     found = reference.get_sub_volume(image, label, output_x, output_y, output_z, num_classes, max_tries, background_threshold, rng)
     return None if found is None else tuple(ops.convert_to_tensor(part) for part in found)
 
 
 @right("get_sub_volume")
-def window_view(image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000,
-                background_threshold=0.95, rng=None):  # fmt: skip
+def window_view(
+    image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=0.95, rng=None
+):
     rng = np.random.default_rng() if rng is None else rng
     labels = np.lib.stride_tricks.sliding_window_view(label, (output_x, output_y, output_z))
     images = np.lib.stride_tricks.sliding_window_view(image, (output_x, output_y, output_z), axis=(0, 1, 2))
@@ -79,14 +84,26 @@ def window_view(image, label, output_x=160, output_y=160, output_z=16, num_class
     return None
 
 
-def _cutter(*, low=0, end=lambda full, part: full - part + 1, accept=lambda share, limit: share < limit,
-            share=lambda patch: np.mean(patch == 0), tries=lambda n: n, classes=lambda patch, n: patch[..., None] == np.arange(1, n),
-            give_up=lambda image, label, window: None, windows=None, generator=lambda rng: rng, image_of=None, default=0.95,
-            once=False):  # fmt: skip
+def _cutter(
+    *,
+    low=0,
+    end=lambda full, part: full - part + 1,
+    accept=lambda share, limit: share < limit,
+    share=lambda patch: np.mean(patch == 0),
+    tries=lambda n: n,
+    classes=lambda patch, n: patch[..., None] == np.arange(1, n),
+    give_up=lambda image, label, window: None,
+    windows=None,
+    generator=lambda rng: rng,
+    image_of=None,
+    default=0.95,
+    once=False,
+):
     """A family of answers to get_sub_volume, each with one thing changed."""
 
-    def answer(image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000,
-               background_threshold=default, rng=None):  # fmt: skip
+    def answer(
+        image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=default, rng=None
+    ):
         rng = generator(np.random.default_rng() if rng is None else rng)
         size, window = (output_x, output_y, output_z), None
         for attempt in range(tries(max_tries)):
@@ -142,8 +159,9 @@ for name, answer in {
     "one_try_too_many": _cutter(tries=lambda n: n + 1),
     "one_try_too_few": _cutter(tries=lambda n: n - 1),
     "same_draw_at_each_try": _cutter(once=True),
-    "last_patch_when_nothing_is_found": _cutter(give_up=lambda image, label, window: (
-        image[window], (label[window][..., None] == np.arange(1, 4)).astype("float32"))),
+    "last_patch_when_nothing_is_found": _cutter(
+        give_up=lambda image, label, window: (image[window], (label[window][..., None] == np.arange(1, 4)).astype("float32"))
+    ),
     "pair_of_none": _cutter(give_up=lambda image, label, window: (None, None)),
     "raises_when_nothing_is_found": _cutter(give_up=lambda image, label, window: 1 / 0),
     "with_the_background_channel": _cutter(classes=lambda patch, n: patch[..., None] == np.arange(n)),
@@ -156,21 +174,31 @@ for name, answer in {
     "label_values_kept": _cutter(classes=lambda patch, n: (patch[..., None] == np.arange(1, n)) * np.arange(1, n)),
     "image_cut_elsewhere": _cutter(image_of=_shifted),
     "image_from_the_corner": _cutter(image_of=lambda image, start, size: image[: size[0], : size[1], : size[2]]),
-    "first_channel_only": _cutter(image_of=lambda image, start, size: image[tuple(slice(a, a + n) for a, n in zip(start, size))][..., :1]),
-    "channels_first": _cutter(image_of=lambda image, start, size: np.moveaxis(
-        image[tuple(slice(a, a + n) for a, n in zip(start, size))], 3, 0)),
+    "first_channel_only": _cutter(
+        image_of=lambda image, start, size: image[tuple(slice(a, a + n) for a, n in zip(start, size))][..., :1]
+    ),
+    "channels_first": _cutter(
+        image_of=lambda image, start, size: np.moveaxis(image[tuple(slice(a, a + n) for a, n in zip(start, size))], 3, 0)
+    ),
     "image_flipped": _cutter(image_of=lambda image, start, size: image[tuple(slice(a, a + n) for a, n in zip(start, size))][::-1]),
-    "image_standardised": _cutter(image_of=lambda image, start, size: (
-        lambda x: (x - x.mean()) / (x.std() + 1e-9))(image[tuple(slice(a, a + n) for a, n in zip(start, size))])),
-    "image_with_swapped_sizes": _cutter(image_of=lambda image, start, size: image[
-        start[0]:start[0] + size[1], start[1]:start[1] + size[0], start[2]:start[2] + size[2]]),
+    "image_standardised": _cutter(
+        image_of=lambda image, start, size: (lambda x: (x - x.mean()) / (x.std() + 1e-9))(
+            image[tuple(slice(a, a + n) for a, n in zip(start, size))]
+        )
+    ),
+    "image_with_swapped_sizes": _cutter(
+        image_of=lambda image, start, size: image[
+            start[0] : start[0] + size[1], start[1] : start[1] + size[0], start[2] : start[2] + size[2]
+        ]
+    ),
     "global_random_state": _cutter(generator=lambda rng: _Global()),
     "own_generator": _cutter(generator=lambda rng: np.random.default_rng()),
     "fixed_seed": _cutter(generator=lambda rng: np.random.default_rng(0)),
     "ends_of_x_for_all_axes": lambda image, label, output_x=160, output_y=160, output_z=16, **options: _cutter(
-        end=lambda full, part: image.shape[0] - output_x + 1)(image, label, output_x, output_y, output_z, **options),
+        end=lambda full, part: image.shape[0] - output_x + 1
+    )(image, label, output_x, output_y, output_z, **options),
     "always_none": lambda image, label, output_x=160, output_y=160, output_z=16, **options: None,
-}.items():  # fmt: skip
+}.items():
     wrong("get_sub_volume", f"cut_{name}")(answer)
 
 
@@ -205,8 +233,9 @@ def cut_fixed_sizes(image, label, output_x=160, output_y=160, output_z=16, **opt
 
 
 @wrong("get_sub_volume")
-def cut_searches_all_positions(image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000,
-                               background_threshold=0.95, rng=None):  # fmt: skip
+def cut_searches_all_positions(
+    image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=0.95, rng=None
+):
     return reference.get_sub_volume(image, label, output_x, output_y, output_z, num_classes, 10_000, background_threshold, rng)
 
 
@@ -358,11 +387,12 @@ for name, answer in {
     "nothing": lambda i: None,
     "constant_channel_kept": lambda i: np.where(np.std(i, axis=(0, 1, 2), where=(i != 0).any(-1)[..., None]) > 0, _z()(i), i),
     "clipped_at_2": lambda i: np.clip(_z()(i), -2, 2),
-    "mean_and_sd_of_first_channel": lambda i: np.where((i != 0).any(-1)[..., None],
-        (i - i[(i != 0).any(-1)][:, 0].mean()) / max(i[(i != 0).any(-1)][:, 0].std(), 1e-8), 0),
+    "mean_and_sd_of_first_channel": lambda i: np.where(
+        (i != 0).any(-1)[..., None], (i - i[(i != 0).any(-1)][:, 0].mean()) / max(i[(i != 0).any(-1)][:, 0].std(), 1e-8), 0
+    ),
     "per_x_slab": _z(axes=(1, 2)),
     "empty_scan_is_nan": lambda i: _z()(i) if i.any() else np.full(i.shape, np.nan),
-}.items():  # fmt: skip
+}.items():
     wrong("standardize", f"z_{name}")(answer)
 
 # ---- Dice -----------------------------------------------------------------------------------------------------------
@@ -465,8 +495,17 @@ def soft_list_axes(y_true, y_pred, axis=(1, 2, 3), epsilon=1e-5):
     return 1 - ops.mean(_ratio(y_true, y_pred, list(axis), epsilon, power=2))
 
 
-def _dice(default, power=1, top=2.0, above=lambda e: e, below=lambda e: e, axis=lambda a: a, prepare=lambda t, p: (t, p),
-          finish=ops.mean, product=lambda t, p: t * p):  # fmt: skip
+def _dice(
+    default,
+    power=1,
+    top=2.0,
+    above=lambda e: e,
+    below=lambda e: e,
+    axis=lambda a: a,
+    prepare=lambda t, p: (t, p),
+    finish=ops.mean,
+    product=lambda t, p: t * p,
+):
     """A family of answers to the Dice exercises."""
 
     def answer(y_true, y_pred, axis_=default, epsilon=1e-5):
@@ -533,11 +572,17 @@ for exercise, default, power, finish in [
             "all_axes": {"axis": lambda a: None},
             "first_axes": {"axis": lambda a: (0, 1, 2)},
             "no_mean": {"finish": lambda value, loss=exercise == "soft_dice_loss": 1 - value if loss else value},
-            "sum_for_mean": {"finish": lambda value, loss=exercise == "soft_dice_loss": 1 - ops.sum(value) if loss else ops.sum(value)},
-            "median_for_mean": {"finish": lambda value, loss=exercise == "soft_dice_loss": 1 - ops.median(value) if loss else ops.median(value)},
-            "best_class": {"finish": lambda value, loss=exercise == "soft_dice_loss": 1 - ops.max(value) if loss else ops.max(value)},
+            "sum_for_mean": {
+                "finish": lambda value, loss=exercise == "soft_dice_loss": 1 - ops.sum(value) if loss else ops.sum(value)
+            },
+            "median_for_mean": {
+                "finish": lambda value, loss=exercise == "soft_dice_loss": 1 - ops.median(value) if loss else ops.median(value)
+            },
+            "best_class": {
+                "finish": lambda value, loss=exercise == "soft_dice_loss": 1 - ops.max(value) if loss else ops.max(value)
+            },
             "last_two_axes": {"axis": lambda a: a[-2:]},
-        }  # fmt: skip
+        }
     for name, changed in family.items():
         wrong(exercise, f"dice_{name}")(_dice(**{**base, **changed}))
     wrong(exercise, "dice_jaccard")(_jaccard(default, power, finish))
@@ -668,20 +713,23 @@ for name, answer in {
     "fourth_axis": _rates(SENSITIVITY, SPECIFICITY, cut=lambda a, k: a[:, :, :, k]),
     "zero_when_undefined": _rates(SENSITIVITY, SPECIFICITY, undefined=0.0),
     "one_when_undefined": _rates(SENSITIVITY, SPECIFICITY, undefined=1.0),
-    "none_when_undefined": lambda p, t, k: tuple(
-        None if np.isnan(v) else v for v in _rates(SENSITIVITY, SPECIFICITY)(p, t, k)),
+    "none_when_undefined": lambda p, t, k: tuple(None if np.isnan(v) else v for v in _rates(SENSITIVITY, SPECIFICITY)(p, t, k)),
     "zero_division_error": _rates(SENSITIVITY, SPECIFICITY, number=int),
     "small_constant": _rates(lambda tp, tn, fp, fn: tp / (tp + fn + 1e-7), lambda tp, tn, fp, fn: tn / (tn + fp + 1e-7)),
     "sensitivity_only": lambda p, t, k: _rates(SENSITIVITY, SPECIFICITY)(p, t, k)[0],
     "dictionary": lambda p, t, k: dict(zip(("sensitivity", "specificity"), _rates(SENSITIVITY, SPECIFICITY)(p, t, k))),
-    "per_class_arrays": lambda p, t, k: ((p * t).sum((0, 1)) / t.sum((0, 1)), ((1 - p) * (1 - t)).sum((0, 1)) / (1 - t).sum((0, 1))),
+    "per_class_arrays": lambda p, t, k: (
+        (p * t).sum((0, 1)) / t.sum((0, 1)),
+        ((1 - p) * (1 - t)).sum((0, 1)) / (1 - t).sum((0, 1)),
+    ),
     "first_slice": _rates(SENSITIVITY, SPECIFICITY, cut=lambda a, k: a[0, ..., k]),
     "overwrites": _overwrites_pred,
     "constant": lambda p, t, k: (0.5, 0.5),
     "rounded": lambda p, t, k: tuple(np.round(_rates(SENSITIVITY, SPECIFICITY)(p, t, k), 2)),
     "background_class_healthy": lambda p, t, k: _rates(SENSITIVITY, SPECIFICITY)(
-        np.stack([p[..., k]], -1), np.stack([t.max(-1)], -1), 0),
-}.items():  # fmt: skip
+        np.stack([p[..., k]], -1), np.stack([t.max(-1)], -1), 0
+    ),
+}.items():
     wrong("compute_class_sens_spec", f"rates_{name}")(answer)
 
 # ---- get_regions ----------------------------------------------------------------------------------------------------

@@ -111,8 +111,9 @@ def expected_calibration_error(y, pred, n_bins=10):
 # ---- notebook 03 ----------------------------------------------------------------------------------------------------
 
 
-def get_sub_volume(image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000,
-                   background_threshold=0.95, rng=None):  # fmt: skip
+def get_sub_volume(
+    image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=0.95, rng=None
+):
     rng = np.random.default_rng() if rng is None else rng
     size = np.array([output_x, output_y, output_z])
     for _ in range(max_tries):
