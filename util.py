@@ -4,12 +4,8 @@ The lessons import this file; it imports only `data`. What is taught is written 
 needed is here.
 """
 
-import hashlib
 import io
 import math
-import tempfile
-import warnings
-from pathlib import Path
 
 import cv2
 import matplotlib.pyplot as plt
@@ -21,16 +17,22 @@ from IPython.display import Image, display
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patches import Patch
 from scipy import ndimage
-from scipy.optimize import minimize_scalar
-from scipy.sparse import csr_matrix
-from scipy.special import expit, logit
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import average_precision_score, log_loss, precision_recall_curve, roc_auc_score, roc_curve
-from tqdm import tqdm
+from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
-import data
-from data.errors import DataError
-from data.storage import atomic_file
+from data.decathlon import brain_box
+from models.metrics import (  # noqa: F401  the lessons call them util.…
+    auroc,
+    auroc_intervals,
+    bootstrap_auroc,
+    bootstrap_metric,
+    clip_probabilities,
+    fit_temperature,
+    hausdorff95,
+    percentile_interval,
+    resample_patients,
+    volume_ml,
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 # FIGURES AND TABLES
@@ -88,150 +90,6 @@ def headline(numbers: dict[str, float], source: str) -> None:
     numbers = {name: float(value) for name, value in numbers.items()}
     text = "\n".join(f"{name}: {value:.3f}" for name, value in numbers.items()) + f"\n({source})"
     display({"text/plain": text, HEADLINE_MIME: {"source": source, "numbers": numbers}}, raw=True)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# WEIGHTS (Keras is imported only where it is used: notebook 02 needs none)
-# ---------------------------------------------------------------------------------------------------------------------
-
-MODELS = Path(data.__file__).parents[1] / "models"  # beside `data`, also when this file was copied next to a notebook
-
-
-def _sha256(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _float_datasets(file) -> dict:
-    """Name to data set of all weights in an open HDF5 weight file; the state of the optimizer is left out."""
-    found = {}
-
-    def collect(name: str, item) -> None:
-        if getattr(item, "dtype", None) is not None and item.dtype.kind == "f" and not name.startswith("optimizer"):
-            found[name] = item
-
-    file.visititems(collect)
-    return found
-
-
-def load_weights(model, name: str | Path) -> None:
-    """Load weights into a Keras model, after a check that the file is whole and belongs to it.
-
-    Parameters
-    ----------
-    model : keras.Model
-        Model of the architecture that the weights were saved from. It is changed only when everything fits.
-    name : str or Path
-        File in ``models/``, which must be listed in ``models/checksums.txt`` with its SHA-256; or the path of a file
-        elsewhere (weights you trained yourself), which is loaded without a checksum.
-
-    Raises
-    ------
-    DataError
-        When the file is missing, cut off or altered, or holds the weights of another architecture.
-    """
-    import h5py
-
-    path = MODELS / name
-    if not path.exists():
-        raise DataError(f"{path}: the weights are missing. Get them back with `git checkout -- models`, or clone again.")
-    if path.parent == MODELS:
-        lines = (MODELS / "checksums.txt").read_text().splitlines()
-        known = dict(reversed(line.split()) for line in lines if line.strip())
-        if path.name not in known:
-            raise DataError(f"{path}: not listed in models/checksums.txt. Add the line that `sha256sum` prints for it.")
-        if _sha256(path) != known[path.name]:
-            raise DataError(
-                f"{path}: cut off or altered (its SHA-256 is not the one in models/checksums.txt). Get it back with "
-                "`git checkout -- models`, or clone again."
-            )
-    before = model.get_weights()
-    try:
-        with h5py.File(path) as file:
-            stored = sum(item.size for item in _float_datasets(file).values())
-        wanted = sum(weight.size for weight in before if np.issubdtype(weight.dtype, np.floating))
-        if stored != wanted:
-            raise ValueError(f"the file holds {stored:,} numbers, the model has {wanted:,}")
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")  # the file holds none
-            model.load_weights(path)
-    except (ValueError, KeyError) as error:
-        model.set_weights(before)
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DataError(
-            f"{path}: these are the weights of another architecture than {model.name!r} ({reason}). Build the model "
-            "with the arguments it was trained with."
-        ) from error
-    except OSError as error:
-        model.set_weights(before)
-        raise DataError(f"{path}: cut off or damaged, so it holds no weights. Copy or train it again.") from error
-
-
-def save_weights_float16(model, path: str | Path, bits: int = 11) -> None:
-    """Save weights as Keras' HDF5 file with 16-bit floats: half the size or less, read back by `load_weights` as any other.
-
-    The file is complete or not there at all.
-
-    Parameters
-    ----------
-    model : keras.Model
-    path : str or Path
-        Ends in ``.weights.h5``.
-    bits : int
-        Significant bits of each weight. 11 are all that the format has (rounding below 0.05 %); 8 are those of bfloat16
-        (below 0.4 %), all that a network sees of its weights when trained in mixed_bfloat16, and the file is a fifth smaller.
-
-    Raises
-    ------
-    DataError
-        When a weight is too large for 16 bits (65,504) or not finite, when the disk is full or cannot be written.
-    """
-    import h5py
-
-    path = Path(path)
-    if not all((np.abs(weight) <= np.finfo(np.float16).max).all() for weight in model.get_weights()):
-        raise DataError(f"{path}: not saved, because a weight is not finite in 16 bits. Save in 32: model.save_weights.")
-    with atomic_file(path) as temporary, tempfile.TemporaryDirectory() as folder:
-        full = Path(folder) / "full.weights.h5"
-        model.save_weights(full)
-        with h5py.File(full) as source, h5py.File(temporary, "w", libver="v110") as target:
-            weights = _float_datasets(source)
-
-            def rounded(values: np.ndarray) -> np.ndarray:
-                fraction, exponent = np.frexp(values)
-                return np.ldexp(np.round(fraction * 2**bits) / 2**bits, exponent).astype(np.float16)
-
-            def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
-                if name.startswith("optimizer"):
-                    return
-                if isinstance(item, h5py.Group):
-                    copied = target.require_group(name)
-                else:
-                    packing = {"compression": "gzip", "shuffle": True, "chunks": item.shape} if item.size > 1000 else {}
-                    copied = target.create_dataset(name, data=rounded(item[()]) if name in weights else item, **packing)
-                copied.attrs.update(item.attrs)
-
-            source.visititems(copy)
-
-
-def training_progress():
-    """Callback for `keras.Model.fit(…, verbose=0)`: one progress bar an epoch, with the loss so far."""
-    import keras
-
-    class TrainingProgress(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.bar = tqdm(total=self.params["steps"], desc=f"epoch {epoch + 1}/{self.params['epochs']}", unit="step")
-
-        def on_train_batch_end(self, batch, logs=None):
-            self.bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-            self.bar.update()
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.bar.set_postfix({name: f"{value:.3f}" for name, value in logs.items()})
-            self.bar.close()
-
-    return TrainingProgress()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -386,135 +244,6 @@ def show_performance_table(table: pd.DataFrame, caption: str, source: str) -> No
     )
 
 
-def auroc(y, pred) -> float:
-    """Area under the ROC curve by scikit-learn; nan when the labels hold one class only."""
-    y = np.asarray(y)
-    return float(roc_auc_score(y, pred)) if 0 < y.sum() < y.size else float("nan")
-
-
-def resample_patients(patient_ids, n_resamples: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Draw bootstrap samples of patients.
-
-    Parameters
-    ----------
-    patient_ids : array of shape (rows,)
-    n_resamples : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    patient : array of int, shape (rows,)
-        Which patient, 0 … patients−1, each row belongs to.
-    counts : array of float32, shape (patients, n_resamples)
-        How often each resample drew each patient. Each column sums to the number of patients.
-
-    References
-    ----------
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993; for clustered data Field and Welsh, JRSS B 2007.
-    """
-    names, patient = np.unique(np.asarray(patient_ids), return_inverse=True)
-    counts = np.empty((n_resamples, names.size), dtype=np.float32)
-    for row in counts:
-        row[:] = np.bincount(rng.integers(names.size, size=names.size), minlength=names.size)
-    return patient, np.ascontiguousarray(counts.T)
-
-
-def bootstrap_auroc(y, pred, patient, counts) -> np.ndarray:
-    """AUROC of every finding in every bootstrap sample, without a loop over the samples.
-
-    A bootstrap sample is a weight per film: how often its patient was drawn. The AUROC is the weighted Mann–Whitney
-    statistic
-
-        AUROC = Σ_{i positive} w_i (Σ_{j negative, s_j < s_i} w_j + ½ Σ_{j negative, s_j = s_i} w_j) / (W⁺ W⁻).
-
-    The distinct scores of the positives cut the axis into 2G+1 pieces (G points, and what lies below, between and
-    above them). A sparse matrix adds up the negative weights of each piece for all samples at once; their running sum
-    is the bracket. This gives what the loop over `sklearn.metrics.roc_auc_score` gives, ties included.
-
-    Parameters
-    ----------
-    y : array of 0/1, shape (rows, findings)
-    pred : array of float, shape (rows, findings)
-    patient : array of int, shape (rows,)
-    counts : array of float32, shape (patients, resamples)
-        Both from `resample_patients`.
-
-    Returns
-    -------
-    array of float64, shape (resamples, findings)
-        nan where a sample holds one class only.
-
-    References
-    ----------
-    Hanley and McNeil, Radiology 1982 (AUROC as the Mann–Whitney statistic).
-    """
-    y, pred = np.asarray(y).astype(bool), np.asarray(pred)
-    areas = np.full((counts.shape[1], y.shape[1]), np.nan)
-
-    def summed_weights(piece: np.ndarray, rows: np.ndarray, pieces: int) -> np.ndarray:
-        ones = np.ones(piece.size, dtype=np.float32)
-        return csr_matrix((ones, (piece, patient[rows])), shape=(pieces, counts.shape[0])) @ counts
-
-    for column in range(y.shape[1]):
-        positive, score = y[:, column], pred[:, column]
-        knots = np.unique(score[positive])
-        if knots.size == 0 or positive.all():
-            continue
-        # 2k between knots k−1 and k, 2k+1 on knot k
-        piece = np.searchsorted(knots, score, "left") + np.searchsorted(knots, score, "right")
-        negatives = summed_weights(piece[~positive], ~positive, 2 * knots.size + 1)
-        positives = summed_weights(piece[positive] // 2, positive, knots.size)
-        below = np.cumsum(negatives, axis=0, dtype=np.float64)
-        won = np.einsum("kr,kr->r", positives, (below[:-1:2] + below[1::2]) / 2)
-        pairs = positives.sum(axis=0, dtype=np.float64) * below[-1]
-        np.divide(won, pairs, out=areas[:, column], where=pairs > 0)
-    return areas
-
-
-def percentile_interval(samples, axis: int = 0, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper end of the bootstrap percentile interval; 95 % are the percentiles 2.5 and 97.5, nan left out."""
-    tail = 100 * (1 - level) / 2
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)  # a finding without positives: nan is the answer
-        low, high = np.nanpercentile(samples, [tail, 100 - tail], axis=axis)
-    return low, high
-
-
-def auroc_intervals(y, pred, patient_ids, findings, rng, n_resamples: int = 1000) -> pd.DataFrame:
-    """AUROC of each finding with its 95 % interval: columns AUROC, low, high; index `findings`."""
-    samples = bootstrap_auroc(y, pred, *resample_patients(patient_ids, n_resamples, rng))
-    low, high = percentile_interval(samples)
-    points = [auroc(np.asarray(y)[:, k], np.asarray(pred)[:, k]) for k in range(len(findings))]
-    return pd.DataFrame({"AUROC": points, "low": low, "high": high}, index=pd.Index(findings))
-
-
-def bootstrap_metric(metric, patient_ids, rng, *arrays, n_resamples: int = 1000) -> np.ndarray:
-    """Any metric in bootstrap samples of patients: `metric(*arrays)` of the drawn rows, shape (n_resamples,).
-
-    The plain loop. It serves every metric; `bootstrap_auroc` is the fast way for the one that is slow.
-    """
-    patient, counts = resample_patients(patient_ids, n_resamples, rng)
-    rows = [np.repeat(np.arange(patient.size), counts[patient, k].astype(int)) for k in range(n_resamples)]
-    return np.array([metric(*(array[drawn] for array in arrays)) for drawn in rows], dtype=float)
-
-
-def fit_temperature(y, pred) -> float:
-    """Temperature T that makes sigmoid(logit(pred) / T) fit the labels best (smallest log loss).
-
-    References
-    ----------
-    Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
-    """
-    logits = logit(clip_probabilities(pred))
-    fit = minimize_scalar(lambda t: log_loss(y, expit(logits / np.exp(t)), labels=[0, 1]), bounds=(-4, 4), method="bounded")
-    return float(np.exp(fit.x))
-
-
-def clip_probabilities(pred, epsilon: float = 1e-6) -> np.ndarray:
-    """Probabilities kept away from 0 and 1, so that their log-odds are finite."""
-    return np.clip(np.asarray(pred, dtype=np.float64), epsilon, 1 - epsilon)
-
-
 def plot_curve_grid(kind: str, y, pred, findings, points=None) -> plt.Figure:
     """One small ROC or precision–recall curve per finding, five in a row.
 
@@ -610,77 +339,6 @@ def plot_intervals(ax, tables: dict[str, pd.DataFrame], value: str = "AUROC") ->
 BRAIN_CLASSES = ("edema", "non-enhancing tumour", "enhancing tumour")
 BRAIN_REGIONS = ("whole tumour (WT)", "tumour core (TC)", "enhancing tumour (ET)")
 CLASS_COLOURS = ("#F0E442", "#0072B2", "#D55E00")  # of the three classes; the colour-blind can tell them apart too
-
-
-def brain_box(image: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
-    """Smallest box around all voxels that are non-zero in any channel of an (x, y, z, channels) image.
-
-    Raises
-    ------
-    DataError
-        When there is no such voxel.
-    """
-    brain = (image != 0).any(axis=-1)
-    box = []
-    for axis in range(3):
-        inside = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
-        if not len(inside):
-            raise DataError("This scan is zero everywhere; there is no brain to find. Look at the file it was read from.")
-        box.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin))
-    return tuple(box)
-
-
-def standardize_scan(image: np.ndarray) -> np.ndarray:
-    """Bring each channel to mean 0 and standard deviation 1 over the brain, as the shipped network was trained on.
-
-    Parameters
-    ----------
-    image : numpy.ndarray, shape (x, y, z, channels)
-        The brain is where any channel is not 0.
-
-    Returns
-    -------
-    numpy.ndarray of float32, same shape, 0 outside the brain
-    """
-    brain = (image != 0).any(axis=-1)
-    values = image[brain].astype(np.float32)
-    spread = values.std(axis=0)
-    result = np.zeros(image.shape, np.float32)
-    result[brain] = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return result
-
-
-def hausdorff95(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)) -> float:
-    """How far apart two surfaces are: 95 % of either lie within this distance of the other.
-
-    Parameters
-    ----------
-    prediction, truth : numpy.ndarray of bool, shape (x, y, z)
-    spacing : tuple of float
-        Size of a voxel in mm.
-
-    Returns
-    -------
-    float
-        Millimetres; the larger of the two directed 95th percentiles. NaN when a mask is empty: there is no surface.
-
-    Notes
-    -----
-    Huttenlocher et al., IEEE PAMI 1993; as MONAI computes it. Surfaces are voxels with a face on the outside.
-    """
-    prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
-    if not prediction.any() or not truth.any():
-        return math.nan
-    box = brain_box(np.stack([prediction, truth], axis=-1))  # far faster on the part where there is anything
-    masks = [np.pad(mask[box], 1) for mask in (prediction, truth)]
-    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
-    distances = [ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
-    return float(max(np.percentile(distances[1][surfaces[0]], 95), np.percentile(distances[0][surfaces[1]], 95)))
-
-
-def volume_ml(mask: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)) -> float:
-    """Volume of a mask in millilitres (cm³), for voxels of `spacing` mm."""
-    return float(np.count_nonzero(mask) * np.prod(spacing) / 1000)
 
 
 def largest_slice(mask: np.ndarray) -> tuple[int, int, int]:

@@ -10,8 +10,8 @@ import math
 import keras
 
 from benchmarks.compare import FULL, ROOT, STORE, processor, write_between
-from models.brain_network import unet3d
-from models.chest_network import densenet121
+from models.brain.network import unet3d
+from models.chest.network import densenet121
 
 CHEST_FILMS = 86_524  # of the 112,120, as many are in the official train_val list
 BRAIN_CASES = 484  # of Task01_BrainTumour with labels

@@ -18,14 +18,15 @@ def prepare(name: str, *, cores: int, batch: int, side: int, tile: int, weights:
     import keras
 
     from models.adamw import AdamW
-    from models.brain_network import dice_cross_entropy, gaussian_weights, predict_scan, unet3d
-    from models.chest_network import densenet121
+    from models.brain.network import dice_cross_entropy, unet3d
+    from models.brain.predict import gaussian_weights, predict_scan
+    from models.chest.network import densenet121
 
     keras.utils.set_random_seed(0)
     what, task = name.split()
     if what == "chest":
         model = densenet121(side, weights=None)
-        # as in models/train_chest.py: XLA gains too little on a CPU to pay for minutes of compiling
+        # as in models/chest/train.py: XLA gains too little on a CPU to pay for minutes of compiling
         compiled = "auto" if keras.config.backend() == "jax" else False
         model.compile(AdamW(1e-3, weight_decay=1e-4), "binary_crossentropy", jit_compile=compiled)
     else:

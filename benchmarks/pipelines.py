@@ -92,8 +92,8 @@ def compare(
 
 
 def chest(folder: str, size: int, batch: int, rounds: int, seconds: float) -> dict:
-    """`models.train_chest` on a folder in the NIH format."""
-    from models.train_chest import Config, MixedBatches, batch_shares, build, open_sources
+    """`models.chest.train` on a folder in the NIH format."""
+    from models.chest.train import Config, MixedBatches, batch_shares, build, open_sources
 
     with tempfile.TemporaryDirectory() as cache:
         config = Config((folder,), size=size, batch_size=batch, steps=1000, epochs=1, cache=cache, allow_absent=True)
@@ -113,10 +113,10 @@ def chest(folder: str, size: int, batch: int, rounds: int, seconds: float) -> di
 
 
 def brain(folder: str, patch: int, batch: int, rounds: int, seconds: float) -> dict:
-    """`models.train_brain` on a folder of scans."""
+    """`models.brain.train` on a folder of scans."""
     from data.decathlon import read_brain
-    from models.brain_patches import batches, pack
-    from models.train_brain import Config, build
+    from models.brain.patches import batches, pack
+    from models.brain.train import Config, build
 
     with tempfile.TemporaryDirectory() as out:
         config = Config((folder,), out, steps=100_000, patch=patch, batch=batch)

@@ -15,7 +15,7 @@ FORMATS = {"chest": torch.channels_last, "brain": torch.channels_last_3d, "scan"
 
 
 def dice_cross_entropy(logits: torch.Tensor, y_true: torch.Tensor, epsilon: float = 1e-5) -> torch.Tensor:
-    """`models.brain_network.dice_cross_entropy` of logits with the background first."""
+    """`models.brain.network.dice_cross_entropy` of logits with the background first."""
     probabilities = torch.softmax(logits, 1)
     y_pred, axes = probabilities[:, 1:], (0, 2, 3, 4)
     dice = (2 * (y_true * y_pred).sum(axes) + epsilon) / ((y_true**2).sum(axes) + (y_pred**2).sum(axes) + epsilon)

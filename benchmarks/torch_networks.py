@@ -6,7 +6,7 @@ from torch import nn
 
 
 class DenseNet121(nn.Module):
-    """`models.chest_network.densenet121`: DenseNet121 (Huang et al., CVPR 2017) with one sigmoid a finding.
+    """`models.chest.network.densenet121`: DenseNet121 (Huang et al., CVPR 2017) with one sigmoid a finding.
 
     Takes (batch, 1, size, size) and gives (batch, classes) logits.
     """
@@ -54,7 +54,7 @@ def _norm(channels: int) -> nn.BatchNorm2d:
 
 
 class UNet3d(nn.Module):
-    """`models.brain_network.unet3d`: (batch, channels, x, y, z) to (batch, classes + 1, x, y, z) logits, background first."""
+    """`models.brain.network.unet3d`: (batch, channels, x, y, z) to (batch, classes + 1, x, y, z) logits, background first."""
 
     def __init__(self, channels: int = 4, classes: int = 3, filters: tuple[int, ...] = (16, 32, 64, 128)):
         super().__init__()

@@ -314,3 +314,41 @@ def _voxels(file: Path) -> np.ndarray:
         voxels = np.asanyarray(image.dataobj)
     voxels = apply_orientation(voxels, io_orientation(image.affine))
     return np.ascontiguousarray(voxels, dtype=np.float32 if voxels.dtype.kind == "f" else None)
+
+
+def brain_box(image: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:
+    """Smallest box around all voxels that are non-zero in any channel of an (x, y, z, channels) image.
+
+    Raises
+    ------
+    DataError
+        When there is no such voxel.
+    """
+    brain = (image != 0).any(axis=-1)
+    box = []
+    for axis in range(3):
+        inside = np.flatnonzero(brain.any(axis=tuple({0, 1, 2} - {axis})))
+        if not len(inside):
+            raise DataError("This scan is zero everywhere; there is no brain to find. Look at the file it was read from.")
+        box.append(slice(max(int(inside[0]) - margin, 0), int(inside[-1]) + 1 + margin))
+    return tuple(box)
+
+
+def standardize_scan(image: np.ndarray) -> np.ndarray:
+    """Bring each channel to mean 0 and standard deviation 1 over the brain, as the shipped network was trained on.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (x, y, z, channels)
+        The brain is where any channel is not 0.
+
+    Returns
+    -------
+    numpy.ndarray of float32, same shape, 0 outside the brain
+    """
+    brain = (image != 0).any(axis=-1)
+    values = image[brain].astype(np.float32)
+    spread = values.std(axis=0)
+    result = np.zeros(image.shape, np.float32)
+    result[brain] = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    return result

@@ -79,7 +79,9 @@ import public_tests
 import util
 from data import nih
 from data.prediction_tables import PredictionTable, write_predictions
-from models.chest_network import CHEST_SIZE, FilmBatches, augment_film, densenet121, predict_films, standardize_films
+from models.chest.films import FilmBatches, augment_film, predict_films, standardize_films
+from models.chest.network import CHEST_SIZE, densenet121
+from models.run import training_progress
 
 assert keras.config.backend() == "tensorflow", "This notebook uses the TensorFlow backend: unset KERAS_BACKEND."
 tf.get_logger().setLevel("ERROR")  # no advice for TensorFlow's own developers
@@ -101,7 +103,7 @@ util.use_course_style()
 
 # %%
 if DATA_DIR is None:
-    from data.chest_cohort import chest_cohort
+    from data.chest_simulator.cohort import chest_cohort
 
     DATA_DIR = chest_cohort()
 
@@ -593,7 +595,7 @@ head_history = head.fit(
     epochs=3 if QUICK else 12,
     batch_size=32,
     verbose=0,
-    callbacks=[util.training_progress()],
+    callbacks=[training_progress()],
 )
 model.get_layer("logits").set_weights(head.layers[0].get_weights())
 after_head = head.predict(features[valid.index], verbose=0)
@@ -615,7 +617,7 @@ block_history = model.fit(
     validation_data=FilmBatches(films[valid.index], labels[valid.index], mean, sd),
     epochs=1 if QUICK else 2,
     verbose=0,
-    callbacks=[util.training_progress()],
+    callbacks=[training_progress()],
 )
 
 # %%

@@ -64,8 +64,10 @@ from tqdm import tqdm
 import public_tests
 import util
 from data import decathlon
-from data.brain_cohort import brain_cohort
-from models import brain_network
+from data.brain_simulator.cohort import brain_cohort
+from models.brain import network as brain_network
+from models.brain import predict as brain_predict
+from models.weights import load_weights
 
 assert keras.__version__ >= "3", "This course needs Keras 3: pip install -r requirements.txt"
 keras.utils.set_random_seed(3)
@@ -104,7 +106,7 @@ print(f"{case.name}: image {image.shape} {image.dtype}, label {label.shape} {lab
 
 # %%
 cut = util.largest_slice(label == 3 if (label == 3).any() else label > 0)[2]
-box = util.brain_box(image, margin=2)
+box = decathlon.brain_box(image, margin=2)
 fig, axes = plt.subplots(1, 5, figsize=(10.5, 3))
 for axis, name, channel in zip(axes, [*decathlon.CHANNELS, "expert's mask"], [0, 1, 2, 3, 0]):
     mask = label[box] if name == "expert's mask" else None
@@ -436,7 +438,7 @@ util.sign_figure(fig, f"{unet.count_params():,} parameters")
 
 # %% [markdown]
 # *Figure 8. The network, for a patch of 64³ voxels. Height: side of the volume in voxels. Width: number of channels. Arrows:
-# skip connections. Built by one function of 30 lines, `unet3d` in `models/brain_network.py`; read it.*
+# skip connections. Built by one function of 30 lines, `unet3d` in `models/brain/network.py`; read it.*
 
 # %%
 probabilities = unet(np.zeros((1, 32, 48, 16, 4), np.float32))
@@ -672,7 +674,7 @@ print(f"{len(training_cases)} patients to train, {len(validation_cases)} to vali
 def load(patient):
     """Image, cropped to the brain and standardised, and label."""
     image, label = patient.image(), patient.label()
-    box = util.brain_box(image)
+    box = decathlon.brain_box(image)
     return standardize(image[box]).astype(np.float32), label[box]
 
 
@@ -737,14 +739,14 @@ util.sign_figure(fig, brain.source)
 # %% [markdown]
 # ## 3.7 The shipped weights, patch by patch
 #
-# `models/` holds weights of the same network that were trained longer, by `models/train_brain.py`, on **other simulated patients** and on
+# `models/` holds weights of the same network that were trained longer, by `models/brain/train.py`, on **other simulated patients** and on
 # nine real ones of BraTS 2018 (`brain_network.TRAINED_ON`; none of them is among the test patients here). While it was trained, each level on
 # the way up also had to give an answer of its own at its coarse resolution (**deep supervision**), so that the deep levels learn directly; these
 # extra answers are thrown away afterwards. The file is checked before use (complete? right network?) and kept in 16-bit numbers.
 
 # %%
 shipped = brain_network.unet3d(name="shipped")
-util.load_weights(shipped, brain_network.BRAIN_WEIGHTS)
+load_weights(shipped, brain_network.BRAIN_WEIGHTS)
 
 # %% [markdown]
 # ### Exercise: sensitivity and specificity of a class (15 points)
@@ -797,7 +799,7 @@ X, y = Patches(test_scans, 1, batch=4 if QUICK else 12, side=32 if QUICK else 64
 del test_scans
 networks = {"trained here": student, "shipped": shipped}
 found = {
-    name: np.concatenate([brain_network.label_map(network.predict_on_batch(x[None])) for x in X])
+    name: np.concatenate([brain_predict.label_map(network.predict_on_batch(x[None])) for x in X])
     for name, network in networks.items()
 }
 rows = []
@@ -856,9 +858,9 @@ ways = dict(list(ways.items())[-1:]) if QUICK else ways
 results, rows = {}, []
 for name, way in ways.items():
     started = time.perf_counter()
-    results[name] = brain_network.predict_scan(shipped, scan, tile, **way)
+    results[name] = brain_predict.predict_scan(shipped, scan, tile, **way)
     seconds = time.perf_counter() - started
-    mask = brain_network.label_map(results[name])
+    mask = brain_predict.label_map(results[name])
     dice = float(single_class_dice_coefficient(expert > 0, mask > 0))
     rows.append([name, dice, util.hausdorff95(mask > 0, expert > 0, patient.spacing), seconds])
 table = pd.DataFrame(rows, columns=["window", "whole-tumour Dice", "HD95, mm", "seconds"]).set_index("window")
@@ -867,7 +869,7 @@ util.show_table(table, caption, brain.source)
 
 # %%
 cut = util.largest_slice(expert > 0)[2]
-frame = util.brain_box(scan, margin=2)
+frame = decathlon.brain_box(scan, margin=2)
 fig, axes = plt.subplots(1, len(results) + 1, figsize=(2.7 * (len(results) + 1), 3.1))
 best = list(results.values())[-1].sum(axis=-1)
 for axis, (name, found) in zip(axes, results.items()):
@@ -961,7 +963,7 @@ def keep_largest_piece(found):
 def segment(patient):
     """Label map of a patient as the shipped network sees it, and the expert's."""
     scan = standardize(patient.image()).astype(np.float32)
-    return brain_network.label_map(brain_network.predict_scan(shipped, scan, tile)), patient.label()
+    return brain_predict.label_map(brain_predict.predict_scan(shipped, scan, tile)), patient.label()
 
 
 rows = []
@@ -1035,7 +1037,7 @@ image, expert, found = worst.image(), worst.label(), found_masks[worst.name]
 missed, false_alarm = (expert > 0) & (found == 0), (expert == 0) & (found > 0)
 errors = np.select([missed, false_alarm, expert != found], [1, 2, 3], 0)
 cut = int((errors > 0).sum(axis=(0, 1)).argmax())
-frame = util.brain_box(image, margin=2)
+frame = decathlon.brain_box(image, margin=2)
 kinds, colours = ("missed", "false alarm", "wrong class"), ("#56B4E9", "#CC79A7", "#009E73")
 fig, axes = plt.subplots(1, 5, figsize=(10.5, 3.1))
 masks = {"FLAIR": None, "T1gd": None, "expert": expert, "network": found, "errors": errors}

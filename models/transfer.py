@@ -6,7 +6,7 @@
 
 Nothing of the real folders is used for training, so all of their patients are tested on: every film of both splits
 (AUROC per finding, 95 % interval by patient), every scan (Dice and HD95 of WT, TC and ET). The networks are trained by
-`models.train_chest` and `models.train_brain`, whose logs and checkpoints lie in the folder ``--out``.
+`models.chest.train` and `models.brain.train`, whose logs and checkpoints lie in the folder ``--out``.
 """
 
 import argparse
@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-import util
-from data.brain_cohort import brain_cohort
-from data.chest_cohort import chest_cohort
+from data.brain_simulator.cohort import brain_cohort
+from data.chest_simulator.cohort import chest_cohort
 from data.errors import DataError
-from models import evaluate_chest, train_chest
-from models.chest_network import CHEST_SIZE, CHEST_WEIGHTS, densenet121
+from models.chest import evaluate as evaluate_chest
+from models.chest import train as train_chest
+from models.chest.network import CHEST_SIZE, CHEST_WEIGHTS, densenet121
 
 CHEST_SEED, BRAIN_SEED = 1001, 3001  # of simulated patients that no notebook tests on
 AIMS = {"Effusion": 0.65, "Cardiomegaly": 0.65, "Pneumothorax": 0.65}  # AUROC on real films
@@ -54,7 +54,7 @@ def chest_transfer(
         When the weights belong to another network, or the folder cannot be read.
     """
     model = network(size, weights=None)
-    util.load_weights(model, weights)
+    weights.load_weights(model, weights)
     parts = []
     for split in ("train_val", "test"):
         try:
@@ -80,7 +80,8 @@ def report_chest(options: argparse.Namespace) -> None:
 
 def report_brain(options: argparse.Namespace) -> None:
     """Train on simulated scans if no weights are given, test on the real ones; `evaluate_brain` prints the table."""
-    from models import evaluate_brain, train_brain  # here: the chest part works without them
+    from models.brain import evaluate as evaluate_brain  # here: the chest part works without them
+    from models.brain import train as train_brain  # here: the chest part works without them
 
     weights = options.brain_weights
     if weights is None:

@@ -165,7 +165,7 @@ def tar_of(members: dict[str, bytes], form=tarfile.USTAR_FORMAT) -> bytes:
 @cache
 def task01_members() -> dict[str, bytes]:
     """Members of a tar like Task01: 12 cases (three simulated patients, each under four numbers) and one without a mask."""
-    from data.brain_cohort import brain_cohort
+    from data.brain_simulator.cohort import brain_cohort
 
     with tempfile.TemporaryDirectory() as folder:
         cohort = brain_cohort(Path(folder) / "c", cases=3, spacing=8, progress=False, jobs=1)
@@ -184,7 +184,7 @@ def task01_members() -> dict[str, bytes]:
 @cache
 def chest_files() -> dict[str, bytes]:
     """All files of a small simulated folder in the NIH format."""
-    from data.chest_cohort import chest_cohort
+    from data.chest_simulator.cohort import chest_cohort
 
     with tempfile.TemporaryDirectory() as folder:
         cohort = chest_cohort(Path(folder) / "c", films=16, size=32, progress=False, jobs=1)
@@ -194,7 +194,7 @@ def chest_files() -> dict[str, bytes]:
 def publish(site: Site, key: str, contents: dict[str, bytes], folder: Path) -> dict[str, str]:
     """Put files on the server under published names; the environment of a process that takes their sums for the published ones.
 
-    The process runs the course's own code: only the list in `data.archives` is changed, before it is imported by anybody.
+    The process runs the course's own code: only the list in `data.download.archives` is changed, before it is imported by anybody.
     """
     sums = {name: (len(content), hashlib.md5(content).hexdigest()) for name, content in contents.items()}
     site.files |= {f"/{key}/{name}": content for name, content in contents.items()}

@@ -32,7 +32,7 @@ def batch_normalised(team: parallel.Team) -> list[float]:
 def main(scans: str, out: str, coordinator: str, processes: str, process: str) -> None:
     """Train, and print the team and the losses as the last line."""
     team = parallel.start(None, coordinator or None, int(processes), int(process))
-    from models.train_brain import Config, train
+    from models.brain.train import Config, train
 
     losses = batch_normalised(team)
     common = {"steps": 3, "batch": 2, "patch": 16, "filters": (4, 8), "report": 1, "folds": 2, "seed": 5}

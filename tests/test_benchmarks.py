@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from benchmarks import compare, inputs, pipelines
-from models.brain_network import tile_corners, unet3d
-from util import brain_box
+from data.decathlon import brain_box
+from models.brain.network import unet3d
+from models.brain.predict import tile_corners
 
 
 def test_the_scan_fills_its_box_and_lies_in_the_archives_matrix():

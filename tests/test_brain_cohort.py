@@ -15,8 +15,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-import data.brain_cohort as module
-from data.brain_cohort import brain_cohort, simulate_case
+import data.brain_simulator.cohort as module
+from data.brain_simulator.cohort import brain_cohort, simulate_case
 from data.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -122,7 +122,7 @@ def test_goes_on_where_it_was_interrupted(cohort, tmp_path, monkeypatch):
 def test_goes_on_after_being_killed(cohort, tmp_path):
     """SIGKILL in the middle of a case: nothing can tidy up, and the next run ends with the same bytes all the same."""
     final = tmp_path / "cohort"
-    command = [sys.executable, "-m", "data.brain_cohort", "--cases", "4", "--seed", "5", "--spacing", "4", "--jobs", "1"]
+    command = [sys.executable, "-m", "data.brain_simulator.cohort", "--cases", "4", "--seed", "5", "--spacing", "4", "--jobs", "1"]
     running = subprocess.Popen([*command, "--out", final], cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     labels = tmp_path / "cohort.partial" / "labelsTr"
     deadline = time.monotonic() + 120
@@ -174,7 +174,7 @@ def test_works_from_a_script_without_a_main_guard(cohort, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        "from data.brain_cohort import brain_cohort\n"
+        "from data.brain_simulator.cohort import brain_cohort\n"
         f"print(brain_cohort({str(tmp_path / 'cohort')!r}, cases=2, seed=5, jobs=2, spacing=4))\n"
     )
     done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
@@ -191,7 +191,7 @@ def test_error_of_a_worker_is_told(tmp_path):
 
 
 def test_import_is_light():
-    code = "import sys, data.brain_cohort; print({'scipy', 'nibabel', 'nilearn', 'keras'} & set(sys.modules))"
+    code = "import sys, data.brain_simulator.cohort; print({'scipy', 'nibabel', 'nilearn', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
@@ -205,7 +205,7 @@ def test_command_line_makes_a_cohort_and_reports_errors(tmp_path, capsys):
 
 
 def test_two_cohorts_can_be_compared(cohort, tmp_path, capsys):
-    from data import brain_compare
+    from data.brain_simulator import compare as brain_compare
 
     assert brain_compare.main([str(cohort), str(cohort), "--sheet", str(tmp_path / "sheet.png"), "--rows", "1"]) == 0
     told = capsys.readouterr().out
@@ -216,7 +216,7 @@ def test_two_cohorts_can_be_compared(cohort, tmp_path, capsys):
 
 
 def test_cohort_has_no_distance_to_itself_and_some_to_another(cohort):
-    from data import brain_compare
+    from data.brain_simulator import compare as brain_compare
     from data.decathlon import read_brain
 
     own = brain_compare.measure(list(read_brain(cohort)))
@@ -230,7 +230,7 @@ def test_cohort_has_no_distance_to_itself_and_some_to_another(cohort):
 
 
 def test_shapes_of_known_bodies():
-    from data.brain_compare import shape_of
+    from data.brain_simulator.compare import shape_of
 
     x, y, z = np.ogrid[-30:31, -30:31, -30:31]
     ball = shape_of(x**2 + y**2 + z**2 <= 25**2, (1.0, 1.0, 1.0))

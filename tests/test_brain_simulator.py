@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from data import brain_anatomy, brain_contrast, brain_cortex, brain_tumour
-from data.brain_anatomy import Grid
-from data.brain_contrast import Tissue, gradient_echo, inversion_recovery, spin_echo, thick_slices
-from data.brain_tumour import arrival_time, front_speed
+from data.brain_simulator import anatomy as brain_anatomy
+from data.brain_simulator import contrast as brain_contrast
+from data.brain_simulator import cortex as brain_cortex
+from data.brain_simulator import tumour as brain_tumour
+from data.brain_simulator.anatomy import Grid
+from data.brain_simulator.contrast import Tissue, gradient_echo, inversion_recovery, spin_echo, thick_slices
+from data.brain_simulator.tumour import arrival_time, front_speed
 
 COARSE = Grid(4)
 

@@ -13,7 +13,9 @@ import util
 from data.errors import DataError
 
 keras = pytest.importorskip("keras")
-from models import brain_network  # noqa: E402
+from data import decathlon  # noqa: E402
+from models.brain import network as brain_network  # noqa: E402
+from models.brain import predict as brain_predict  # noqa: E402
 
 
 def one_hot(label):
@@ -108,10 +110,10 @@ def test_loss_by_hand():
 def test_brain_box():
     image = np.zeros((9, 8, 7, 2))
     image[2, 3, 4, 0] = image[5, 3, 6, 1] = -1
-    assert util.brain_box(image) == (slice(2, 6), slice(3, 4), slice(4, 7))
-    assert util.brain_box(image, margin=3)[1:] == (slice(0, 7), slice(1, 10))
+    assert decathlon.brain_box(image) == (slice(2, 6), slice(3, 4), slice(4, 7))
+    assert decathlon.brain_box(image, margin=3)[1:] == (slice(0, 7), slice(1, 10))
     with pytest.raises(DataError, match="zero everywhere"):
-        util.brain_box(np.zeros((2, 2, 2, 1)))
+        decathlon.brain_box(np.zeros((2, 2, 2, 1)))
 
 
 def test_standardize_scan():
@@ -121,7 +123,7 @@ def test_standardize_scan():
     image[1, 1, 1] = [0, 7, 0]  # a brain voxel that is 0 in some channels counts as brain
     image[..., 2][image[..., 0] != 0] = 5  # nearly constant
     before = image.copy()
-    result = util.standardize_scan(image)
+    result = decathlon.standardize_scan(image)
     brain = image.any(-1)
     np.testing.assert_array_equal(image, before)
     assert result.dtype == np.float32 and not result[~brain].any()
@@ -130,7 +132,7 @@ def test_standardize_scan():
 
 
 def test_constant_channel_is_zero_not_nan():
-    assert not util.standardize_scan(np.full((3, 3, 3, 1), 7)).any()
+    assert not decathlon.standardize_scan(np.full((3, 3, 3, 1), 7)).any()
 
 
 class Identity:
@@ -154,7 +156,7 @@ def test_sliding_window_puts_every_voxel_where_it_was(gaussian, tile, overlap):
     image[2:23, 1:20, 3:16] = rng.uniform(0.1, 0.3, (21, 19, 13, 4))
     before = image.copy()
     model = Identity()
-    found = brain_network.predict_scan(model, image, tile, overlap, gaussian)
+    found = brain_predict.predict_scan(model, image, tile, overlap, gaussian)
     np.testing.assert_allclose(found, image[..., :3], atol=1e-6)
     np.testing.assert_array_equal(image, before)
     assert set(model.shapes) == {(1, *tile, 4)}
@@ -170,11 +172,11 @@ def test_mirrored_windows_are_turned_back_and_averaged():
             return np.broadcast_to(place, (*batch.shape[:-1], 3))
 
     image = np.ones((8, 8, 8, 4), np.float32)
-    plain, turned = (brain_network.predict_scan(Place(), image, (8,) * 3, mirror=axes) for axes in ((), (0,)))
+    plain, turned = (brain_predict.predict_scan(Place(), image, (8,) * 3, mirror=axes) for axes in ((), (0,)))
     np.testing.assert_allclose(plain[:, 0, 0, 0], np.arange(8), atol=1e-5)
     np.testing.assert_allclose(turned, 3.5, atol=1e-5)
     model, image = Identity(), np.random.default_rng(0).uniform(0.1, 0.3, (9, 8, 7, 4)).astype(np.float32)
-    found = brain_network.predict_scan(model, image, (8,) * 3, mirror=(0, 1, 2))
+    found = brain_predict.predict_scan(model, image, (8,) * 3, mirror=(0, 1, 2))
     np.testing.assert_allclose(found, image[..., :3], atol=1e-6)
     assert len(model.shapes) == 8 * 2
 
@@ -190,27 +192,27 @@ def test_gaussian_weights_trust_the_middle_of_a_tile():
 
     image = np.ones((48, 48, 48, 4), np.float32)
     middle = (slice(12, 36),) * 3
-    weighted, plain = (brain_network.predict_scan(WrongAtTheBorder(), image, (16,) * 3, 0.5, g)[middle] for g in (True, False))
+    weighted, plain = (brain_predict.predict_scan(WrongAtTheBorder(), image, (16,) * 3, 0.5, g)[middle] for g in (True, False))
     assert weighted.min() > 0.6 > plain.min()
 
 
 def test_gaussian_weights():
-    weights = brain_network.gaussian_weights((8, 12, 16))
+    weights = brain_predict.gaussian_weights((8, 12, 16))
     assert weights.shape == (8, 12, 16) and weights.max() == 1 and weights.min() > 0
     np.testing.assert_allclose(weights, weights[::-1, ::-1, ::-1])
     assert weights[4, 6, 8] > weights[0, 6, 8] > weights[0, 0, 0]
 
 
 def test_tiles_cover_and_overlap():
-    corners = brain_network.tile_corners((100, 64, 30), (64, 64, 64), 0.5)
+    corners = brain_predict.tile_corners((100, 64, 30), (64, 64, 64), 0.5)
     assert corners == [(0, 0, 0), (18, 0, 0), (36, 0, 0)]
-    starts = [x for x, *_ in brain_network.tile_corners((333, 1, 1), (64, 1, 1), 0.25)]
+    starts = [x for x, *_ in brain_predict.tile_corners((333, 1, 1), (64, 1, 1), 0.25)]
     assert starts[0] == 0 and starts[-1] == 333 - 64 and max(np.diff(starts)) <= 48
 
 
 def test_label_map():
     probabilities = np.array([[0.2, 0.2, 0.2], [0.5, 0.1, 0.1], [0.1, 0.3, 0.4], [0, 0, 0], [0.3, 0.45, 0.0]])
-    label = brain_network.label_map(probabilities)
+    label = brain_predict.label_map(probabilities)
     assert label.tolist() == [0, 1, 3, 0, 2] and label.dtype == np.uint8
 
 
@@ -219,13 +221,13 @@ def test_clean_keeps_the_largest_piece_and_no_speck_of_enhancement():
     label[2:10, 2:10, 2:10], label[4:6, 4:6, 4:6] = 1, 3  # 8 voxels of enhancing tumour inside
     label[15:18, 15:18, 15:18] = 2
     before = label.copy()
-    cleaned = brain_network.clean(label)
+    cleaned = brain_predict.clean(label)
     np.testing.assert_array_equal(label, before)
     assert cleaned.dtype == np.uint8 and not cleaned[12:].any()
     assert (cleaned[4:6, 4:6, 4:6] == 2).all() and (cleaned == 1).sum() == 8**3 - 8
-    assert (brain_network.clean(label, one_piece=False)[15:18, 15:18, 15:18] == 2).all()
-    assert (brain_network.clean(label, spacing=(3, 3, 3))[4:6, 4:6, 4:6] == 3).all()  # 0.2 ml
-    assert not brain_network.clean(np.zeros((3, 3, 3), np.uint8)).any()
+    assert (brain_predict.clean(label, one_piece=False)[15:18, 15:18, 15:18] == 2).all()
+    assert (brain_predict.clean(label, spacing=(3, 3, 3))[4:6, 4:6, 4:6] == 3).all()  # 0.2 ml
+    assert not brain_predict.clean(np.zeros((3, 3, 3), np.uint8)).any()
 
 
 def brute_force_hd95(a, b, spacing):

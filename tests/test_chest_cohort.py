@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import chest_cohort as cohort
-from data import chest_film, chest_patients
-from data.chest_findings import FINDINGS
+from data.chest_simulator import cohort
+from data.chest_simulator import film as chest_film
+from data.chest_simulator import patients as chest_patients
+from data.chest_simulator.findings import FINDINGS
 from data.errors import DataError
 
 SMALL = {"films": 24, "seed": 5, "size": 48, "progress": False}
@@ -153,7 +154,7 @@ def test_resumes_after_a_kill(small, tmp_path):
     made, partial = tmp_path / "killed", tmp_path / "killed.partial"
     options = [f"--{name}={SMALL[name]}" for name in ("films", "seed", "size")]
     run = subprocess.Popen(
-        [sys.executable, "-m", "data.chest_cohort", *options, "--jobs=1", f"--out={made}"],
+        [sys.executable, "-m", "data.chest_simulator.cohort", *options, "--jobs=1", f"--out={made}"],
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -219,7 +220,7 @@ def test_works_from_a_script_without_main_guard(tmp_path):
     """As a notebook cell would: workers must not run the caller's code again."""
     script = tmp_path / "cell.py"
     script.write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nprint('started')\nfrom data.chest_cohort import chest_cohort\n"
+        f"import sys; sys.path.insert(0, {str(ROOT)!r})\nprint('started')\nfrom data.chest_simulator.cohort import chest_cohort\n"
         f"print(chest_cohort({str(tmp_path / 'made')!r}, films=16, seed=5, size=32, progress=False).name)\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, timeout=120)
@@ -227,7 +228,7 @@ def test_works_from_a_script_without_main_guard(tmp_path):
 
 
 def test_importing_is_light():
-    code = "import sys; import data.chest_cohort; print([m for m in ('tensorflow', 'keras', 'cv2', 'scipy') if m in sys.modules])"
+    code = "import sys; import data.chest_simulator.cohort; print([m for m in ('tensorflow', 'keras', 'cv2', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
 

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from data import chest_cohort
-from data import chest_compare as compare
+from data.chest_simulator import cohort as chest_cohort
+from data.chest_simulator import compare
 from data.nih import FINDINGS, read_chest_folder
 
 

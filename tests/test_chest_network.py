@@ -7,8 +7,9 @@ import pytest
 
 import util
 from data.errors import DataError
-from models import chest_network
-from models.chest_network import FilmBatches, augment_film, densenet121, predict_films, standardize_films
+from models.chest import network as chest_network
+from models.chest.films import FilmBatches, augment_film, predict_films, standardize_films
+from models.chest.network import densenet121
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data import chest_anatomy as anatomy
-from data import chest_film, chest_findings
-from data import chest_projection as physics
+from data.chest_simulator import anatomy
+from data.chest_simulator import film as chest_film
+from data.chest_simulator import findings as chest_findings
+from data.chest_simulator import projection as physics
 
 CANVAS = physics.Canvas(n=120, pixel=1.0, left=-60.0, top=-60.0, distance=1e9, plate=0.0, beam_y=0.0, rotation=0.0)
 
@@ -183,7 +184,7 @@ def test_healthy_hearts_are_at_most_half_as_wide_as_the_chest(sex):
 
 def test_spine_of_the_scapula_lies_in_the_lungs_on_ap_and_beside_them_on_pa():
     """Medial borders of the shoulder blades over the lungs: much less lung is covered on PA."""
-    from data.chest_skeleton import _shoulder
+    from data.chest_simulator.skeleton import _shoulder
 
     body, _ = person()
     covered = {}

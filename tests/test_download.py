@@ -22,10 +22,14 @@ import pandas as pd
 import pytest
 from download_server import chest_files, tar_of, task01_members
 
-from data import archives, brats, decathlon_archive, download, medmnist, nih, nih_archive
+from data import medmnist, nih
 from data.decathlon import read_brain
+from data.download import archives, brats
+from data.download import command as download
+from data.download import decathlon as decathlon_archive
+from data.download import nih as nih_archive
+from data.download.fetch import Patience
 from data.errors import DataError
-from data.fetch import Patience
 
 ROOT = Path(__file__).resolve().parents[1]
 HASTE = Patience(tries=3, pause=0.0, timeout=(2, 2))

@@ -14,10 +14,10 @@ import requests
 from download_server import Site, start
 from urllib3 import HTTPResponse
 
-from data import fetch as module
-from data.archives import RemoteFile
+from data.download import fetch as module
+from data.download.archives import RemoteFile
+from data.download.fetch import Patience, fetch, human, require_space, resume
 from data.errors import DataError
-from data.fetch import Patience, fetch, human, require_space, resume
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
 MD5 = hashlib.md5(CONTENT).hexdigest()

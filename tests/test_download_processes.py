@@ -11,9 +11,9 @@ import pytest
 from download_server import publish, tar_of, task01_members
 from test_download import nih_contents, npz_of
 
-from data.archives import ARCHIVES
 from data.decathlon import read_brain
-from data.download import NOTICE_FILE
+from data.download.archives import ARCHIVES
+from data.download.command import NOTICE_FILE
 from data.nih import load_films, read_chest_folder
 from tools.lesson import ROOT
 

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from download_server import tar_of, task01_members
 
-from data import decathlon_archive, remote_tar
 from data.decathlon import read_brain
-from data.decathlon_archive import choose, fetch_cases
+from data.download import decathlon as decathlon_archive
+from data.download import remote_tar
+from data.download.decathlon import choose, fetch_cases
+from data.download.fetch import Patience
+from data.download.remote_tar import RemoteTar
 from data.errors import DataError
-from data.fetch import Patience
-from data.remote_tar import RemoteTar
 
 HASTE = Patience(tries=3, pause=0.0, timeout=(2, 0.5))
 TAR = "/decathlon/Task01_BrainTumour.tar"

@@ -8,8 +8,8 @@ import pytest
 from data.errors import DataError
 
 pytest.importorskip("keras")
-from models import evaluate_brain
-from models.brain_network import unet3d
+from models.brain import evaluate as evaluate_brain
+from models.brain.network import unet3d
 
 
 @pytest.fixture(scope="module")

@@ -100,8 +100,8 @@ def test_the_trainer_follows_the_curve_of_a_single_process(runs, name):
 
 @pytest.mark.parametrize("name", ["two devices", "first of two"])
 def test_the_trained_weights_are_those_of_a_single_process(runs, name):
-    from models.brain_network import unet3d
-    from util import load_weights
+    from models.brain.network import unet3d
+    from models.weights import load_weights
 
     weights = {}
     for run in ("single", name):

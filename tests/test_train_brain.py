@@ -19,12 +19,14 @@ from data.errors import DataError
 pytest.importorskip("keras")
 from parallel_run import QUICK_XLA
 
-import util
+from data import decathlon
 from data.decathlon import read_brain
-from models import brain_patches, train_brain
-from models.brain_network import deeply_supervised, unet3d
-from models.brain_patches import Packed, augment, batches, cut_patch, make_batch
-from models.train_brain import Config, Folder, keep_out, shares_of, train
+from models import weights
+from models.brain import patches as brain_patches
+from models.brain import train as train_brain
+from models.brain.network import deeply_supervised, unet3d
+from models.brain.patches import Packed, augment, batches, cut_patch, make_batch
+from models.brain.train import Config, Folder, keep_out, shares_of, train
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = {"steps": 4, "batch": 1, "patch": 16, "filters": (4, 6, 8), "report": 2, "folds": 3, "average": 0.8}
@@ -56,7 +58,7 @@ def whole(folder, tmp_path_factory):
 
 def weights_of(path):
     model = unet3d(filters=SMALL["filters"])
-    util.load_weights(model, path)
+    weights.load_weights(model, path)
     return model.get_weights()
 
 
@@ -186,10 +188,10 @@ def test_patches_lie_inside_and_hold_the_tumour():
 def test_packed_voxels_are_those_of_the_scan_to_a_thousandth(folder, tmp_path):
     case = next(iter(read_brain(folder)))
     image, _label = cut_patch(brain_patches.pack(case, tmp_path, 20), 20, 0.0, np.random.default_rng(0))
-    box = util.brain_box(case.image())
+    box = decathlon.brain_box(case.image())
     sizes = [side.stop - side.start for side in box]
     expected = np.zeros((4, 20, 20, 20), np.float32)
-    expected[:, : sizes[0], : sizes[1], : sizes[2]] = np.moveaxis(util.standardize_scan(case.image()[box]), -1, 0)
+    expected[:, : sizes[0], : sizes[1], : sizes[2]] = np.moveaxis(decathlon.standardize_scan(case.image()[box]), -1, 0)
     np.testing.assert_allclose(image * brain_patches.UNIT, expected, atol=0.00051)
 
 
@@ -403,7 +405,7 @@ def test_kill_minus_nine_in_the_middle_and_the_same_curve(folder, tmp_path, back
     }
 
     def start(out):
-        command = [sys.executable, "-m", "models.train_brain", "--data", str(folder), "--out", str(tmp_path / out), *options]
+        command = [sys.executable, "-m", "models.brain.train", "--data", str(folder), "--out", str(tmp_path / out), *options]
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     killed, whole = start("killed"), start("whole")

@@ -19,11 +19,18 @@ from data.errors import DataError
 
 keras = pytest.importorskip("keras")
 import util  # noqa: E402
-from models import chest_calibration, evaluate_chest, film_store, train_chest, transfer  # noqa: E402
-from models.chest_calibration import apply_calibration, calibrate, fit_calibration  # noqa: E402
-from models.chest_network import CHEST_WEIGHTS  # noqa: E402
-from models.film_store import open_store  # noqa: E402
-from models.train_chest import Config, MixedBatches, batch_shares, build, open_sources, split_patients, train  # noqa: E402
+from models import (
+    transfer,  # noqa: E402
+    weights,  # noqa: E402
+)
+from models.chest import calibrate as chest_calibration  # noqa: E402
+from models.chest import evaluate as evaluate_chest  # noqa: E402
+from models.chest import films as film_store  # noqa: E402
+from models.chest import train as train_chest  # noqa: E402
+from models.chest.calibrate import apply_calibration, calibrate, fit_calibration  # noqa: E402
+from models.chest.films import open_store  # noqa: E402
+from models.chest.network import CHEST_WEIGHTS  # noqa: E402
+from models.chest.train import Config, MixedBatches, batch_shares, build, open_sources, split_patients, train  # noqa: E402
 
 SIZE = 32
 
@@ -111,7 +118,7 @@ def log_of(config):
 
 def weights_of(config):
     model = tiny()
-    util.load_weights(model, Path(config.out) / CHEST_WEIGHTS)
+    weights.load_weights(model, Path(config.out) / CHEST_WEIGHTS)
     return model.get_weights()
 
 
@@ -182,7 +189,7 @@ def test_it_learns_and_leaves_log_config_and_two_checkpoints(config, tmp_path):
 def test_jax_computes_what_tensorflow_does(config, root, tmp_path):
     pytest.importorskip("jax")
     keras.utils.set_random_seed(3)
-    util.save_weights_float16(tiny(), tmp_path / "start.weights.h5")
+    weights.save_weights_float16(tiny(), tmp_path / "start.weights.h5")
     config = dataclasses.replace(config, init=str(tmp_path / "start.weights.h5"), epochs=2)
     process = in_a_process(config, root, backend="jax")
     output = process.communicate(timeout=300)[0]
@@ -422,7 +429,7 @@ def test_calibration_of_a_file(config, folder, tmp_path, capsys):
     command = [str(folder), "--weights", str(Path(config.out) / CHEST_WEIGHTS), "--out", str(out), "--size", str(SIZE)]
     chest_calibration.main([*command, "--cache", config.cache, "--folds", "4"], network=tiny)
     model = tiny()
-    util.load_weights(model, out)
+    weights.load_weights(model, out)
     for ours, theirs in zip(model.get_weights()[:-2], weights_of(config)[:-2], strict=True):
         np.testing.assert_array_equal(ours, theirs)  # only the last layer is another one
     assert f"{open_sources(config, progress=False)[1][0].rows.size} films; slope" in capsys.readouterr().out
@@ -440,7 +447,7 @@ def test_evaluation_table(config, folder, tmp_path, capsys):
     mined = tables[evaluate_chest.MINED]
     assert list(mined.index) == [*nih.FINDINGS, "mean"] and list(tables) == [evaluate_chest.MINED]
     model = tiny()
-    util.load_weights(model, Path(weights))
+    weights.load_weights(model, Path(weights))
     chest, table, pred = evaluate_chest.predict_folder(model, folder, size=SIZE, cache=Path(config.cache))
     assert set(table["split"]) == {"test"} and len(table) == 12
     y = table[list(nih.FINDINGS)].to_numpy()

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-import util
 from data.errors import DataError
+from models import weights
 
 keras = pytest.importorskip("keras")
 
@@ -23,14 +23,14 @@ def saved(tmp_path):
     model.compile("adam", "mse")
     model.fit(np.ones((8, 4)), np.ones((8, 2)), verbose=0)
     path = tmp_path / "net.weights.h5"
-    util.save_weights_float16(model, path)
+    weights.save_weights_float16(model, path)
     return model, path
 
 
 def test_weights_survive_the_round_trip(saved):
     model, path = saved
     other = network()
-    util.load_weights(other, path)
+    weights.load_weights(other, path)
     for before, after in zip(model.get_weights(), other.get_weights()):
         assert after.dtype == before.dtype
         np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-6)
@@ -39,7 +39,7 @@ def test_weights_survive_the_round_trip(saved):
 
 def test_16_bits_halve_the_file(tmp_path):
     model = network(400, (300,))
-    util.save_weights_float16(model, tmp_path / "half.weights.h5")
+    weights.save_weights_float16(model, tmp_path / "half.weights.h5")
     assert (tmp_path / "half.weights.h5").stat().st_size < 1.2 * 2 * model.count_params()
 
 
@@ -47,10 +47,10 @@ def test_fewer_bits_make_the_file_smaller_and_round_no_further(tmp_path):
     model, sizes = network(400, (300,)), []
     for bits, error in ((11, 2**-11), (8, 2**-8)):
         file = tmp_path / f"{bits}.weights.h5"
-        util.save_weights_float16(model, file, bits)
+        weights.save_weights_float16(model, file, bits)
         sizes.append(file.stat().st_size)
         other = network(400, (300,))
-        util.load_weights(other, file)
+        weights.load_weights(other, file)
         for weight, now in zip(model.get_weights(), other.get_weights()):
             np.testing.assert_allclose(now, weight, rtol=1.01 * error, atol=1e-7)
     assert sizes[1] < 0.9 * sizes[0]
@@ -62,7 +62,7 @@ def test_fewer_bits_make_the_file_smaller_and_round_no_further(tmp_path):
 def test_weights_of_another_architecture(saved, other):
     before = other.get_weights()
     with pytest.raises(DataError, match="net.weights.h5.*another architecture.*Build"):
-        util.load_weights(other, saved[1])
+        weights.load_weights(other, saved[1])
     for weight, now in zip(before, other.get_weights()):
         np.testing.assert_array_equal(weight, now)
 
@@ -73,40 +73,40 @@ def test_file_cut_off(saved, share):
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
     with pytest.raises(DataError, match="net.weights.h5.*cut off"):
-        util.load_weights(model, path)
+        weights.load_weights(model, path)
 
 
 def test_missing_file(saved, tmp_path):
     with pytest.raises(DataError, match="none.weights.h5.*missing"):
-        util.load_weights(saved[0], tmp_path / "none.weights.h5")
+        weights.load_weights(saved[0], tmp_path / "none.weights.h5")
 
 
 def test_shipped_weights_need_their_checksum(saved, monkeypatch):
     model, path = saved
-    monkeypatch.setattr(util, "MODELS", path.parent)
+    monkeypatch.setattr(weights, "MODELS", path.parent)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     (path.parent / "checksums.txt").write_text(f"{digest}  {path.name}\n")
-    util.load_weights(model, path.name)
+    weights.load_weights(model, path.name)
     content = bytearray(path.read_bytes())
     content[-3] ^= 1
     path.write_bytes(content)
     with pytest.raises(DataError, match="altered"):
-        util.load_weights(model, path.name)
+        weights.load_weights(model, path.name)
     (path.parent / "checksums.txt").write_text("")
     with pytest.raises(DataError, match="not listed"):
-        util.load_weights(model, path.name)
+        weights.load_weights(model, path.name)
 
 
 def test_weights_that_16_bits_cannot_hold(tmp_path):
     model = network()
     model.set_weights([np.full_like(weight, 1e6) for weight in model.get_weights()])
     with pytest.raises(DataError, match="16 bits"):
-        util.save_weights_float16(model, tmp_path / "big.weights.h5")
+        weights.save_weights_float16(model, tmp_path / "big.weights.h5")
     assert not (tmp_path / "big.weights.h5").exists()
 
 
 def test_every_shipped_file_is_listed_and_whole():
-    lines = [line.split() for line in (util.MODELS / "checksums.txt").read_text().splitlines() if line.strip()]
-    assert {name for _, name in lines} == {file.name for file in util.MODELS.glob("*.weights.h5")}
+    lines = [line.split() for line in (weights.MODELS / "checksums.txt").read_text().splitlines() if line.strip()]
+    assert {name for _, name in lines} == {file.name for file in weights.MODELS.glob("*.weights.h5")}
     for digest, name in lines:
-        assert hashlib.sha256((util.MODELS / name).read_bytes()).hexdigest() == digest
+        assert hashlib.sha256((weights.MODELS / name).read_bytes()).hexdigest() == digest

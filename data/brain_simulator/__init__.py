@@ -1,0 +1,1 @@
+"""Simulated brain scans: anatomy, tumour growth, MR contrast, cohort."""

@@ -1,0 +1,330 @@
+"""The healthy brain of one simulated patient: the MNI152 template, deformed, as fractions of three tissues.
+
+Everything lives on the grid of the BraTS atlas space (240 x 240 x 155 voxels of 1 mm, first axis to the patient's right,
+second to the front, third to the top), cropped to the `Grid` in which a brain can lie.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage
+
+from data.brain_simulator.cortex import FOLIA, NOISE_STEP, Surface, cortex, folia_angle, sheet_distance, template_surface
+
+SHAPE = (240, 240, 155)  # voxels of the Decathlon's Task01
+CROP = ((42, 199), (14, 209), (0, 152))  # mm: a box around every brain of that space, with room for larger ones
+
+# Voxel of the grid -> voxel of the MNI152 template (1 mm). A rigid turn and three scales, fitted once so that the
+# template matches the mean T1w scan of the SRI24 space in which BraTS is distributed (correlation 0.99).
+CENTRE = np.array([120.0, 110.0, 77.0])
+TEMPLATE_CENTRE = np.array([97.6, 119.2, 82.2])
+TEMPLATE_SCALE = np.array([1.070, 1.052, 1.141])
+TEMPLATE_PITCH = -0.2315  # radians about the left-right axis
+TEMPLATE_ORIGIN = (98, 134, 72)  # voxel at the anterior commissure: 0, 0, 0 of MNI space
+CENTRE_OF_BRAIN, HALF_AXES = (120, 110, 72), (72, 90, 76)  # mm of the grid: an ellipsoid about the size of the brain
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cropped grid at `spacing` mm. ``crop`` are slices into the full grid of `full_shape` voxels."""
+
+    spacing: int = 1
+
+    @property
+    def full_shape(self) -> tuple[int, ...]:
+        return tuple(n // self.spacing for n in SHAPE)
+
+    @property
+    def crop(self) -> tuple[slice, ...]:
+        return tuple(slice(a // self.spacing, b // self.spacing) for a, b in CROP)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(s.stop - s.start for s in self.crop)
+
+    def axes(self) -> list[np.ndarray]:
+        """Position of the voxel centres along each axis in mm (= voxels of the 1 mm grid), float32."""
+        s = self.spacing
+        return [np.arange(c.start, c.stop, dtype=np.float32) * s + (s - 1) / 2 for c in self.crop]
+
+
+def spline_weights(positions: np.ndarray, knot_distance: float) -> np.ndarray:
+    """Weights (positions, knots) of cubic B-splines on knots `knot_distance` mm apart, each row of unit length.
+
+    With rows of unit length a field made from standard normal knots has standard deviation 1 everywhere.
+    """
+    x = (positions - positions[0]) / knot_distance
+    knots = np.arange(int(np.ceil(x[-1])) + 4) - 1.5
+    d = np.abs(x[:, None] - knots[None, :])
+    w = np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0.0))
+    return (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.float32)
+
+
+def smooth_noise(rng: np.random.Generator, axes: list[np.ndarray], knot_distance: float) -> np.ndarray:
+    """Gaussian noise of mean 0 and standard deviation 1 that varies over about `knot_distance` mm; float32."""
+    weights = [spline_weights(a, knot_distance) for a in axes]
+    field = rng.standard_normal([w.shape[1] for w in weights], dtype=np.float32)
+    for w in weights:  # contract the first axis, append the fine one: after three turns the order is right again
+        field = np.tensordot(field, w, axes=(0, 1))
+    return np.ascontiguousarray(field)
+
+
+@dataclass(frozen=True)
+class Template:
+    """Maps on the part of the MNI152 grid that holds the brain, float32; all but ``t1`` and ``surface`` in [0, 1]."""
+
+    corner: np.ndarray  # voxel of the whole grid (197, 233, 189) at which the maps begin
+    t1: np.ndarray  # sharpened T1w
+    mask: np.ndarray
+    ventricle: np.ndarray
+    nuclei: np.ndarray  # where the template's own grey matter is used: deep nuclei, not cortex
+    vein: np.ndarray  # sagittal sinus, torcula, straight sinus
+    artery: np.ndarray  # the large arteries of the base
+    surface: Surface
+
+
+# Courses of the large vessels in mm of MNI space (right side; those with x near 0 lie in the middle).
+ARTERIES = (
+    [(14, 0, -38), (13, 2, -26), (14, 4, -16), (26, 4, -18), (36, 6, -12), (42, 2, -4), (42, -10, 2), (44, -26, 10)],
+    [(14, 4, -16), (3, 14, -14), (2, 28, -8), (2, 40, 6), (2, 36, 24), (2, 12, 40), (2, -12, 44)],
+    [(0, -28, -46), (0, -24, -32), (0, -22, -20), (12, -20, -18), (20, -32, -12), (18, -52, -4), (12, -76, 4)],
+)
+VEINS = ([(1, 0, 16), (1, -20, 14), (1, -40, 6), (1, -50, 4), (0, -62, -4), (0, -86, -14)],)
+
+
+def _tubes(shape: tuple[int, ...], courses: tuple, radius: float) -> np.ndarray:
+    """Both sides of the `courses` as soft tubes of `radius` mm."""
+    from scipy.interpolate import make_interp_spline
+
+    line = np.zeros(shape, bool)
+    for course in courses:
+        knots = np.array(course, float)
+        along = np.linspace(0, 1, 40 * len(knots))
+        fine = make_interp_spline(np.linspace(0, 1, len(knots)), knots, k=3)(along)
+        for side in (1, -1):
+            place = np.round(fine * (side, 1, 1) + TEMPLATE_ORIGIN).astype(int)
+            line[tuple(place[(place >= 0).all(1) & (place < shape).all(1)].T)] = True
+    (box,) = ndimage.find_objects(line.astype(np.uint8))
+    box = tuple(slice(max(0, s.start - 3), s.stop + 3) for s in box)
+    tubes = np.zeros(shape, np.float32)
+    tubes[box] = np.clip(radius + 0.5 - ndimage.distance_transform_edt(~line[box]), 0, 1)
+    return tubes
+
+
+@lru_cache(maxsize=1)
+def template() -> Template:
+    """What all patients share.
+
+    Source: ICBM 152 nonlinear symmetric template (Fonov et al., NeuroImage 2011), as shipped with nilearn.
+    """
+    from nilearn import datasets  # slow to import: only workers need it
+
+    def load(function) -> np.ndarray:
+        return np.asarray(function(resolution=1).dataobj, dtype=np.float32)
+
+    t1, inside = load(datasets.load_mni152_template), load(datasets.load_mni152_brain_mask)
+    tissue = load(datasets.load_mni152_gm_template) + load(datasets.load_mni152_wm_template)
+    # The template is a mean of 152 people, so its edges are washed out: unsharp masking brings them back.
+    sharp = t1 + 1.0 * (t1 - ndimage.gaussian_filter(t1, 1.6)) + 0.25 * (t1 - ndimage.gaussian_filter(t1, 4.0))
+    deep = ndimage.binary_erosion(inside > 0, iterations=18)
+    ventricle = (tissue < 0.6) & deep
+    # Superior sagittal sinus and torcula: the midline rim of the mask, top and back.
+    x, y, z = np.ogrid[: t1.shape[0], : t1.shape[1], : t1.shape[2]]
+    rim = (inside > 0) & ~ndimage.binary_erosion(inside > 0, iterations=4)
+    vein = rim & (np.abs(x - 98) < 4) & ((z > 105) | (y < 60)) & (z > 50)
+    ellipsoid = np.sqrt(((x - 98) / 36) ** 2 + ((y - 128) / 40) ** 2 + ((z - 75) / 26) ** 2)
+    (box,) = ndimage.find_objects((inside > 0).astype(np.uint8))
+    box = tuple(slice(max(0, s.start - 4), s.stop + 4) for s in box)
+
+    def cut(whole: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(whole[(..., *box)], dtype=np.float32)
+
+    surface = template_surface(inside > 0, tissue, ventricle, TEMPLATE_ORIGIN)
+    return Template(
+        corner=np.array([s.start for s in box], np.float32),
+        t1=cut(sharp),
+        mask=cut(ndimage.gaussian_filter(inside, 1.0)),
+        ventricle=cut(ndimage.gaussian_filter(ventricle.astype(np.float32), 0.7)),
+        nuclei=cut(np.clip((1 - ellipsoid) / 0.12, 0, 1)),
+        vein=cut(np.maximum(ndimage.gaussian_filter(vein.astype(np.float32), 0.8), _tubes(t1.shape, VEINS, 1.0))),
+        artery=cut(_tubes(t1.shape, ARTERIES, 1.0)),
+        surface=Surface(cut(surface.depth), cut(surface.foot), cut(surface.small_brain), cut(surface.stem)),
+    )
+
+
+@dataclass
+class Brain:
+    """Tissue of one patient on a `Grid`, all arrays float32 of ``grid.shape``.
+
+    ``wm``, ``gm`` and ``csf`` are fractions that sum to 1 inside ``mask`` (bool); ``deep`` (how much of the grey matter is
+    deep nuclei), ``ventricle``, ``vein``, ``artery`` and ``rim`` (the outermost millimetres, where dura may remain) are in [0, 1].
+    """
+
+    grid: Grid
+    mask: np.ndarray
+    wm: np.ndarray
+    gm: np.ndarray
+    csf: np.ndarray
+    deep: np.ndarray
+    ventricle: np.ndarray
+    vein: np.ndarray
+    artery: np.ndarray
+    rim: np.ndarray
+
+
+def distance_from_centre(grid: Grid) -> np.ndarray:
+    """0 in the middle of the brain, 1 on an ellipsoid about the size of the brain; float32."""
+    place = np.meshgrid(*grid.axes(), indexing="ij", sparse=True)
+    return np.sqrt(sum(((a - c) / h) ** 2 for a, c, h in zip(place, CENTRE_OF_BRAIN, HALF_AXES, strict=True))).astype(np.float32)
+
+
+def displacement(rng: np.random.Generator, grid: Grid) -> list[np.ndarray]:
+    """How far (mm, along each axis) a patient's anatomy lies from the template's: coarse to fine, smooth and invertible.
+
+    The skull keeps the outline smooth and the falx keeps the middle straight, so the fine displacements fade towards the
+    surface and sideways ones towards the middle. Amplitudes stay below a quarter of the knot distance: the map does not fold.
+    """
+    axes = grid.axes()
+    inner = np.clip((1 - distance_from_centre(grid)) / 0.3, 0.1, 1)
+    sideways = (0.3 + 0.7 * np.clip(np.abs(axes[0] - 120) / 30, 0, 1))[:, None, None].astype(np.float32)
+    parts = []
+    for axis in range(3):
+        field = inner * rng.uniform(1.6, 2.6) * smooth_noise(rng, axes, 22)
+        field += inner * rng.uniform(0.7, 1.2) * smooth_noise(rng, axes, 11)
+        field += rng.uniform(1.6, 3.0) * smooth_noise(rng, axes, 60)
+        parts.append(field * sideways if axis == 0 else field)
+    return parts
+
+
+def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | None = None) -> Brain:
+    """Draw a patient's brain.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    grid : Grid
+    push : list of three float32 arrays of ``grid.shape``, optional
+        Mass effect of a tumour: displacement of the tissue in mm along each axis (see `data.brain_simulator.tumour`).
+
+    Returns
+    -------
+    Brain
+    """
+    source = template()
+    warp = displacement(rng, grid)
+    size = 1 + rng.normal(0, 0.014, 3)
+    pitch = TEMPLATE_PITCH + rng.normal(0, 0.02)
+    yaw, roll = rng.normal(0, 0.015, 2)
+    mirrored = rng.random() < 0.5
+    atrophy = rng.uniform(0.0, 1.0)
+
+    axes = np.meshgrid(*grid.axes(), indexing="ij", sparse=True)
+    offset = [a - c - w for a, c, w in zip(axes, CENTRE, warp, strict=True)]
+    if push is not None:
+        offset = [o - p for o, p in zip(offset, push, strict=True)]
+    if mirrored:
+        offset[0] = -offset[0]
+    offset = [o * np.float32(f / s) for o, f, s in zip(offset, TEMPLATE_SCALE, size, strict=True)]
+    turn = _rotation(pitch, yaw, roll)
+    points = np.stack(
+        [sum(np.float32(turn[i, j]) * offset[j] for j in range(3)) + np.float32(TEMPLATE_CENTRE[i]) for i in range(3)]
+    )
+    # Ventricles widen with age: the middle of the brain is sampled nearer to its centre.
+    wide = 1 - 0.22 * atrophy * np.exp(
+        -((points[0] - 98) ** 2 / 18**2 + (points[1] - 118) ** 2 / 50**2 + (points[2] - 84) ** 2 / 26**2)
+    )
+    points[0] = 98 + (points[0] - 98) * wide
+    points[2] = 84 + (points[2] - 84) * wide
+
+    del warp, offset, wide  # some 130 MB
+    points -= source.corner[:, None, None, None]
+    mask = ndimage.map_coordinates(source.mask, points, order=1, output=np.float32)
+    inside = mask > 0.05
+    points = points[:, inside]
+
+    def look(volume: np.ndarray, where: np.ndarray = points) -> np.ndarray:
+        found = np.zeros(grid.shape, np.float32)
+        found[inside] = ndimage.map_coordinates(volume, where, order=1, output=np.float32)
+        return found
+
+    t1, ventricle, vein, artery = map(look, (source.t1, source.ventricle, source.vein, source.artery))
+    # Skull stripping cuts at a depth that differs from scan to scan and place to place; some scans end above the neck.
+    ragged = 0.06 * smooth_noise(rng, grid.axes(), 5) + rng.uniform(0.02, 0.1) * smooth_noise(rng, grid.axes(), 2.5)
+    depth = mask - rng.uniform(0.45, 0.75) - np.clip(ragged, -0.2, 0.2)
+    mask = _largest_part((depth > 0) & (axes[2] > rng.choice([-1, rng.uniform(0, 14)])))
+    rim = np.clip(1 - depth / 0.3, 0, 1) * mask
+
+    csf_t = np.clip((0.60 - t1) / 0.30, 0, 1)
+    wm_t = np.clip((t1 - 0.72) / 0.14, 0, 1)
+    fluid, white, veinlets = _fold(rng, grid, points, inside, atrophy, look)
+    nuclei, small_brain, stem = map(look, (source.nuclei, source.surface.small_brain, source.surface.stem))
+    own = np.maximum(nuclei, np.maximum(stem, 0.6 * small_brain))  # here the template's tissue is shown, elsewhere the folds
+    folded = 1 - np.maximum(nuclei, stem)
+    fluid, white = fluid * folded, 1 - (1 - white) * folded
+    csf = np.maximum(np.maximum(fluid, np.clip(1.3 * ventricle - 0.15, 0, 1)), own * csf_t)
+    wm = white * (1 - own * (1 - wm_t)) * (1 - csf)
+    return Brain(
+        grid,
+        mask,
+        wm,
+        1 - csf - wm,
+        csf,
+        deep=np.maximum(nuclei, stem),
+        ventricle=ventricle,
+        vein=np.maximum(vein, 0.8 * veinlets),
+        artery=artery,
+        rim=rim,
+    )
+
+
+def _fold(
+    rng: np.random.Generator, grid: Grid, points: np.ndarray, inside: np.ndarray, atrophy: float, look: Callable[..., np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fluid, white matter and veins in the sulci of a patient whose voxels `inside` lie at `points` of the template."""
+    surface, origin = template().surface, TEMPLATE_ORIGIN - template().corner
+    depth = look(surface.depth)
+    foot = points + [ndimage.map_coordinates(part, points, order=1, output=np.float32) for part in surface.foot]
+    apart = foot.copy()  # the two walls of the falx are one surface, but have sulci of their own
+    apart[0] += np.where(points[0] < origin[0], 0, 20).astype(np.float32)
+    samples = [np.arange(0, n + 20 + NOISE_STEP, NOISE_STEP, dtype=np.float32) for n in surface.depth.shape]
+
+    def on_surface(knot_distance: float) -> np.ndarray:
+        return look(smooth_noise(rng, samples, knot_distance), apart / NOISE_STEP)
+
+    spacing = grid.spacing
+    pattern = on_surface(rng.uniform(6.3, 7.5)) + 0.35 * on_surface(4.5)
+    pattern += 0.3 * smooth_noise(rng, grid.axes(), 10)  # sulci bend on their way down
+    sulcus = sheet_distance(pattern, spacing)
+    reach = rng.uniform(11, 15) + 4 * smooth_noise(rng, grid.axes(), 22)  # mm: how deep the sulci are
+    sulcus = np.hypot(sulcus, np.maximum(depth - np.maximum(reach, 7), 0))
+    gap = -0.1 + 0.7 * atrophy + 0.25 * smooth_noise(rng, grid.axes(), 30)
+    fluid, white = cortex(np.minimum(sulcus, depth), np.clip(gap, -0.3, 1.2), 2.0 + 0.25 * smooth_noise(rng, grid.axes(), 40))
+    # The cerebellum's folds are thin parallel leaves, its cortex thinner.
+    angle = np.zeros(grid.shape, np.float32)
+    angle[inside] = folia_angle(foot, origin)
+    folia = np.sin(2 * np.pi / FOLIA * (angle + 2.0 * on_surface(10) + 0.8 * on_surface(4)))
+    leaf = np.hypot(sheet_distance(folia, spacing), np.maximum(depth - 9, 0))
+    leaf_fluid, leaf_white = cortex(np.minimum(leaf, depth), np.clip(gap, -0.2, 0.5) - 0.2, 1.5)
+    small_brain = look(surface.small_brain)
+    # Veins and arteries run in the sulci: lines in which a second function is zero too.
+    line = np.hypot(np.minimum(sulcus, depth), sheet_distance(on_surface(11), spacing))
+    seen = np.clip(smooth_noise(rng, grid.axes(), 20) - rng.uniform(-0.3, 1.0), 0, 1)
+    veinlets = np.clip(rng.uniform(0.9, 1.5) - line, 0, 1) * seen * (small_brain < 0.5)
+    return fluid + (leaf_fluid - fluid) * small_brain, white + (leaf_white - white) * small_brain, veinlets
+
+
+def _rotation(pitch: float, yaw: float, roll: float) -> np.ndarray:
+    c, s = np.cos(pitch), np.sin(pitch)
+    about_x = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    c, s = np.cos(yaw), np.sin(yaw)
+    about_z = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+    c, s = np.cos(roll), np.sin(roll)
+    about_y = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    return about_x @ about_y @ about_z
+
+
+def _largest_part(mask: np.ndarray) -> np.ndarray:
+    labels, n = ndimage.label(mask)
+    return labels == np.bincount(labels.ravel())[1:].argmax() + 1 if n > 1 else mask

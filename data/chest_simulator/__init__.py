@@ -1,0 +1,1 @@
+"""Simulated chest X-rays: anatomy, projection, findings, devices, patients, cohort."""

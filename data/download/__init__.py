@@ -1,0 +1,1 @@
+"""Real archives: what there is, fetching, checking, laying out in the two folder formats."""

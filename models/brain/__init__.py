@@ -1,0 +1,1 @@
+"""The brain tumour network: architecture, patches, training, evaluation."""

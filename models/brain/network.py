@@ -1,0 +1,192 @@
+"""The network of notebook 03 and what surrounds it: 3D U-Net, loss, sliding window, regions."""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+FILTERS = (16, 32, 64, 128)  # of the shipped network
+BRAIN_WEIGHTS = "unet3d_brain.weights.h5"
+TRAINED_ON = (  # real patients in the training of the shipped weights; all else there is simulated
+    "Brats18_2013_20_1",
+    "Brats18_2013_23_1",
+    "Brats18_2013_2_1",
+    "Brats18_CBICA_ABM_1",
+    "Brats18_CBICA_ALU_1",
+    "Brats18_TCIA01_425_1",
+    "Brats18_TCIA01_499_1",
+    "Brats18_TCIA02_135_1",
+    "Brats18_TCIA10_628_1",
+)
+
+
+@keras.saving.register_keras_serializable("course")
+class InstanceNormalization(layers.Layer):
+    """Bring every channel of every sample to mean 0 and spread 1, then scale and shift it by learned numbers.
+
+    `keras.layers.GroupNormalization(groups=-1)` computes the same, but reshapes the volume on the way, which on a
+    processor takes longer than the convolutions around it. Statistics are in 32 bits also where the network is in 16.
+    (Ulyanov et al., arXiv 1607.08022.)
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, shape):
+        """Make the two learned numbers of each channel."""
+        self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
+
+    def call(self, x):
+        """Normalise (batch, x, y, z, channels)."""
+        if keras.config.backend() == "tensorflow" and self.compute_dtype == "float32":
+            return self._fused(x)
+        wide = ops.cast(x, "float32")
+        mean = ops.mean(wide, (1, 2, 3), keepdims=True)
+        variance = ops.mean(ops.square(wide), (1, 2, 3), keepdims=True) - ops.square(mean)
+        scale = ops.cast(self.gamma, "float32") * ops.rsqrt(ops.maximum(variance, 0) + self.epsilon)
+        shift = ops.cast(self.beta, "float32") - mean * scale
+        return x * ops.cast(scale, x.dtype) + ops.cast(shift, x.dtype)
+
+    def _fused(self, x):
+        """The same by TensorFlow's fused batch normalisation, for which each channel of each sample is a channel of one picture."""
+        import tensorflow as tf
+
+        batch, *sides, channels = tf.unstack(tf.shape(x))
+        picture = tf.reshape(tf.transpose(x, (1, 2, 3, 0, 4)), (1, sides[0] * sides[1], sides[2], batch * channels))
+        gamma, beta = tf.tile(self.gamma, [batch]), tf.tile(self.beta, [batch])
+        fused = tf.raw_ops.FusedBatchNormV3(
+            x=picture, scale=gamma, offset=beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True
+        )
+        result = tf.transpose(tf.reshape(fused.y, (*sides, batch, channels)), (3, 0, 1, 2, 4))
+        return tf.ensure_shape(result, x.shape)
+
+    def get_config(self):
+        """What `keras.Model.save` writes down."""
+        return {**super().get_config(), "epsilon": self.epsilon}
+
+
+@keras.saving.register_keras_serializable("course")
+class ForegroundSoftmax(layers.Layer):
+    """Softmax over background and classes, of which the probabilities of the classes are given.
+
+    On a processor by products with tiny matrices: TensorFlow takes four times as long for its softmax over so few classes
+    and for cutting off the background, forth and back. Not on a GPU, where products are rounded to 10 bits.
+    """
+
+    def call(self, logits):
+        """Logits (…, classes + 1), background first, to probabilities (…, classes)."""
+        if keras.config.backend() != "tensorflow":
+            return ops.softmax(logits)[..., 1:]
+        import tensorflow as tf
+
+        if tf.config.list_physical_devices("GPU"):
+            return tf.nn.softmax(logits)[..., 1:]
+        classes = logits.shape[-1] - 1
+        against_background = tf.constant(np.vstack([-np.ones(classes), np.eye(classes)]), logits.dtype)
+        scores = tf.matmul(tf.reshape(logits, (-1, classes + 1)), against_background)
+        odds = tf.exp(tf.minimum(scores, 60.0))  # exp of more than 88 is infinite
+        found = odds / (1 + tf.matmul(odds, tf.ones((classes, classes), logits.dtype)))
+        return tf.reshape(found, tf.concat([tf.shape(logits)[:-1], [classes]], 0))
+
+    def compute_output_shape(self, shape):
+        """Shape of the probabilities."""
+        return (*shape[:-1], shape[-1] - 1)
+
+
+def unet3d(channels: int = 4, classes: int = 3, filters: tuple[int, ...] = FILTERS, name: str = "unet3d") -> keras.Model:
+    """A 3D U-Net that takes boxes of any size divisible by 2 for each level (16 for four levels).
+
+    The first convolution folds each cube of 2×2×2 voxels into one with more channels, the last one unfolds it again: all
+    levels work at half the resolution or less, at a fraction of the cost, and the answer is at full resolution.
+
+    Parameters
+    ----------
+    channels : int
+        MR sequences.
+    classes : int
+        Classes without the background.
+    filters : tuple of int
+        Channels of each level, from the finest (half the resolution) to the coarsest.
+    name : str
+
+    Returns
+    -------
+    keras.Model
+        (batch, x, y, z, channels), standardised, to probabilities (batch, x, y, z, classes). What is missing to 1 is
+        the probability of background: inside, a softmax over ``classes + 1`` makes the classes exclude each other.
+
+    Notes
+    -----
+    Çiçek et al., MICCAI 2016, with what nnU-Net (Isensee et al., Nature Methods 2021) changed: instance normalisation,
+    because batches of one or two have no statistics worth sharing, and leaky ReLUs. Unfolding: Shi et al., CVPR 2016.
+    """
+
+    def two_convolutions(x, number: int, name: str):
+        for step in (1, 2):
+            x = layers.Conv3D(number, 3, padding="same", use_bias=False)(x)
+            x = InstanceNormalization()(x)
+            x = layers.LeakyReLU(0.01, name=f"{name}_{step}")(x)
+        return x
+
+    image = keras.Input((None, None, None, channels), name="image")
+    x, skipped = layers.Conv3D(filters[0], 2, strides=2, name="fold")(image), []
+    for level, number in enumerate(filters[:-1]):  # down: ever coarser, ever more channels
+        x = two_convolutions(x, number, f"down{level}")
+        skipped.append(x)
+        x = layers.MaxPooling3D(2)(x)
+    x = two_convolutions(x, filters[-1], "bottom")
+    for level in reversed(range(len(skipped))):  # up: each level gets the detail of its twin back
+        x = layers.Conv3DTranspose(filters[level], 2, strides=2)(x)
+        x = layers.Concatenate()([skipped[level], x])
+        x = two_convolutions(x, filters[level], f"up{level}")
+    logits = layers.Conv3DTranspose(classes + 1, 2, strides=2, dtype="float32", name="logits")(x)
+    return keras.Model(image, ForegroundSoftmax(dtype="float32", name="probabilities")(logits), name=name)
+
+
+def deeply_supervised(model: keras.Model) -> keras.Model:
+    """The same network for training, with an answer at each coarser level on the way up, so that each learns directly.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `unet3d`. Its layers are shared, so it is trained along; the added ones are thrown away in the end.
+
+    Returns
+    -------
+    keras.Model
+        With the list of probabilities at 1, 1/4, 1/8 … of the resolution as output; what is at 1/2 makes the first one.
+
+    Notes
+    -----
+    Lee et al., AISTATS 2015; as nnU-Net uses it.
+    """
+    found = [model.output]
+    level = 1
+    while any(layer.name == f"up{level}_2" for layer in model.layers):
+        features = model.get_layer(f"up{level}_2").output
+        logits = layers.Conv3D(model.output_shape[-1] + 1, 1, dtype="float32", name=f"logits{level}")(features)
+        found.append(ForegroundSoftmax(dtype="float32", name=f"probabilities{level}")(logits))
+        level += 1
+    return keras.Model(model.input, found, name=f"{model.name}_deep")
+
+
+def dice_cross_entropy(y_true, y_pred, epsilon: float = 1e-5):
+    """Soft Dice loss plus cross-entropy, as nnU-Net trains; each makes up for what the other is blind to.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor, shape (batch, x, y, z, classes)
+        One-hot truth and probabilities, both without background. Dice is taken over the batch, so that a class missing
+        in one patch does not count as failed.
+
+    Returns
+    -------
+    scalar tensor
+    """
+    y_true = ops.cast(y_true, y_pred.dtype)
+    axes = (0, 1, 2, 3)
+    product = y_true * y_pred
+    dice = (2 * ops.sum(product, axes) + epsilon) / (ops.sum(y_true, axes) + ops.sum(ops.square(y_pred), axes) + epsilon)
+    of_truth = ops.sum(product, -1) + (1 - ops.sum(y_true, -1)) * (1 - ops.sum(y_pred, -1))  # probability of the true class
+    return 1 - ops.mean(dice) - ops.mean(ops.log(ops.clip(of_truth, 1e-6, 1)))

@@ -1,0 +1,127 @@
+"""From a scan to a label map: sliding window, most probable class, postprocessing."""
+
+import itertools
+import math
+
+import numpy as np
+from scipy import ndimage
+from tqdm import tqdm
+
+from data.decathlon import brain_box
+from models.metrics import volume_ml
+
+LEAST_ENHANCING_ML = 0.05  # smaller enhancing tumours are taken for a vessel; a guess far below every training patient's
+
+
+def gaussian_weights(tile: tuple[int, int, int], width: float = 0.125) -> np.ndarray:
+    """Weight of each voxel of a tile: 1 in the middle, small at the border, where the network sees half the surroundings.
+
+    Parameters
+    ----------
+    tile : tuple of int
+    width : float
+        Standard deviation as a share of the tile's side (nnU-Net's 1/8).
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape `tile`, never 0
+    """
+    axes = [np.exp(-0.5 * ((np.arange(size) - (size - 1) / 2) / (width * size)) ** 2) for size in tile]
+    weights = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
+    return np.maximum(weights / weights.max(), 1e-3).astype(np.float32)
+
+
+def tile_corners(shape: tuple[int, int, int], tile: tuple[int, int, int], overlap: float) -> list[tuple[int, int, int]]:
+    """Lowest corners of equally spaced tiles that cover a box and share at least `overlap` with their neighbours."""
+    axes = []
+    for size, side in zip(shape, tile):
+        steps = math.ceil(max(size - side, 0) / max(side * (1 - overlap), 1))
+        axes.append(np.linspace(0, max(size - side, 0), steps + 1).round().astype(int).tolist())
+    return list(itertools.product(*axes))
+
+
+def predict_scan(
+    model,
+    image: np.ndarray,
+    tile: tuple[int, int, int] = (96, 96, 96),
+    overlap: float = 0.5,
+    gaussian: bool = True,
+    progress: bool = False,
+    mirror: tuple[int, ...] = (),
+) -> np.ndarray:
+    """Segment a whole scan by a sliding window over the box of the brain.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Such as `unet3d`'s.
+    image : numpy.ndarray of float32, shape (x, y, z, channels)
+        Standardised; 0 outside the brain.
+    tile : tuple of int
+        Box the network is given at a time; what its levels divide. Larger is faster per voxel and needs more memory.
+    overlap : float
+        Least share of a tile's side that neighbours have in common.
+    gaussian : bool
+        Whether the middle of a tile counts more than its border (nnU-Net), or all voxels the same.
+    progress : bool
+    mirror : tuple of int
+        Axes of space along which each tile is also shown mirrored, alone and together; the answers are averaged. Each
+        axis doubles the time.
+
+    Returns
+    -------
+    numpy.ndarray of float32, shape (x, y, z, classes)
+        Probabilities; 0 outside the brain.
+    """
+    box = brain_box(image)
+    brain = image[box].astype(np.float32)
+    inside = brain.any(axis=-1, keepdims=True)
+    size = brain.shape[:3]
+    brain = np.pad(brain, [*((0, max(side - length, 0)) for side, length in zip(tile, size)), (0, 0)])
+    weights = (gaussian_weights(tile) if gaussian else np.ones(tile, np.float32))[..., None]
+    total = np.zeros((*brain.shape[:3], model.output_shape[-1]), np.float32)
+    weight = np.zeros((*brain.shape[:3], 1), np.float32)
+    flips = [axes for number in range(len(mirror) + 1) for axes in itertools.combinations(mirror, number)]
+    for corner in tqdm(tile_corners(size, tile, overlap), desc="tiles", unit="tile", disable=not progress):
+        here = tuple(slice(start, start + side) for start, side in zip(corner, tile))
+        for axes in flips:
+            answer = np.asarray(model.predict_on_batch(np.flip(brain[here], axes)[None]))[0]
+            total[here] += weights * np.flip(answer, axes) / len(flips)
+        weight[here] += weights
+    found = np.zeros((*image.shape[:3], total.shape[-1]), np.float32)
+    found[box] = (total / np.maximum(weight, 1e-6))[tuple(map(slice, size))] * inside
+    return found
+
+
+def label_map(probabilities: np.ndarray) -> np.ndarray:
+    """Most probable class of each voxel (uint8; 0 is background) of probabilities without background (…, classes)."""
+    background = 1 - probabilities.sum(axis=-1)
+    likeliest = probabilities.argmax(axis=-1)
+    highest = np.take_along_axis(probabilities, likeliest[..., None], -1)[..., 0]
+    return np.where(highest > background, likeliest + 1, 0).astype(np.uint8)
+
+
+def clean(label: np.ndarray, one_piece: bool = True, spacing: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
+    """Take out of a label map what is hardly ever a tumour.
+
+    Parameters
+    ----------
+    label : numpy.ndarray of uint8, shape (x, y, z)
+    one_piece : bool
+        Whether to keep only the largest connected piece of the whole tumour: gliomas mostly grow in one piece.
+    spacing : tuple of float
+        Size of a voxel in mm.
+
+    Returns
+    -------
+    numpy.ndarray of uint8, shape (x, y, z)
+        Also, less than `LEAST_ENHANCING_ML` of enhancing tumour becomes non-enhancing tumour.
+    """
+    label = label.copy()
+    if one_piece:
+        pieces, count = ndimage.label(label > 0)
+        if count > 1:
+            label[pieces != np.bincount(pieces.ravel())[1:].argmax() + 1] = 0
+    if volume_ml(label == 3, spacing) < LEAST_ENHANCING_ML:
+        label[label == 3] = 2
+    return label

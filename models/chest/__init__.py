@@ -1,0 +1,1 @@
+"""The chest X-ray network: architecture, images, training, calibration, evaluation."""

@@ -1,0 +1,116 @@
+"""Makes the outputs of a trained chest network mean probabilities: one slope and 14 intercepts of its logits.
+
+    python -m models.chest.calibrate FOLDER --weights RUN/densenet121_chest.weights.h5 --folds 10 --fold 0 --out NEW.weights.h5
+
+Fitted on the patients of the folder that ``models.chest.train --folds 10 --fold 0`` kept out of training.
+A slope common to all findings is temperature scaling (Guo et al., ICML 2017); the intercepts are Platt's (1999). Both go
+into the weights of the layer ``logits``, so that nothing has to be carried beside the network. They change no AUROC.
+"""
+
+import argparse
+from pathlib import Path
+
+import keras
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from data.errors import DataError
+from models.chest.films import predict_films
+from models.chest.network import CHEST_SIZE, densenet121
+from models.chest.train import Config, open_sources
+from models.weights import load_weights, save_weights_float16
+
+PRIOR_SD = 2.0  # of an intercept: keeps it finite when the validation films show a finding always or never
+
+
+def fit_calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """Slope a and intercepts b for which sigmoid(a · logit + b) fits the labels best.
+
+    Parameters
+    ----------
+    logits : ndarray, (films, findings)
+    labels : ndarray of 0/1, (films, findings)
+
+    Returns
+    -------
+    slope : float
+        Above 0.
+    intercepts : ndarray, (findings,)
+        With a normal prior around 0 of standard deviation `PRIOR_SD`.
+    """
+    logits, labels = np.asarray(logits, float), np.asarray(labels, float)
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        slope, intercepts = np.exp(parameters[0]), parameters[1:]
+        z = slope * logits + intercepts
+        value = np.logaddexp(0, z).sum() - (labels * z).sum() + (intercepts**2).sum() / (2 * PRIOR_SD**2)
+        residual = expit(z) - labels
+        gradient = np.r_[(residual * logits).sum() * slope, residual.sum(axis=0) + intercepts / PRIOR_SD**2]
+        return value / len(labels), gradient / len(labels)
+
+    bounds = [(np.log(0.05), np.log(20))] + [(None, None)] * logits.shape[1]
+    fit = minimize(loss, np.zeros(1 + logits.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds)
+    return float(np.exp(fit.x[0])), fit.x[1:]
+
+
+def apply_calibration(model: keras.Model, slope: float, intercepts: np.ndarray) -> None:
+    """Put slope and intercepts into the layer ``logits``."""
+    layer = model.get_layer("logits")
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel * np.float32(slope), bias * np.float32(slope) + intercepts.astype(np.float32)])
+
+
+def calibrate(model: keras.Model, films: np.ndarray, labels: np.ndarray, mean: float, sd: float) -> tuple[float, np.ndarray]:
+    """Calibrate a network on films that it was not trained on.
+
+    Parameters
+    ----------
+    model : keras.Model
+        With a layer ``logits``; changed in place.
+    films : ndarray of uint8, (films, size, size)
+    labels : ndarray of 0/1, (films, findings)
+    mean, sd : float
+        Pixel statistics that the films are standardised with.
+
+    Returns
+    -------
+    slope, intercepts
+        What was applied.
+    """
+    scores = keras.Model(model.input, model.get_layer("logits").output)
+    slope, intercepts = fit_calibration(predict_films(scores, films, mean, sd, what="calibration"), labels)
+    apply_calibration(model, slope, intercepts)
+    return slope, intercepts
+
+
+def main(arguments: list[str] | None = None, network=densenet121) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.chest.calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", help="folder in the NIH ChestX-ray14 format")
+    parser.add_argument("--weights", type=Path, required=True, help="weights to calibrate")
+    parser.add_argument("--out", type=Path, required=True, help="file for the calibrated weights")
+    parser.add_argument("--folds", type=int, default=Config.folds, help="as in training")
+    parser.add_argument("--fold", type=int, default=Config.fold, help="as in training")
+    parser.add_argument("--size", type=int, default=CHEST_SIZE, help="side of the films in pixels")
+    parser.add_argument("--cache", default=Config.cache, help="folder for decoded films")
+    given = parser.parse_args(arguments)
+    config = Config((given.folder,), size=given.size, folds=given.folds, fold=given.fold, cache=given.cache, allow_absent=True)
+    try:
+        kept_out = open_sources(config)[1]
+        if not kept_out:
+            raise DataError(f"--fold {given.fold}: no patient is kept out. Name the fold that training kept out.")
+        model = network(given.size, weights=None)
+        load_weights(model, given.weights.resolve())
+        store, rows = kept_out[0].store, kept_out[0].rows
+        slope, intercepts = calibrate(model, store.films[rows], store.labels[rows], kept_out[0].mean, kept_out[0].sd)
+        save_weights_float16(model, given.out)
+    except DataError as error:
+        raise SystemExit(str(error)) from None
+    print(f"{len(rows)} films; slope {slope:.3f}, intercepts {' '.join(f'{value:+.2f}' for value in intercepts)}")
+
+
+if __name__ == "__main__":
+    main()

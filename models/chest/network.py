@@ -1,0 +1,99 @@
+"""The network of notebook 01 and what feeds it: DenseNet121, augmentation, batches, prediction."""
+
+import functools
+
+import keras
+
+from data.errors import DataError
+from data.nih import FINDINGS
+from models.weights import load_weights
+
+CHEST_SIZE = 128  # pixels a side that the shipped weights were trained at
+CHEST_WEIGHTS = "densenet121_chest.weights.h5"
+
+
+@keras.saving.register_keras_serializable("course")
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's layer as DenseNet121 uses it, computed on TensorFlow in 32 bits by one fused operation: a training step takes a fifth less time.
+
+    Keras takes several passes over the films' feature maps for the same numbers (to rounding). It has the name of Keras's layer because files of weights
+    name layers by their class.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        """Normalise (batch, height, width, channels), by the batch in training and by the moving statistics otherwise."""
+        if keras.config.backend() != "tensorflow" or self.compute_dtype != "float32":
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        fused = functools.partial(tf.raw_ops.FusedBatchNormV3, x=inputs, scale=self.gamma, offset=self.beta, epsilon=self.epsilon)
+        if not (training and self.trainable):
+            return fused(mean=self.moving_mean, variance=self.moving_variance, is_training=False)[0]
+        normalised, mean, variance, *_ = fused(mean=[], variance=[], is_training=True)
+        count = tf.cast(tf.size(inputs) / tf.size(mean), tf.float32)
+        for moving, now in (
+            (self.moving_mean, mean),
+            (self.moving_variance, variance * (count - 1) / count),
+        ):  # Keras: without Bessel's correction
+            moving.assign(moving * self.momentum + now * (1 - self.momentum))
+        return normalised
+
+
+def _fused(layer: keras.layers.Layer) -> keras.layers.Layer:
+    """A new layer like this one; with `BatchNormalization` for Keras's."""
+    kind = BatchNormalization if type(layer) is keras.layers.BatchNormalization else type(layer)
+    return kind.from_config(layer.get_config())
+
+
+def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None = "course") -> keras.Model:
+    """DenseNet121 (Huang et al., CVPR 2017) with one sigmoid a finding.
+
+    Parameters
+    ----------
+    size : int
+        Side of the films in pixels, at least 32.
+    classes : int
+        Number of findings; they do not exclude each other.
+    weights : {"course", "imagenet"} or None
+        Weights of all layers but the last two: those in ``models/`` (trained on simulated films, then on real ones of the
+        official train_val list; no download needed), those of ImageNet (downloaded by Keras at first use, 30 MB), or
+        random ones. With "course" and 14 classes the layer ``logits`` has trained weights too.
+
+    Returns
+    -------
+    keras.Model
+        (batch, size, size, 1) standardised films to (batch, classes) probabilities. The layer ``logits`` holds the
+        scores before the sigmoid.
+
+    Raises
+    ------
+    DataError
+        When the weights cannot be downloaded, or those in ``models/`` are damaged.
+    """
+    if weights not in ("course", "imagenet", None):
+        raise ValueError(f"weights is {weights!r}; it must be 'course', 'imagenet' or None.")
+    film = keras.Input((size, size, 1), name="film")
+    colours = keras.layers.Concatenate(name="grey_to_rgb")([film, film, film])  # the network expects three channels
+    try:
+        backbone = keras.applications.DenseNet121(
+            include_top=False, weights="imagenet" if weights == "imagenet" else None, input_tensor=colours
+        )
+    except Exception as error:  # Keras wraps the network's errors in a bare Exception
+        raise DataError(
+            "The ImageNet weights could not be downloaded. Connect to the internet once (Keras keeps them), or use "
+            f"weights='course', which needs no network. ({error})"
+        ) from error
+    pooled = keras.layers.GlobalAveragePooling2D(name="features")(backbone.output)
+    logits = keras.layers.Dense(classes, name="logits")(pooled)
+    probabilities = keras.layers.Activation("sigmoid", name="probabilities")(logits)
+    plain = keras.Model(film, probabilities, name="densenet121")
+    model = keras.models.clone_model(plain, clone_function=_fused)
+    if weights == "imagenet":
+        model.set_weights(plain.get_weights())
+    if weights == "course":
+        trained = model if classes == len(FINDINGS) else densenet121(size, len(FINDINGS), None)
+        load_weights(trained, CHEST_WEIGHTS)
+        if trained is not model:
+            for layer, source_layer in zip(model.layers[:-2], trained.layers[:-2], strict=True):
+                layer.set_weights(source_layer.get_weights())
+    return model

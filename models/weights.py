@@ -1,0 +1,130 @@
+"""Trained weights as files: loaded after a check that they are whole and fit, saved in 16 bits."""
+
+import hashlib
+import tempfile
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from data.errors import DataError
+from data.storage import atomic_file
+
+MODELS = Path(__file__).parent
+
+
+def _sha256(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _float_datasets(file) -> dict:
+    """Name to data set of all weights in an open HDF5 weight file; the state of the optimizer is left out."""
+    found = {}
+
+    def collect(name: str, item) -> None:
+        if getattr(item, "dtype", None) is not None and item.dtype.kind == "f" and not name.startswith("optimizer"):
+            found[name] = item
+
+    file.visititems(collect)
+    return found
+
+
+def load_weights(model, name: str | Path) -> None:
+    """Load weights into a Keras model, after a check that the file is whole and belongs to it.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Model of the architecture that the weights were saved from. It is changed only when everything fits.
+    name : str or Path
+        File in ``models/``, which must be listed in ``models/checksums.txt`` with its SHA-256; or the path of a file
+        elsewhere (weights you trained yourself), which is loaded without a checksum.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, cut off or altered, or holds the weights of another architecture.
+    """
+
+    path = MODELS / name
+    if not path.exists():
+        raise DataError(f"{path}: the weights are missing. Get them back with `git checkout -- models`, or clone again.")
+    if path.parent == MODELS:
+        lines = (MODELS / "checksums.txt").read_text().splitlines()
+        known = dict(reversed(line.split()) for line in lines if line.strip())
+        if path.name not in known:
+            raise DataError(f"{path}: not listed in models/checksums.txt. Add the line that `sha256sum` prints for it.")
+        if _sha256(path) != known[path.name]:
+            raise DataError(
+                f"{path}: cut off or altered (its SHA-256 is not the one in models/checksums.txt). Get it back with "
+                "`git checkout -- models`, or clone again."
+            )
+    before = model.get_weights()
+    try:
+        with h5py.File(path) as file:
+            stored = sum(item.size for item in _float_datasets(file).values())
+        wanted = sum(weight.size for weight in before if np.issubdtype(weight.dtype, np.floating))
+        if stored != wanted:
+            raise ValueError(f"the file holds {stored:,} numbers, the model has {wanted:,}")
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")  # the file holds none
+            model.load_weights(path)
+    except (ValueError, KeyError) as error:
+        model.set_weights(before)
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DataError(
+            f"{path}: these are the weights of another architecture than {model.name!r} ({reason}). Build the model "
+            "with the arguments it was trained with."
+        ) from error
+    except OSError as error:
+        model.set_weights(before)
+        raise DataError(f"{path}: cut off or damaged, so it holds no weights. Copy or train it again.") from error
+
+
+def save_weights_float16(model, path: str | Path, bits: int = 11) -> None:
+    """Save weights as Keras' HDF5 file with 16-bit floats: half the size or less, read back by `load_weights` as any other.
+
+    The file is complete or not there at all.
+
+    Parameters
+    ----------
+    model : keras.Model
+    path : str or Path
+        Ends in ``.weights.h5``.
+    bits : int
+        Significant bits of each weight. 11 are all that the format has (rounding below 0.05 %); 8 are those of bfloat16
+        (below 0.4 %), all that a network sees of its weights when trained in mixed_bfloat16, and the file is a fifth smaller.
+
+    Raises
+    ------
+    DataError
+        When a weight is too large for 16 bits (65,504) or not finite, when the disk is full or cannot be written.
+    """
+
+    path = Path(path)
+    if not all((np.abs(weight) <= np.finfo(np.float16).max).all() for weight in model.get_weights()):
+        raise DataError(f"{path}: not saved, because a weight is not finite in 16 bits. Save in 32: model.save_weights.")
+    with atomic_file(path) as temporary, tempfile.TemporaryDirectory() as folder:
+        full = Path(folder) / "full.weights.h5"
+        model.save_weights(full)
+        with h5py.File(full) as source, h5py.File(temporary, "w", libver="v110") as target:
+            weights = _float_datasets(source)
+
+            def rounded(values: np.ndarray) -> np.ndarray:
+                fraction, exponent = np.frexp(values)
+                return np.ldexp(np.round(fraction * 2**bits) / 2**bits, exponent).astype(np.float16)
+
+            def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
+                if name.startswith("optimizer"):
+                    return
+                if isinstance(item, h5py.Group):
+                    copied = target.require_group(name)
+                else:
+                    packing = {"compression": "gzip", "shuffle": True, "chunks": item.shape} if item.size > 1000 else {}
+                    copied = target.create_dataset(name, data=rounded(item[()]) if name in weights else item, **packing)
+                copied.attrs.update(item.attrs)
+
+            source.visititems(copy)
