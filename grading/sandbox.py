@@ -29,6 +29,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from models import ENGINE
+
 from .inside import wire
 
 INSIDE = Path(__file__).resolve().parent / "inside"
@@ -84,6 +86,7 @@ def environment() -> dict[str, str]:
         "TF_NUM_INTEROP_THREADS": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "KERAS_HOME": "/tmp",
+        **ENGINE,
     }
 
 

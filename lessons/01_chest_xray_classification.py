@@ -56,6 +56,7 @@ if COURSE is None:
         "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel."
     )
 sys.path[:0] = [str(Path.cwd()), str(COURSE)]  # a copy of util.py beside the notebook comes first
+import models  # noqa: F401  settings of TensorFlow, before it is imported
 
 # %% tags=["parameters"]
 DATA_DIR = None  # None: simulated films. Or a folder in the NIH ChestX-ray14 format: real patients

@@ -41,6 +41,7 @@ if COURSE is None:
         "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel."
     )
 sys.path[:0] = [str(Path.cwd()), str(COURSE)]  # a copy of util.py beside the notebook comes first
+import models  # noqa: F401  settings of TensorFlow, before it is imported
 
 # %% tags=["parameters"]
 DATA_DIR = None  # None: the simulated tables of the course. A folder: your own (see data/predictions)

@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+import models  # noqa: E402, F401  settings of TensorFlow, before it is imported
 
 LAST = ["test_execution"]  # whatever takes minutes comes after everything that takes seconds
 NO_REAL_DATA = "REAL_DATA is not set: name a folder that holds nih/, brats/ and predictions/ (REAL_DATA=folder make test)"

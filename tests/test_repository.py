@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "data": {"data"},
     "models": {"models", "data"},
     "lessons": {"util", "public_tests", "data", "models"},
-    "grading": {"grading", "public_tests", "tools.lesson"},
+    "grading": {"grading", "public_tests", "tools.lesson", "models.ENGINE"},
     "tools": {"tools"},
     "benchmarks": {"benchmarks", "models", "data"},
 }
