@@ -773,7 +773,7 @@ def bootstrap_patients_test(target: Callable) -> None:
     check = _Check("bootstrap_patients", target, ["patient_ids", "rng"])
 
     def draw(ids: np.ndarray, whose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One sample: how often each patient was drawn (in the order of np.unique). All its rows, numbered by `whose`, must be there."""
+        """One sample: how often each patient was drawn (in the order of np.unique). All rows, numbered by `whose`, must be in."""
         rows = check.array(check.call(ids, rng), None, "row indices")
         check.require(
             rows.ndim == 1 and rows.dtype.kind in "iu",

@@ -71,7 +71,8 @@ def table(found: list[dict], teraflops: float) -> str:
         operations = 6 * row["one"] * row["batch"] * row["steps"]  # an addition with each; backward costs twice forward
         here = f"{row['seconds']:.2f} s, {row['seconds'] * row['steps'] / 3600:,.0f} h" if row["seconds"] else "not measured"
         lines.append(
-            f"| {row['name']} | {row['steps']:,} × {row['batch']} | {here} | {operations:.1e} | {operations / teraflops / 3.6e15:.2f} |"
+            f"| {row['name']} | {row['steps']:,} × {row['batch']} | {here} | {operations:.1e} "
+            f"| {operations / teraflops / 3.6e15:.2f} |"
         )
     return "\n".join(lines)
 

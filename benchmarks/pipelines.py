@@ -141,11 +141,13 @@ def brain(folder: str, patch: int, batch: int, rounds: int, seconds: float) -> d
 def table(rows: list[dict]) -> str:
     """Rows as a Markdown table."""
     lines = [
-        "| trainer | step fed by the pipeline ÷ step in memory, median (extremes) | the same by processor time | rounds | load average |",
+        "| trainer | step fed by the pipeline ÷ step in memory, median (extremes) "
+        "| the same by processor time | rounds | load average |",
         "| --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {row['name']} | **{row['median']:.3f}** ({row['low']:.3f} to {row['high']:.3f}) | {row['processor']:.3f} | {row['rounds']} "
+        f"| {row['name']} | **{row['median']:.3f}** ({row['low']:.3f} to {row['high']:.3f}) "
+        f"| {row['processor']:.3f} | {row['rounds']} "
         f"| {row['load']:.1f} |"
         for row in rows
     ]

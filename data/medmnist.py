@@ -148,7 +148,7 @@ def _labels(archive: zipfile.ZipFile, npz: Path, split: str) -> np.ndarray:
     labels = np.frombuffer(content, dtype).reshape(shape)
     if not np.isin(labels, (0, 1)).all():
         raise DataError(
-            f"{npz}: {split}_labels holds {np.setdiff1d(labels, (0, 1))[0]}, but a finding is there (1) or not (0). Is it another MedMNIST set?"
+            f"{npz}: {split}_labels holds {np.setdiff1d(labels, (0, 1))[0]}, but a label is 0 or 1. Is it another MedMNIST set?"
         )
     return labels
 

@@ -102,7 +102,7 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
     else:
         found = ", ".join(path.name for path in files) or "no CSV file"
         raise DataError(
-            f"{folder}: holds {found}. Needed are valid.csv and test.csv (train.csv too, if there is one), or exactly one other CSV file."
+            f"{folder}: holds {found}. Needed are valid.csv and test.csv (and train.csv, if any), or exactly one other CSV."
         )
     for name, table in tables.items():
         for kind, empty in (("positive", table.y.sum(axis=0) == 0), ("negative", table.y.min(axis=0, initial=1) == 1)):
@@ -189,7 +189,7 @@ def _need_columns(path: Path, frame: pd.DataFrame) -> None:
             if column not in frame:
                 why = f"although {other} is there" if other in frame else f"and so is {other}"
                 raise DataError(
-                    f"{path}: column {column} is missing, {why}. Each of the 14 findings needs its label F and its probability F_pred."
+                    f"{path}: column {column} is missing, {why}. Each of the 14 findings needs a label F and a probability F_pred."
                 )
 
 
@@ -217,7 +217,7 @@ def _refuse_shared_patients(folder: Path, tables: dict[str, PredictionTable]) ->
         shared = known[first] & known[second]
         if shared:
             raise DataError(
-                f"{folder}: patient {sorted(shared)[0]} is in {first}.csv and in {second}.csv ({len(shared)} patients are in both). "
+                f"{folder}: patient {sorted(shared)[0]} is in {first}.csv and in {second}.csv ({len(shared)} patients in both). "
                 "Results would be too good. Split by patient and write the tables again."
             )
 

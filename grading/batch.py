@@ -173,7 +173,7 @@ def _on_dask(todo: list[Submission], settings: Settings, yardsticks: dict, sched
                 yield (
                     futures[future],
                     _failed(
-                        "The cluster failed, please start again. Were its scheduler and its workers started in the course's folder, "
+                        "The cluster failed, please start again. Were scheduler and workers started in the course's folder, "
                         f"with PYTHONPATH=. before the command? {type(error).__name__}: {error}"
                     ),
                 )

@@ -58,7 +58,7 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     print(
-        f"Next: make {options.folder} a repository on GitHub, mark it as a template, and name it in the assignment of GitHub Classroom."
+        f"Next: make {options.folder} a repository on GitHub, mark it as a template and choose it in GitHub Classroom's assignment."
     )
     return 0
 

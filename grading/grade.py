@@ -40,7 +40,7 @@ class Settings:
 
 
 class Grader:
-    """A sandbox (a `shared` one, or its own) and what it takes to judge one notebook of the course. Lives as long as its process grades."""
+    """A sandbox (a `shared` one, or its own) and what it takes to judge one notebook. Lives as long as its process grades."""
 
     def __init__(
         self, settings: Settings, yardsticks: dict[str, checks.Yardstick] | None = None, shared: Sandbox | None = None

@@ -270,7 +270,8 @@ WRONG = {  # exercise → mistakes that students make
     "expected_calibration_error": ["return np.abs(y - pred).mean()", "return abs(y.mean() - pred.mean())"],
     "get_sub_volume": [
         """
-            return image[:output_x, :output_y, :output_z], keras.utils.to_categorical(label[:output_x, :output_y, :output_z], num_classes)[..., 1:]
+            classes = keras.utils.to_categorical(label[:output_x, :output_y, :output_z], num_classes)
+            return image[:output_x, :output_y, :output_z], classes[..., 1:]
         """,
         "return None",
     ],

@@ -19,7 +19,7 @@ from data.errors import DataError
 
 keras = pytest.importorskip("keras")
 import util  # noqa: E402
-from models import transfer, weights
+from models import transfer, weights  # noqa: E402
 from models.chest import calibrate as chest_calibration  # noqa: E402
 from models.chest import evaluate as evaluate_chest  # noqa: E402
 from models.chest import films as film_store  # noqa: E402

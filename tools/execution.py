@@ -92,7 +92,7 @@ def execute(nb: NotebookNode, *, title: str, cwd: Path = ROOT, env: dict[str, st
     client.on_notebook_start = lambda notebook: watch.start(client.km.provisioner.pid)
     client.on_cell_start = lambda cell, cell_index: progress.enter(cell_index)
     client.on_cell_executed = lambda cell, cell_index, execute_reply: progress.leave(cell_index)
-    log = tempfile.TemporaryFile()  # what the kernel writes past its streams: of interest only when it dies
+    log = tempfile.TemporaryFile()  # noqa: SIM115  what the kernel writes past its streams: of interest only when it dies
     start = time.perf_counter()
     try:
         client.execute(env=env or kernel_environment(), stdout=log, stderr=log)

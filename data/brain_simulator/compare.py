@@ -1,6 +1,6 @@
 """How near the simulated scans come to real ones: intensities, histograms, detail, volumes and shapes of tumours, a picture.
 
-``python -m data.brain_simulator.compare SIMULATED REAL`` prints the tables; with ``--sheet FILE.png`` it also draws both cohorts one
+``python -m data.brain_simulator.compare SIMULATED REAL`` prints the tables; ``--sheet FILE.png`` also draws both cohorts one
 above the other. Both folders may be in any format that `data.decathlon` reads. Keep a sheet with real patients private.
 """
 

@@ -2,7 +2,7 @@
 
 x = 0 is the midline, y = 0 the top of the lungs, z = 0 the middle of the chest.
 
-Sources of the dimensions: lung height and thoracic width on PA films (Bellemare et al., Am J Respir Crit Care Med 2003); heart width
+Dimensions: lung height and thoracic width on PA films (Bellemare et al., Am J Respir Crit Care Med 2003); heart width
 over thoracic width about 0.45, at most 0.5 in health (Danzer 1919); right hemidiaphragm 1-2 cm higher than the left,
 hilar and vessel calibres (Felson, Chest Roentgenology, 1973).
 """

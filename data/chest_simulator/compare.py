@@ -1,6 +1,6 @@
 """How near the simulated chest films come to real ones: grey levels, spectrum, local contrast, heart size, findings.
 
-``python -m data.chest_simulator.compare SIMULATED REAL`` prints the figures; ``--sheet FILE.png`` draws 15 films of each cohort side by
+``python -m data.chest_simulator.compare SIMULATED REAL`` prints the figures; ``--sheet FILE.png`` draws 15 X-rays of each side by
 side; ``--train 3000`` trains a small network on the simulated training films and reports its AUROC per finding on the
 simulated test films and on the real ones; ``--predictions FILE.csv`` reports the AUROC of predictions that exist. Both
 folders are in the NIH format. Keep a sheet with real patients private. ``python -m data.chest_simulator.compare SIMULATED

@@ -135,7 +135,8 @@ class Job:
                 self._write_receipt(partial)
         except Timeout:
             raise DataError(
-                f"{self.final.parent}: another call is at work on {self.archive.key} here. Let it end, or name a folder elsewhere with --out."
+                f"{self.final.parent}: another process is downloading {self.archive.key} here. "
+                "Wait for it to finish, or choose another folder with --out."
             ) from None
         except DataError as error:
             if problem := disk_problem(self.final, error.__cause__):  # generated cohorts are moved by COURSE_CACHE, these by --out

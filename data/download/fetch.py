@@ -338,7 +338,7 @@ def accepted(response: requests.Response, url: str, ranged: bool) -> tuple[int |
         )
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise DataError(
-            f"{url}: {host} (or a proxy before it) compresses the file on the way, although it was asked not to, so that bytes cannot "
+            f"{url}: {host} (or a proxy before it) compresses the file on the way, although it was asked not to, so bytes cannot "
             f"be counted. Try from another network; --mirror names another server. {OFFLINE}"
         )
     if status == 206:

@@ -92,7 +92,8 @@ def write_tables(source: Path, folder: Path) -> int:
     missing = [name for name in TABLE_COLUMNS if name not in header]
     if missing or header[0] != "Image Index":
         raise DataError(
-            f"{source / TABLE_FILE}: not NIH's label table (it has the columns {', '.join(header)[:200]}, but no {', '.join(missing)}). Move "
+            f"{source / TABLE_FILE}: not NIH's label table "
+            f"(it has the columns {', '.join(header)[:200]}, but no {', '.join(missing)}). Move "
             "it away and run again."
         )
     width = max(index for index, name in enumerate(header, 1) if name)  # published with and without a comma at the end

@@ -5,6 +5,7 @@ memory; Landlock hides files where bubblewrap has not done so; the filter refuse
 signals to anybody else (Linux on x86-64 and ARM).
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -175,10 +176,8 @@ def limit(cpu: int, memory: int, tensorflow: bool, private: bool) -> None:
     ]:
         hard = resource.getrlimit(kind)[1]
         most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        try:
+        with contextlib.suppress(ValueError, OSError):  # macOS knows some limits by name only
             resource.setrlimit(kind, (most, most + 1 if kind == resource.RLIMIT_CPU and most != hard else most))
-        except (ValueError, OSError):  # macOS knows some limits by name only
-            pass
 
 
 def filter_program(machine: str, pid: int) -> bytes | None:

@@ -167,7 +167,7 @@ def _flat(voxels: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _noise(size: int) -> np.ndarray:
-    """Twice as many normal numbers (float32) as a patch has voxels, to begin anywhere in, so that none are drawn anew for each patch."""
+    """Twice as many normal numbers (float32) as a patch has voxels, to begin anywhere in: none are drawn for each patch."""
     return np.random.default_rng(0).standard_normal(2 * size, np.float32)
 
 
@@ -242,7 +242,7 @@ def _one_hot(labels: np.ndarray) -> np.ndarray:
 
 
 def keep_memory() -> None:
-    """Let the C library keep what patches free: fetching it from the system anew for each takes as long as changing them. glibc only."""
+    """Let the C library keep what patches free: fetching it from the system takes as long as changing them. glibc only."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: the most that it takes

@@ -14,10 +14,10 @@ CHEST_WEIGHTS = "densenet121_chest.weights.h5"
 
 @keras.saving.register_keras_serializable("course")
 class BatchNormalization(keras.layers.BatchNormalization):
-    """Keras's layer as DenseNet121 uses it, computed on TensorFlow in 32 bits by one fused operation: a training step takes a fifth less time.
+    """Keras's layer as DenseNet121 uses it, on TensorFlow in 32 bits by one fused operation: a fifth less time a training step.
 
-    Keras takes several passes over the films' feature maps for the same numbers (to rounding). It has the name of Keras's layer because files of weights
-    name layers by their class.
+    Keras takes several passes over the feature maps for the same numbers (to rounding). It has the name of Keras's layer because
+    files of weights name layers by their class.
     """
 
     def call(self, inputs, training=None, mask=None):
