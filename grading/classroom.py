@@ -1,30 +1,64 @@
 """Lays out a template repository for GitHub Classroom: `python -m grading.classroom FOLDER --notebook 2`.
 
-The student notebook, what it imports, and a workflow that runs the public checks on every push. Nothing in it holds an answer:
-not the lessons, not the solved notebooks, and of the grader only what finds functions and calls the public checks.
+The student notebook, the modules that it imports and no others, and a workflow that runs the public checks on every push.
+Nothing in it holds an answer: no lesson, no solved notebook, no trainer or evaluation, and of the grader only what finds
+functions and calls the public checks.
 """
 
 import argparse
+import ast
 import shutil
 import sys
 from pathlib import Path
 
-from .course import ROOT, assignment
+from .course import ROOT, assignment, notebook
+from .notebook import plain_python
 
-FILES = (
-    "util.py",
-    "public_tests.py",
-    "requirements.txt",
-    "LICENSE",
-    ".github/workflows/classroom.yml",
-    "grading/__init__.py",
-    "grading/notebook.py",
-    "grading/public_checks.py",
+FILES = ("requirements.txt", "LICENSE", ".github/workflows/classroom.yml", "models/checksums.txt", "data/README.md")
+DATA = ("data/predictions/*", "models/*.weights.h5", "models/*/*.txt")
+STARTED = (  # modules that are started, not imported
+    "grading.public_checks",
+    "public_tests",
+    "data.nih",  # by this file the notebook's first cell knows the course's folder
 )
-FOLDERS = ("data", "models")
-LEFT_OUT = shutil.ignore_patterns(
-    "cache", "__pycache__", "*.partial", "train_*.py", "predict_*.py"
-)  # training has losses like those to write
+# Functions of modules that a notebook needs, which only trainers call and which are nearly an answer.
+ANSWERS = {"dice_cross_entropy", "deeply_supervised", "standardize_scan"}
+
+
+def _file_of(module: str, root: Path) -> Path | None:
+    path = root.joinpath(*module.split("."))
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+
+
+def imported_files(sources: list[str], root: Path = ROOT) -> set[Path]:
+    """The course's own modules that these programs import, directly or not, as files."""
+    found: set[Path] = set()
+    todo: list[tuple[str, str]] = [(source, "") for source in sources]  # and the package that it stands in
+    while todo:
+        source, package = todo.pop()
+        names: set[str] = set()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Import):
+                names |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = package if node.level else ""
+                base = ".".join(part for part in (base, node.module or "") if part)
+                names |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+        names |= {".".join(name.split(".")[:depth]) for name in names for depth in range(1, name.count(".") + 1)}
+        for file in sorted(file for name in names if (file := _file_of(name, root))):
+            if file not in found:
+                found.add(file)
+                todo.append((file.read_text(encoding="utf-8"), ".".join(file.parent.relative_to(root).parts)))
+    return found
+
+
+def without(source: str, names: set[str]) -> str:
+    """A module without these functions."""
+    lines = source.split("\n")
+    for node in reversed(ast.parse(source).body):
+        if isinstance(node, ast.FunctionDef) and node.name in names:
+            del lines[node.lineno - 1 : node.end_lineno]
+    return "\n".join(lines)
 
 
 def make_template(folder: Path, number: int, root: Path = ROOT) -> Path:
@@ -37,13 +71,17 @@ def make_template(folder: Path, number: int, root: Path = ROOT) -> Path:
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty. Name a new folder.")
-    name = f"{assignment(number).name}.ipynb"
-    for file in FILES:
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(root / file, folder / file)
-    for part in FOLDERS:
-        shutil.copytree(root / part, folder / part, ignore=LEFT_OUT)
-    shutil.copy(root / "student" / name, folder / name)
+    name = f"{assignment(number, root).name}.ipynb"
+    code = [plain_python(cell["source"]) for cell in notebook(number, root=root)["cells"] if cell["cell_type"] == "code"]
+    for file in imported_files([*code, *(f"import {module}" for module in STARTED)], root):
+        target = folder / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(without(file.read_text(encoding="utf-8"), ANSWERS), encoding="utf-8")
+    for file in [*(root / file for file in FILES), *(file for pattern in DATA for file in root.glob(pattern))]:
+        target = folder / file.relative_to(root)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    shutil.copyfile(root / "student" / name, folder / name)
     return folder / name
 
 

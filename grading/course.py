@@ -1,21 +1,16 @@
 """What the grader needs to know of the course: exercises, points, the stubs that were handed out, and right answers.
 
-All of it is read from the lessons; none of it goes into the sandbox but the lesson's own answer, once, as a self-test.
+`tools.lesson` reads the lessons; nothing of them goes into the sandbox but the lesson's own answer, once, as a self-test.
 """
 
 import json
-import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import jupytext
-
 from public_tests import EXERCISES
-
-ROOT = Path(__file__).resolve().parents[1]
-SOLUTION = re.compile(r"^([ \t]*)### BEGIN SOLUTION[^\n]*\n(.*?)^[ \t]*### END SOLUTION[^\n]*$", re.DOTALL | re.MULTILINE)
+from tools.lesson import ROOT, find_exercises, lesson_paths, make_notebook, read_cells
 
 
 @dataclass(frozen=True)
@@ -38,29 +33,33 @@ class Assignment:
         return self.number != 2
 
 
-@cache
-def assignment(number: int, root: Path = ROOT) -> Assignment:
-    """Read a lesson.
+def lesson(number: int, root: Path = ROOT) -> Path:
+    """The script of a lesson.
 
     Raises
     ------
     FileNotFoundError
         When there is no lesson with this number.
     """
-    paths = sorted((root / "lessons").glob(f"{number:02d}_*.py"))
-    if not paths:
-        raise FileNotFoundError(f"There is no lesson {number:02d} in {root / 'lessons'}.")
-    cells = jupytext.reads(paths[0].read_text(encoding="utf-8"), fmt="py:percent").cells
-    points = {cell.metadata["check"]: float(cell.metadata["points"]) for cell in cells if "check" in cell.metadata}
-    code = [cell.source for cell in cells if cell.cell_type == "code"]
-    skeleton = tuple(SOLUTION.sub(r"\1raise NotImplementedError", source) for source in code)
-    missing = [name for name, lesson in EXERCISES.items() if lesson == number and name not in points]
+    for path in lesson_paths(root):
+        if path.name.startswith(f"{number:02d}_"):
+            return path
+    raise FileNotFoundError(f"There is no lesson {number:02d} in {root / 'lessons'}.")
+
+
+@cache
+def assignment(number: int, root: Path = ROOT) -> Assignment:
+    """Read a lesson. Raises FileNotFoundError, or LessonError where it breaks a convention."""
+    path = lesson(number, root)
+    points = {exercise.name: float(exercise.points) for exercise in find_exercises(read_cells(path), path.name)}
+    missing = [name for name, of in EXERCISES.items() if of == number and name not in points]
     if missing:
-        raise ValueError(f"{paths[0].name}: no check with points for {', '.join(missing)}.")
-    return Assignment(number, paths[0].stem, points, tuple(code), skeleton)
-
-
-SETTINGS = {"schema_version": 3, "task": False}
+        raise ValueError(f"{path.name}: no check with points for {', '.join(missing)}.")
+    solution, skeleton = (
+        tuple(cell.source for cell in make_notebook(path, student=student).cells if cell.cell_type == "code")
+        for student in (False, True)
+    )
+    return Assignment(number, path.stem, points, solution, skeleton)
 
 
 def notebook(number: int, *, solved: bool = False, hidden_tests: dict[str, str] | None = None, root: Path = ROOT) -> dict[str, Any]:
@@ -74,35 +73,9 @@ def notebook(number: int, *, solved: bool = False, hidden_tests: dict[str, str] 
     hidden_tests : dict of str to str, optional
         Exercise → code to put between nbgrader's marks for hidden tests, after the public check.
     """
-    path = next(iter(sorted((root / "lessons").glob(f"{number:02d}_*.py"))))
-    cells = []
-    for position, cell in enumerate(jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells):
-        source, metadata = cell.source, {}
-        if cell.metadata.get("tags"):
-            metadata["tags"] = cell.metadata["tags"]
-        if "exercise" in cell.metadata:
-            metadata["nbgrader"] = SETTINGS | {
-                "grade": False,
-                "solution": True,
-                "locked": False,
-                "grade_id": cell.metadata["exercise"],
-            }
-            source = source if solved else SOLUTION.sub(r"\1raise NotImplementedError", source)
-        elif "check" in cell.metadata:
-            name = cell.metadata["check"]
-            metadata["nbgrader"] = SETTINGS | {
-                "grade": True,
-                "solution": False,
-                "locked": True,
-                "grade_id": f"{name}_test",
-                "points": cell.metadata["points"],
-            }
-            if hidden_tests:
-                source += f"\n### BEGIN HIDDEN TESTS\n{hidden_tests[name]}\n### END HIDDEN TESTS"
-        kind = {"execution_count": None, "outputs": []} if cell.cell_type == "code" else {}
-        cells.append({"cell_type": cell.cell_type, "id": f"cell{position:04d}", "metadata": metadata, "source": source, **kind})
-    metadata = {
-        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    return json.loads(json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}))
+    made = make_notebook(lesson(number, root), student=not solved)
+    for cell in made.cells:
+        name = cell.metadata.get("nbgrader", {}).get("grade_id", "").removesuffix("_test")
+        if hidden_tests and cell.metadata.get("nbgrader", {}).get("grade"):
+            cell.source += f"\n### BEGIN HIDDEN TESTS\n{hidden_tests[name]}\n### END HIDDEN TESTS"
+    return json.loads(json.dumps(made))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -10,14 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 
 from grading import public_checks
 from grading.classroom import make_template
-from grading.course import SOLUTION, assignment, notebook
+from grading.course import assignment, lesson, notebook
 from grading.nbgrader_course import make_course
 from grading.notebook import NotebookError
 from grading.submissions import find_submissions
 from grading.synthetic_class import find_cell
+from tools.lesson import read_cells, solution_lines
 
 NAME = assignment(2).name
 RNG = np.random.default_rng(6)  # that of the public check
@@ -103,21 +106,52 @@ def test_nbgrader_hands_out_validates_grades_and_gives_feedback(tmp_path):
     assert submission.student == "ada" and submission.files[0][1] == handed.read_bytes(), "make grade takes the same folder"
 
 
-def test_a_classroom_template_has_what_the_workflow_calls_and_no_answers(tmp_path):
+TRAINING = re.compile(
+    r"(?<!re)\.compile\(|train_on_batch|apply_gradients|GradientTape|(?i:soft_?dice|cross_?entropy|weighted_loss)"
+)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_a_classroom_template_holds_no_answer_and_the_notebook_finds_the_course_in_it(tmp_path, number):
+    """As it is laid out: no solution, trainer, evaluation or lesson; the set-up and import cells run with nothing else around."""
+    path = make_template(tmp_path / "template", number)
+    root = path.parent
+    files = {file.relative_to(root).as_posix(): file for file in root.rglob("*") if file.is_file()}
+    assert [name for name in files if name.endswith(".ipynb")] == [path.name]
+    assert {"util.py", "public_tests.py", "requirements.txt", "data/nih.py", "models/__init__.py"} <= set(files)
+    forbidden = r"(^|/)(lessons|tests|tools|benchmarks|student|results|inside)/|(train|evaluate|calibrate|transfer|parallel|adamw|compare)\.py$|download"
+    assert not [name for name in files if re.search(forbidden, name)]
+    assert {name for name in files if name.startswith("grading/")} <= {
+        "grading/__init__.py",
+        "grading/notebook.py",
+        "grading/public_checks.py",
+    }
+    given = {"util.py", "public_tests.py", "models/metrics.py"}  # every student has them: figures, checks, and what they call
+    text = {
+        name: file.read_text(encoding="utf-8")
+        for name, file in files.items()
+        if name not in given and name.endswith((".py", ".ipynb", ".md", ".txt"))
+    }
+    secret = [line for line in solution_lines(read_cells(lesson(number))) if len(line) > 35]
+    assert len(secret) > 5 and not [(name, line) for name in text for line in secret if line in text[name]]
+    code = {name: source for name, source in text.items() if name.endswith(".py")}
+    assert not [(name, found[0]) for name, source in code.items() if name[:4] != "grad" and (found := TRAINING.search(source))]
+
+    cells = [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    cells = ["".join(cell["source"]) for cell in cells]
+    last = max(index for index, source in enumerate(cells[:6]) if re.search("(?m)^(import|from) ", source))
+    environment = {name: value for name, value in os.environ.items() if name not in ("COURSE_DIR", "PYTHONPATH")}
+    script = TransformerManager().transform_cell("\n".join(cells[: last + 1])) + "\nprint('COURSE', COURSE, util.__file__)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=root, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.split("COURSE ")[1].split() == [str(root), str(root / "util.py")]
+
+
+def test_a_classroom_workflow_checks_what_is_pushed(tmp_path):
     """The workflow's own commands, run in a template that was laid out, with one answer right and one wrong."""
     path = make_template(tmp_path / "template", 2)
     workflow = yaml.safe_load((path.parent / ".github" / "workflows" / "classroom.yml").read_text(encoding="utf-8"))
     step = workflow["jobs"]["checks"]["steps"][-1]
-    files = [file for file in path.parent.rglob("*") if file.suffix in (".py", ".ipynb", ".md")]
-    secret = {
-        line.strip() for source in assignment(2).solution for _, part in SOLUTION.findall(source) for line in part.split("\n")
-    }
-    given = {path.parent / "util.py", path.parent / "public_tests.py"}  # every student has them
-    text = "\n".join(file.read_text(encoding="utf-8") for file in files if file not in given)
-    assert len(secret) > 20 and not [line for line in secret if len(line) > 35 and line in text]
-    assert len(files) > 10 and not [
-        file.name for file in files if file.name in ("typical_answers.py", "course.py", "02_diagnostic_model_evaluation.py")
-    ]
     nb = json.loads(path.read_text(encoding="utf-8"))
     find_cell(nb, "get_prevalence")["source"] = "def get_prevalence(y):\n    return np.mean(y)"
     find_cell(nb, "get_ppv")["source"] = "def get_ppv(y, pred, th=0.5):\n    return 0.5"
