@@ -45,11 +45,15 @@ data: .venv/.installed  ## download a real archive: make data ARCHIVE="decathlon
 grade: .venv/.installed-dev  ## mark submitted notebooks: make grade SUBMISSIONS=folder-or-zip OPTIONS="--roster class.csv"
 	@$(PYTHON) -m grading $(if $(SUBMISSIONS),"$(SUBMISSIONS)" $(OPTIONS),--help)
 
-nbgrader-course: .venv/.installed-dev  ## lay out an nbgrader course directory in build/nbgrader-course
+nbgrader-course: .venv/.installed-dev  ## lay out an nbgrader course directory in grades/nbgrader-course
 	@$(PYTHON) -m grading.nbgrader_course $(foreach number,$(NOTEBOOKS),--notebook $(number))
 
-clean:  ## remove what runs have made: build/, generated cohorts, caches
-	rm -rf build data/cache .pytest_cache
+clean:  ## remove what runs have made, never marks: build/, generated cohorts, caches
+	@for made in build/*; do \
+	  if [ -n "$$(find "$$made" \( -name seed.txt -o -name gradebook.db -o -name submitted \) 2>/dev/null | head -n 1)" ]; then \
+	    echo "kept, for it holds marks or submissions: $$made"; \
+	  else rm -rf "$$made"; fi; done
+	rm -rf data/cache .pytest_cache
 	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
 
 distclean: clean  ## remove the environment too

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import sys
@@ -21,6 +22,7 @@ from typing import Any
 import public_tests
 
 from . import checks
+from .choice import choose
 from .grade import Grader, Settings
 from .inside import confine
 from .sandbox import SandboxBroken, SandboxEnded
@@ -28,14 +30,24 @@ from .submissions import Submission
 
 _grader: Grader | None = None  # one for each process that grades
 _lock = threading.Lock()
+DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in range(10)),
+}  # no names of files on Windows
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8", errors="replace")
-    partial.replace(path)
+    try:
+        partial.write_text(text, encoding="utf-8", errors="replace")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def settings_of(folder: Path, settings: Settings) -> Settings:
@@ -55,6 +67,7 @@ def _version() -> bytes:
     sources = [
         Path(public_tests.__file__),
         *(here / name for name in ("checks.py", "cases.py", "grade.py", "notebook.py", "sandbox.py")),
+        here / "choice.py",
         *sorted((here / "inside").glob("*.py")),
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
@@ -63,7 +76,7 @@ def _version() -> bytes:
 def fingerprint(submission: Submission, settings: Settings) -> str:
     """What a result depends on: when it is unchanged, a finished submission is not run again."""
     digest = hashlib.sha256(_version() + json.dumps(asdict(settings), sort_keys=True).encode())
-    digest.update(json.dumps([submission.problem, [name for name, _ in submission.files]]).encode())
+    digest.update(json.dumps([submission.problem, submission.attempts, [name for name, _ in submission.files]]).encode())
     for _, content in submission.files:
         digest.update(content)
     return digest.hexdigest()
@@ -87,18 +100,19 @@ def grade_one(submission: Submission, settings: Settings, yardsticks: dict[str, 
     with _lock:  # a Dask worker may have several threads; the sandbox does one exercise at a time
         _begin(settings, yardsticks)
         try:
-            if not submission.files:
-                note = submission.problem or "There is no notebook in it."
-                return {"status": "unreadable", "note": note, "exercises": _grader.nothing(note), "total": 0.0, "seconds": 0.0}
-            files = submission.files
-            if len(files) > 1:  # the one with most answers; of equals the last
-                files = sorted(enumerate(files), key=lambda item: (_grader.number_found(item[1][1]), item[0]))
-                files = [item[1] for item in files]
-            result = _grader.grade(files[-1][1])
-            if len(submission.files) > 1:
-                result["note"] = f"{len(submission.files)} notebooks; graded: {files[-1][0]}. {result['note']}".strip()
-            elif submission.problem:
-                result["note"] = f"{submission.problem}. {result['note']}".strip()
+            choice = choose(submission, settings.number)
+            if choice.file is None:
+                status = "lesson's own" if submission.files else "unreadable"
+                return {
+                    "status": status,
+                    "note": choice.note,
+                    "exercises": _grader.nothing(choice.note),
+                    "total": 0.0,
+                    "seconds": 0.0,
+                }
+            where, content = choice.file
+            result = _grader.grade(content) | {"file": where}
+            result["note"] = f"{choice.note} {result['note']}".strip()
             return result
         except (
             Exception,
@@ -158,17 +172,38 @@ def close_grader() -> None:
         _grader = None
 
 
+class ClusterLost(RuntimeError):
+    """The Dask cluster cannot be reached, or ended in the middle."""
+
+
 def _on_dask(todo: list[Submission], settings: Settings, yardsticks: dict, scheduler: str) -> Iterator[tuple[Submission, dict]]:
-    """Results as they come from a Dask cluster. Its workers need the course, its environment, and bubblewrap."""
+    """Results as they come from a Dask cluster. Its workers need the course, its environment, and bubblewrap.
+
+    Raises
+    ------
+    ClusterLost
+        When the scheduler is not there, or dies. What it has finished is kept.
+    """
+    from concurrent.futures import CancelledError
+
     from distributed import Client, as_completed
 
-    with Client(scheduler) as client:
+    try:
+        client = Client(scheduler, timeout="20s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise ClusterLost(f"There is no Dask scheduler at {scheduler} ({error}). Start it as the README says.") from None
+    with client:
         futures = {
             client.submit(grade_one, submission, settings, yardsticks, pure=False, retries=2): submission for submission in todo
         }
         for future in as_completed(futures):
             try:
                 yield futures[future], future.result()
+            except (CancelledError, OSError) as error:
+                raise ClusterLost(
+                    f"The Dask scheduler at {scheduler} ended, or cannot be reached any more ({type(error).__name__}). "
+                    "Start it again as the README says."
+                ) from None
             except Exception as error:
                 yield (
                     futures[future],
@@ -254,13 +289,16 @@ def grade_class(
 
 
 def safe_name(student: str) -> str:
-    """A student's id as a file name: nothing in it can lead out of the folder, and two ids never share one."""
+    """A student's id as a file name: nothing in it can lead out of the folder, and two ids never share one.
+
+    Only what every file system keeps apart stays as it is: small letters and digits. Any other id, and one that looks like what
+    this function makes, gets a digest of all its characters.
+    """
+    made = re.search(r"-[0-9a-f]{16}$", student)
+    if re.fullmatch(r"[a-z0-9][a-z0-9_@.-]{0,46}[a-z0-9]|[a-z0-9]", student) and not made and student not in DEVICES:
+        return student
     plain = "".join(c if c.isalnum() or c in "-_@." else "_" for c in student).strip(".")[:48]
-    return (
-        plain
-        if plain == student and plain
-        else f"{plain or 'student'}-{hashlib.sha256(student.encode('utf-8', 'replace')).hexdigest()[:8]}"
-    )
+    return f"{plain or 'student'}-{hashlib.sha256(student.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 def _result_path(folder: Path, student: str) -> Path:

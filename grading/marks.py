@@ -12,6 +12,7 @@ from typing import Any
 
 from .batch import safe_name, write_text
 from .course import Assignment
+from .deadline import in_zone, is_late
 from .roster import Person, Roster, match
 from .texts import SYMBOL, visible
 
@@ -58,7 +59,10 @@ def _row(
     exercises = (result or {}).get("exercises") or {}
     points = {name: exercises.get(name, {}).get("points", 0.0) for name in assignment.exercises}
     most = sum(assignment.points.values())
-    late = bool(submission and (submission.late or (deadline and submission.time and submission.time > deadline)))
+    graded = (result or {}).get("file", "")
+    time = submission.times.get(graded, submission.time) if submission else None
+    says_late = bool(submission and (graded in submission.lates if graded in submission.times else submission.late))
+    late = says_late or is_late(time, deadline)
     status = result["status"] if result else "missing"
     note = (result or {}).get("note", "")
     if roster and submission and person is None:
@@ -70,7 +74,7 @@ def _row(
         "status": status,
         "late": "late" if late else "",
         "missing": "" if result else "missing",
-        "submitted": f"{submission.time:%Y-%m-%d %H:%M}" if submission and submission.time else "",
+        "submitted": f"{in_zone(time, deadline and deadline.tzinfo):%Y-%m-%d %H:%M}" if time else "",
         **points,
         "total": round(sum(points.values()), 2),
         "max": most,

@@ -8,9 +8,13 @@ filled into a copy of it (`marks`), so that it can be uploaded as it is.
 import csv
 import io
 import re
-from collections import Counter
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from .submissions import Submission
 
 ID_COLUMNS = (
     "identifier",
@@ -24,15 +28,21 @@ ID_COLUMNS = (
     "sis login id",
     "login",
     "user",
+    "sid",
+    "orgdefinedid",
+    "github_username",
     "email",
     "email address",
     "e-mail",
     "student",
     "matriculation number",
     "matrikelnummer",
+    "matrikel",
 )
-NAME_COLUMNS = ("full name", "name", "student name", "student")
-FIRST_COLUMNS, LAST_COLUMNS = ("first name", "first_name", "firstname"), ("last name", "last_name", "surname", "lastname")
+NAME_COLUMNS = ("full name", "name", "student name", "student", "display id")
+FIRST_COLUMNS = ("first name", "first_name", "firstname", "vorname")
+LAST_COLUMNS = ("last name", "last_name", "surname", "lastname", "nachname")
+TITLE_ROWS = 10  # above the line of column names
 
 
 @dataclass
@@ -53,11 +63,72 @@ class Roster:
     columns: list[str]
     rows: list[dict[str, str]]  # all rows, those without a student too (Canvas has one with the possible points)
 
+    @property
+    def known(self) -> set[str]:
+        """All ids and names."""
+        return {name for person in self.people for name in (*person.ids, person.name) if name}
+
 
 def _plain(identifier: str) -> str:
-    """An id in lower case; of Moodle's "Participant 12345" the number, which is what its zip has."""
-    match = re.fullmatch(r"[^\W\d]+\s+(\d+)", identifier.strip())
-    return (match[1] if match else identifier).strip().lower()
+    """An id in lower case; of Moodle's "Participant 12345" the number, as in its zip; of Excel's ="0123" what is in it."""
+    identifier = unicodedata.normalize("NFC", identifier).strip()
+    quoted = re.fullmatch(r"=?\"(.*)\"|'(.*)", identifier)
+    if quoted:
+        identifier = quoted[1] or quoted[2] or ""
+    match = re.fullmatch(r"[^\W\d]+\s+(\d+)", identifier)
+    return (match[1] if match else identifier.removeprefix("#")).strip().casefold()
+
+
+def _number(identifier: str) -> str:
+    """An id of digits without what spreadsheets take from it or add to it: leading zeros, a ".0"; "" for other ids."""
+    match = re.fullmatch(r"0*(\d+)(?:[.,]0+)?", identifier)
+    return match[1] if match else ""
+
+
+def _name(name: str) -> str:
+    """A name as it is compared: "Lovelace, Ada" is Ada Lovelace."""
+    last, comma, first = name.partition(",")
+    return " ".join(f"{first} {last}".split() if comma else name.split()).casefold()
+
+
+def _decoded(path: Path, data: bytes) -> str:
+    """The text of a file, in the encodings that spreadsheets write."""
+    if data[:4] == b"PK\x03\x04" or data[:4] == b"\xd0\xcf\x11\xe0":
+        raise ValueError(f"{path} is a spreadsheet file. Save it as CSV (UTF-8) and name that file.")
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    zeros = data[:2000].count(b"\0")
+    if zeros > len(data[:2000]) // 4:  # UTF-16 without its mark
+        return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", errors="replace")
+    for encoding in ("utf-8-sig", "cp1252", "latin-1"):
+        try:
+            return data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise AssertionError("latin-1 reads everything")
+
+
+def _table(text: str) -> list[list[str]]:
+    """The rows of a CSV, whatever separates its columns; a `sep=` line says so itself."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n")
+    said = re.match(r'"?sep=(.)"?[^\n]*\n', text, re.IGNORECASE)
+    if said:
+        text, separators = text[said.end() :], said[1]
+    else:
+        separators = ",;\t|"
+    best: list[list[str]] = []
+    score = (-1, -1)
+    for separator in separators:
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if any(cell.strip() for cell in row)]
+        known = max((len(_known_columns(row)) for row in rows[:TITLE_ROWS]), default=0)
+        columns = max((len(row) for row in rows[:TITLE_ROWS]), default=0)
+        if (known, columns) > score:
+            best, score = rows, (known, columns)
+    return best
+
+
+def _known_columns(row: list[str]) -> set[str]:
+    return {cell.strip().casefold() for cell in row} & {*ID_COLUMNS, *NAME_COLUMNS, *FIRST_COLUMNS, *LAST_COLUMNS}
 
 
 def read_roster(path: Path) -> Roster:
@@ -69,39 +140,49 @@ def read_roster(path: Path) -> Roster:
     ValueError
         When the file has no rows, no column of ids, or an id twice. The message says what to do.
     """
-    data = Path(path).read_bytes()
-    text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
-    first = text.split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    rows = [{key: value or "" for key, value in row.items() if isinstance(key, str)} for row in reader]
-    if not rows:
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no class list {path}.")
+    table = _table(_decoded(path, path.read_bytes()))
+    head = next((i for i, row in enumerate(table[:TITLE_ROWS]) if {c.strip().casefold() for c in row} & set(ID_COLUMNS)), 0)
+    if len(table) <= head + 1:
         raise ValueError(f"{path} has no rows. A class list is a CSV with a line of column names and one row for each student.")
-    columns = list(reader.fieldnames or [])
-    by_name = {(name or "").strip().lower(): name for name in columns}
+    columns = table[head]
+    rows = [dict(zip(columns, [*row, *[""] * len(columns)])) for row in table[head + 1 :]]
+    by_name = {name.strip().casefold(): name for name in reversed(columns)}
     id_columns = [by_name[name] for name in ID_COLUMNS if name in by_name]
     if not id_columns:
-        raise ValueError(f"{path} has no column of ids, only {', '.join(map(str, columns))}. Call the one that holds them `id`.")
+        raise ValueError(f"{path} has no column of ids, only {', '.join(columns)}. Call the one that holds them `id`.")
 
     def value(row: dict[str, str], names: tuple[str, ...]) -> str:
         return next((row[by_name[name]].strip() for name in names if name in by_name and row[by_name[name]].strip()), "")
 
     people = []
-    for row in rows:
+    for number, row in enumerate(rows, head + 2):
         student = row[id_columns[0]].strip()
-        if not student:
+        if not student or student.casefold() in ("points possible", "student, test"):
             continue  # Canvas: the row of possible points
+        if re.fullmatch(r"\d[.,]\d+E\+\d+", student, re.IGNORECASE):
+            raise ValueError(
+                f"{path}, row {number}: the id {student} was shortened by a spreadsheet. Export the list again, "
+                f"or make the column {id_columns[0]} a column of texts."
+            )
         name = value(row, NAME_COLUMNS) or f"{value(row, FIRST_COLUMNS)} {value(row, LAST_COLUMNS)}".strip()
         ids = frozenset(_plain(row[column]) for column in id_columns if row[column].strip())
-        people.append(Person(student, name, ids, row))
-    twice = [student for student, count in Counter(person.student for person in people).items() if count > 1]
+        people.append(Person(re.fullmatch(r'=?"?(.*?)"?', student)[1], name, ids, row))
+    if not people:
+        raise ValueError(f"{path} has no rows with an id in its column {id_columns[0]}.")
+    twice = [student for student, count in Counter(_plain(person.student) for person in people).items() if count > 1]
     if twice:
-        raise ValueError(f"{path} has {twice[0]} twice in its column {id_columns[0]}.")
+        raise ValueError(f"{path} has {twice[0]} twice in its column {id_columns[0]}. Leave one of the rows.")
     return Roster(people, columns, rows)
 
 
 def match(roster: Roster, students: dict[str, str]) -> dict[str, Person]:
-    """Student (id of the submission) → person on the class list, by id; by name only where one name is one person in both.
+    """Student (id of the submission) → person on the class list; what could be two people is nobody.
+
+    By the id that counts, then by the other ids in a row, then by ids that lost their leading zeros in a spreadsheet, then by
+    GitHub's names of repositories (homework-ada is ada's), and by name only where one name is one person in both.
 
     Parameters
     ----------
@@ -109,18 +190,50 @@ def match(roster: Roster, students: dict[str, str]) -> dict[str, Person]:
     students : dict of str to str
         Id of the submission → name that the platform gave, or "".
     """
-    by_id: dict[str, Person] = {}
-    for person in reversed(roster.people):
-        by_id |= dict.fromkeys(person.ids, person)
-        by_id[_plain(person.student)] = person
-    found = {student: by_id[_plain(student)] for student in students if _plain(student) in by_id}
+    found: dict[str, Person] = {}
+    first = [{_plain(person.student): [person] for person in roster.people}, defaultdict(list), defaultdict(list)]
+    for person in roster.people:
+        for one in person.ids:
+            first[1][one].append(person)
+            if _number(one) and person not in first[2][_number(one)]:
+                first[2][_number(one)].append(person)
+    for table in first[:2]:
+        for student in students:
+            fit = table.get(_plain(student), []) if student not in found else []
+            if len(fit) == 1:
+                found[student] = fit[0]
     taken = {person.student for person in found.values()}
-    once = Counter(person.name.lower() for person in roster.people if person.name)
-    here = Counter(name.lower() for name in students.values() if name)
-    names = {
-        person.name.lower(): person for person in roster.people if person.student not in taken and once[person.name.lower()] == 1
-    }
-    for student, name in students.items():
-        if student not in found and name and here[name.lower()] == 1 and name.lower() in names:
-            found[student] = names[name.lower()]
+    for student in (one for one in students if one not in found):
+        fit = first[2].get(_number(_plain(student)), [])
+        if len(fit) == 1 and fit[0].student not in taken:
+            found[student] = fit[0]
+    taken = {person.student for person in found.values()}
+    free = [person for person in roster.people if person.student not in taken]
+    for student in (one for one in students if one not in found):
+        fit = [p for p in free if any(not one.isdigit() and _plain(student).endswith(f"-{one}") for one in p.ids)]
+        if len(fit) == 1:
+            found[student] = fit[0]
+    taken = {person.student for person in found.values()}
+    once = Counter(_name(person.name) for person in roster.people if person.name)
+    names = {_name(p.name): p for p in roster.people if p.student not in taken and p.name and once[_name(p.name)] == 1}
+    called = {student: _name(name or student) for student, name in students.items() if student not in found}
+    here = Counter(called.values())
+    for student, name in called.items():
+        if here[name] == 1 and name in names:
+            found[student] = names[name]
     return found
+
+
+def join(roster: Roster, submissions: Iterable[Submission]) -> list[Submission]:
+    """One submission for each person: `ada.ipynb` and `ada@x.org.zip` are one where the class list says that both are Ada's."""
+    submissions = list(submissions)
+    people = match(roster, {one.student: one.name for one in submissions})
+    kept: dict[str, Submission] = {}
+    for one in submissions:
+        person = people.get(one.student)
+        key = f"on the list: {person.student}" if person else f"not on it: {one.student}"
+        if key in kept:
+            kept[key].take(one)
+        else:
+            kept[key] = one
+    return list(kept.values())

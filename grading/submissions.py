@@ -1,34 +1,29 @@
-"""Finds the submissions: in a folder, a zip from a learning platform, zips inside of zips, or an nbgrader course.
+"""Finds the submissions, one for each student, in what a learning platform or an instructor collected.
 
-Names inside of zips are never used as paths, only read for the student's name, so no member can be written anywhere.
-What is unpacked is counted while it is unpacked: a zip bomb ends as one student's problem.
+A folder, an archive from a platform, or an nbgrader course. `archives` opens the files, `platforms` reads whose they are. Every
+file that was handed in ends in a submission: as a notebook, or with the reason why it cannot be graded.
 """
 
-import io
 import re
-import zipfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-MAX_FILE = 64 << 20  # bytes of one notebook, unpacked
-MAX_TOTAL = 4 << 30  # bytes of all that comes out of one class zip
-MAX_STUDENT = 256 << 20  # bytes of all that comes out of one student's zip
-MAX_MEMBERS = 20_000
-MAX_DEPTH = 3
-IGNORED = re.compile(r"(^|/)(__MACOSX|\.ipynb_checkpoints|\.git|\.venv)(/|$)|(^|/)\._")
-# Moodle, "Download all submissions": a folder "Ada Lovelace_12345_assignsubmission_file" (older versions: with _ at the end),
-# or, "in folders" switched off, the same words before each file's own name; 12345 is the participant of the grading worksheet.
-MOODLE = re.compile(r"^(?P<name>.+?)_(?P<id>\d+)_assignsubmission_")
-# Canvas, "Download submissions": flat, "lovelaceada_LATE_123_456_file.ipynb"; 123 is the user's id, 456 the attachment's.
-CANVAS = re.compile(r"^(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_(?P<file>\d+)_.")
-# Blackboard, "Assignment file download": flat, "Homework 2_alovelace_attempt_2026-11-20-13-05-59_file.ipynb".
-BLACKBOARD = re.compile(r"^.*_(?P<id>[^_]+)_attempt_(?P<time>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)(?P<last>_.*)?")
+import yaml
 
+from . import platforms
+from .archives import Entry, in_archive, in_file, in_folder
+from .platforms import Owner, owner, plain, platform_of, read_time, without_endings
 
-class UnpackError(ValueError):
-    """A zip that cannot be unpacked; the message is for the student and the instructor."""
+# What instructors and platforms put beside the submissions; named when it is left out.
+BESIDE = re.compile(
+    r"^(readme[^/]*|licen[cs]e[^/]*|index\.html?|[^/]*\.(csv|xlsx?|db|sqlite)|expected\.json|seed\.txt|submission_metadata\.yml|nbgrader_config\.py)$",
+    re.IGNORECASE,
+)
+COPY = re.compile(r"^(?P<base>.+?)( \((?P<one>\d+)\)|-Copy(?P<two>\d+)| - Copy( \((?P<three>\d+)\))?| copy( (?P<four>\d+))?)$")
+GENERIC = re.compile(r"^\d\d[_ -]|home ?work|hw|assignment|notebook|untitled|exercise|submission|solution|abgabe", re.IGNORECASE)
 
 
 @dataclass
@@ -37,192 +32,268 @@ class Submission:
 
     student: str  # id, as the platform has it
     name: str = ""
-    files: list[tuple[str, bytes]] = field(default_factory=list)  # notebooks: (where it was, content)
-    time: datetime | None = None
-    late: bool = False  # says the platform
-    problem: str = ""  # why there is nothing to grade
-    platform: str = ""  # "Moodle", "Canvas", "Blackboard" where the names of the files say so
+    files: list[tuple[str, bytes]] = field(default_factory=list)  # notebooks: (where it was, content), the newest last
+    time: datetime | None = None  # of the newest
+    late: bool = False  # says the platform, of the newest
+    problem: str = ""  # why there is nothing to grade, or what else was there
+    platform: str = ""  # "Moodle", "Canvas", … where the names of the files say so
+    times: dict[str, datetime | None] = field(default_factory=dict)  # of each file
+    lates: set[str] = field(default_factory=set)  # the files of which the platform says that they are late
+    attempts: dict[str, int] = field(
+        default_factory=dict
+    )  # file → number of the attempt, from 1, where the platform tells them apart
+
+    def take(self, other: "Submission") -> None:
+        """Add what the same student handed in under another name."""
+        self.times |= other.times
+        self.lates |= other.lates
+        self.attempts |= other.attempts
+        self.files = sorted([*self.files, *other.files], key=lambda file: _comparable(self.times.get(file[0])))
+        self.problem = "; ".join(filter(None, [self.problem, other.problem]))
+        self.settle()
+
+    def settle(self) -> None:
+        """Take time and lateness from the newest file."""
+        if self.files:
+            newest = self.files[-1][0]
+            self.time, self.late = self.times.get(newest), newest in self.lates
 
 
 @dataclass
-class _Budget:
-    bytes: int
-    members: int = MAX_MEMBERS
+class _Found:
+    """A student's entries while they are collected."""
+
+    owner: Owner
+    entries: list[tuple[Entry, datetime | None, bool, int]] = field(default_factory=list)  # with time, late, order
 
 
-def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> bytes:
-    """A member's bytes; what a header claims about its size is not believed."""
-    most = min(MAX_FILE if info.filename.lower().endswith(".ipynb") else MAX_STUDENT, budget.bytes)
-    try:
-        with archive.open(info) as file:
-            data = file.read(most + 1)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, OSError, EOFError, ValueError) as error:
-        raise UnpackError(
-            f"{PurePosixPath(info.filename).name} cannot be unpacked ({error}); is it encrypted or cut off?"
-        ) from None
-    except Exception as error:  # zlib.error and the like
-        raise UnpackError(f"{PurePosixPath(info.filename).name} cannot be unpacked ({type(error).__name__})") from None
-    if len(data) > most:
-        raise UnpackError(f"{PurePosixPath(info.filename).name} unpacks to more than {most >> 20} MB")
-    budget.bytes -= len(data)
-    return data
+def find_submissions(path: Path, known: Collection[str] = (), notes: list[str] | None = None) -> list[Submission]:
+    """All submissions in a folder or archive, one per student, sorted by student.
 
-
-Found = tuple[str, bytes | UnpackError | None, datetime | None]
-"""Where a file was, its content (or what is wrong with it; None: another kind of file), when it was handed in."""
-
-
-def _members(data: bytes | Path, budget: _Budget, prefix: str = "", depth: int = 0) -> Iterator[Found]:
-    """All files in a zip, and in the zips in it."""
-    try:
-        archive = zipfile.ZipFile(data if isinstance(data, Path) else io.BytesIO(data))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
-        yield prefix or "zip", UnpackError("the file is no zip, or it is damaged"), None
-        return
-    with archive:
-        for info in archive.infolist():
-            name = info.filename.replace("\\", "/")
-            parts = [part for part in name.split("/") if part not in ("", ".", "..")]
-            where = "/".join([*([prefix] if prefix else []), *parts])
-            if info.is_dir() or IGNORED.search(name):
-                continue
-            if not name.lower().endswith((".ipynb", ".zip")):
-                yield where, None, None
-                continue
-            budget.members -= 1
-            if budget.members < 0:
-                yield where, UnpackError(f"more than {MAX_MEMBERS} files"), None
-                return
-            try:
-                time = datetime(*info.date_time) if info.date_time[0] > 1980 else None
-            except ValueError:
-                time = None
-            inner_zip = name.lower().endswith(".zip")
-            try:
-                content = _read(archive, info, budget)
-                if inner_zip and depth + 1 >= MAX_DEPTH:
-                    raise UnpackError("zips inside of zips inside of zips")
-            except UnpackError as error:
-                yield where, error, time
-                continue
-            if inner_zip:
-                inner = _Budget(min(MAX_STUDENT, budget.bytes), 500)
-                before = inner.bytes
-                for found, inside, its_time in _members(content, inner, where, depth + 1):
-                    yield found, inside, time or its_time  # a student chooses what an inner zip says
-                budget.bytes -= before - inner.bytes
-            else:
-                yield where, content, time
-
-
-def _files(path: Path) -> Iterator[Found]:
-    """All files in a folder, zips in it unpacked. Links are not followed."""
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
-        if file.is_symlink() or not file.is_file() or IGNORED.search(name):
-            continue
-        time = datetime.fromtimestamp(file.stat().st_mtime)
-        if file.suffix.lower() not in (".ipynb", ".zip"):
-            yield name, None, time
-            continue
-        if file.suffix.lower() == ".zip":
-            for where, content, _ in _members(file, _Budget(MAX_STUDENT, 500), name, 1):
-                yield where, content, time  # what a student's zip says of times is the student's choice
-        elif file.stat().st_size > MAX_FILE:
-            yield name, UnpackError(f"the notebook has {file.stat().st_size >> 20} MB"), time
-        else:
-            yield name, file.read_bytes(), time
-
-
-def _platform(tops: set[str]) -> str:
-    """Which learning platform named what lies at the top: folders or files. What is inside of a student's zip has no say.
-
-    Canvas's names are only believed when all of them fit together: `hw_2_1_x.ipynb` from everybody must not become one student 2.
-    """
-    if 2 * sum(bool(MOODLE.match(top)) for top in tops) > len(tops):
-        return "Moodle"
-    if 2 * sum(bool(BLACKBOARD.match(top)) for top in tops) > len(tops):
-        return "Blackboard"
-    matches = [CANVAS.match(top) for top in tops]
-    if not (matches and all(matches)):
-        return ""
-    names = {(match["id"], match["name"]) for match in matches}
-    one_name_each = len(names) == len({student for student, _ in names})
-    return "Canvas" if one_name_each and len({match["file"] for match in matches}) == len(matches) else ""
-
-
-def _student(top: str, platform: str) -> tuple[str, str, bool, datetime | None]:
-    """Id, name, late mark and time from the name at the top."""
-    match = {"Moodle": MOODLE, "Canvas": CANVAS, "Blackboard": BLACKBOARD}[platform].match(top) if platform else None
-    if match is None:
-        return re.sub(r"\.(ipynb|zip)$", "", top, flags=re.IGNORECASE), "", False, None
-    facts = match.groupdict()
-    try:
-        time = datetime.strptime(facts["time"], "%Y-%m-%d-%H-%M-%S") if facts.get("time") else None
-    except ValueError:
-        time = None
-    return facts["id"], facts.get("name") or "", bool(facts.get("late")), time
-
-
-def _common_folders(paths: list[str]) -> int:
-    """How many leading folders all paths share: what was put around everything. A folder that is a student's is none."""
-    split = [path.split("/")[:-1] for path in paths]
-    count = 0
-    while len(paths) > 1 and all(len(parts) > count and parts[count] == split[0][count] for parts in split):
-        if MOODLE.match(split[0][count]):
-            break
-        count += 1
-    return count
-
-
-def find_submissions(path: Path) -> list[Submission]:
-    """All submissions in a folder or zip, one per student, sorted by student.
+    Parameters
+    ----------
+    path : Path
+    known : collection of str, optional
+        Ids and names on the class list: what is called like one of them is a student's.
+    notes : list of str, optional
+        What was left out or taken for something is added here.
 
     Raises
     ------
     FileNotFoundError
         When the path does not exist or holds no notebook at all.
     """
-    path = Path(path)
+    path, notes = Path(path), [] if notes is None else notes
+    known = {plain(one).casefold() for one in known}
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist.")
-    nbgrader = path.is_dir() and (path / "submitted").is_dir()  # a course directory: submitted/<student>/<assignment>/
-    if nbgrader:
-        path = path / "submitted"
-    elif path.is_dir():
-        files = [file for file in path.rglob("*") if file.suffix.lower() in (".ipynb", ".zip")]
-        if len(files) == 1 and files[0].suffix.lower() == ".zip":
-            path = files[0]  # a folder with nothing but the platform's zip
-    if path.is_dir():
-        found = list(_files(path))
-    elif path.suffix.lower() == ".ipynb":
-        found = [(path.name, path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime))]
-    else:
-        found = list(_members(path, _Budget(MAX_TOTAL)))
-    notebooks = [where for where, content, _ in found if content is not None]
-    if not notebooks:
+    entries, course = _read(path)
+    if not any(entry.notebook is not None or entry.broken for entry in entries):
         raise FileNotFoundError(f"{path} holds no notebook (.ipynb) and no zip with one.")
-    folders = 0 if nbgrader else _common_folders(notebooks)
-    platform = "" if nbgrader else _platform({where.split("/")[folders] for where in notebooks})
-    by_student: dict[str, Submission] = {}
-    for where, content, time in found:
-        parts = where.split("/")[folders:]
-        if content is None and len(parts) < (1 if platform else 2):
-            continue  # a file that lies beside the submissions
-        student, name, late, stamp = _student(parts[0], platform)
-        one = by_student.setdefault(student, Submission(student, name, platform=platform))
-        if content is None:
-            one.problem = one.problem or f"{parts[-1][:80]} is no notebook (.ipynb)"
+    folders = 0 if course else _wrapper(path, entries, known, notes)
+    cut = [(entry.where.split("/")[folders:], entry) for entry in entries]
+    cut = [(parts, entry) for parts, entry in cut if parts]
+    meaningful = [parts for parts, entry in cut if (entry.notebook is not None or entry.broken)]
+    tops = {parts[0] for parts in meaningful} if meaningful else {parts[0] for parts, _ in cut}
+    sakai = any(len(parts) > 2 and parts[1] == platforms.SAKAI_FILES for parts, _ in cut)
+    platform = "" if course else "Sakai" if sakai else platform_of(tops)
+    found = _by_student(cut, platform, course, notes)
+    if not platform:
+        _join_copies(found)
+    submissions = [one for key in found for one in _submissions(found[key], platform)]
+    return sorted(submissions, key=lambda one: one.student)
+
+
+def _read(path: Path) -> tuple[list[Entry], bool]:
+    """The entries, and whether they are those of an nbgrader course (student/assignment/files)."""
+    if path.is_dir():
+        if (path / "submitted").is_dir():
+            return list(in_folder(path / "submitted")), True
+        entries = list(in_folder(path))
+        files = [file for file in path.rglob("*") if file.is_file() and not BESIDE.match(file.name) and file.name[:1] != "."]
+        if len(files) == 1 and files[0].suffix.lower() in (".zip", ".tgz", ".gz", ".tar"):
+            inside = list(in_archive(files[0]))  # a folder with nothing but the platform's archive
+            tops = {part for entry in inside if not entry.junk for part in entry.where.split("/")[:2]}
+            if any(p.search(top) for top in tops for p in (platforms.MOODLE, platforms.BLACKBOARD, platforms.BRIGHTSPACE)) or (
+                len({entry.where.split("/")[0] for entry in inside if entry.notebook is not None or entry.broken}) > 3
+            ):
+                return inside, False
+        stamps = [entry.where for entry in entries if re.fullmatch(r"[^/]+/[^/]+/timestamp\.txt", entry.where)]
+        students = {entry.where.split("/")[0] for entry in entries if entry.notebook is not None}
+        return entries, path.name == "submitted" or 2 * len({where.split("/")[0] for where in stamps}) > len(students)
+    if path.suffix.lower() in (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz") and not path.name.lower().endswith(".ipynb.gz"):
+        entries = list(in_archive(path))
+        marks = [re.match(r"(?:[^/]+/)?submitted/", entry.where) for entry in entries if entry.notebook is not None]
+        if marks and all(marks):
+            inside = [(entry, re.match(r"(?:[^/]+/)?submitted/", entry.where)) for entry in entries]
+            return [_moved(entry, match.end()) for entry, match in inside if match], True
+        return entries, False
+    return list(in_file(path)), False
+
+
+def _moved(entry: Entry, start: int) -> Entry:
+    return Entry(entry.where[start:], entry.notebook, entry.problem, entry.time, entry.text, entry.junk, entry.broken)
+
+
+def _wrapper(path: Path, entries: list[Entry], known: set[str], notes: list[str]) -> int:
+    """How many leading folders all share: what was put around everything. A folder that is a student's is none."""
+    wheres = [entry.where for entry in entries if entry.notebook is not None or entry.broken]
+    if len(wheres) < 2:
+        wheres = [entry.where for entry in entries if not entry.junk and not BESIDE.match(entry.where)]
+    split = [where.split("/")[:-1] for where in wheres]
+    count = 0
+    while len(wheres) > 1 and all(len(parts) > count and parts[count] == split[0][count] for parts in split):
+        folder = split[0][count]
+        patterns = (platforms.MOODLE, platforms.BRIGHTSPACE, platforms.SAKAI, platforms.GRADESCOPE, platforms.EXCHANGE)
+        if any(pattern.search(folder) for pattern in patterns):
+            break
+        below = {where.split("/")[count + 1] for where in wheres}
+        if _is_one_student(path, folder, below, [parts[count + 1 :] for parts in split], known):
+            notes.append(
+                f"All notebooks lie in the folder {folder}, taken for one student's. If it is the class, name that folder: "
+                f"python -m grading {path / folder}"
+            )
+            break
+        count += 1
+    return count
+
+
+def _is_one_student(path: Path, folder: str, tops: set[str], deeper: list[list[str]], known: set[str]) -> bool:
+    """Whether the folder around everything is a student's, and not the class's."""
+    if plain(folder).casefold() in known:
+        return True
+    names = {plain(without_endings(top)).casefold() for top in tops}
+    if names & known or platform_of(tops) or plain(folder).casefold() in (path.stem.casefold(), path.name.casefold()):
+        return False
+    if any(deeper):  # folders below: a copy of the course is a student's, folders of students are a class
+        return bool({"student", "lessons", "grading"} & tops)
+    bases = {match["base"] if (match := COPY.match(name)) else name for name in names}
+    alike = len(bases) == 1 or any(re.match(r"\d\d[_ -]", base) for base in bases) or all(GENERIC.search(base) for base in bases)
+    return alike or (path.is_dir() and len(tops) <= 3)
+
+
+def _by_student(cut: list[tuple[list[str], Entry]], platform: str, course: bool, notes: list[str]) -> dict[str, _Found]:
+    """Student's key → what is there of them."""
+    receipts, stamps, metadata = {}, {}, {}
+    for parts, entry in cut:
+        where = "/".join(parts)
+        if platform == "Blackboard" and len(parts) == 1 and entry.text and (match := platforms.BLACKBOARD.match(parts[0])):
+            said = platforms.RECEIPT.search(entry.text)
+            prefix = parts[0][: match.end("time")]
+            if match["last"] == ".txt" and said and re.search(rf"_{re.escape(said['id'])}_attempt_[\d-]+$", prefix):
+                receipts[prefix] = (said["id"], said["name"])
+        elif parts[-1] == "timestamp.txt" and len(parts) == (3 if course else 2) and (course or platform in ("Sakai", "nbgrader")):
+            stamps[tuple(parts[:-1])] = read_time(entry.text)
+        elif where == "submission_metadata.yml":
+            metadata = _gradescope(entry.text)
+    title = platforms.google_title({parts[0] for parts, _ in cut}) if platform == "Google Classroom" else ""
+    found: dict[str, _Found] = {}
+    left_out = set()
+    for parts, entry in cut:
+        top, alone = parts[0], len(parts) == 1
+        if (alone and entry.junk) or (alone and BESIDE.match(top) and entry.notebook is None and not _is_platforms(top, platform)):
+            left_out |= set() if entry.junk else {top}
             continue
-        one.late |= late
-        when = stamp or time
-        if when and (one.time is None or when > one.time):
-            one.time = when
-        if isinstance(content, UnpackError):
-            one.problem = str(content)
-        else:
-            one.files.append((where, content))
-    for one in by_student.values():
-        if one.files and one.problem.endswith("is no notebook (.ipynb)"):
-            one.problem = ""  # a picture or a table beside the notebook
-    return [by_student[student] for student in sorted(by_student)]
+        if platform == "Sakai" and len(parts) > 2 and parts[1] != platforms.SAKAI_FILES:
+            continue  # the instructor's
+        owners = metadata.get(top) or [owner(top, platform, receipts, title)]
+        for one in owners:
+            key = one.student.casefold()
+            mine = found.setdefault(key, _Found(one))
+            if tuple(parts[:2]) in stamps or tuple(parts[:1]) in stamps:
+                time = stamps.get(tuple(parts[:2]), stamps.get(tuple(parts[:1])))
+            elif course or platform in ("Canvas", "Sakai", "nbgrader"):
+                time = one.time  # the time of the file is that of the copy
+            else:
+                time = one.time or entry.time
+            mine.entries.append((entry, time, one.late, one.order))
+    if left_out:
+        notes.append(f"Left out, as no submissions: {', '.join(sorted(left_out)[:10])}{' …' if len(left_out) > 10 else ''}")
+    return found
+
+
+def _is_platforms(top: str, platform: str) -> bool:
+    pattern = {
+        "Moodle": platforms.MOODLE,
+        "Canvas": platforms.CANVAS,
+        "Blackboard": platforms.BLACKBOARD,
+        "Brightspace": platforms.BRIGHTSPACE,
+    }
+    return platform in pattern and bool(pattern[platform].search(top))
+
+
+def _gradescope(text: str) -> dict[str, list[Owner]]:
+    """Folder → whose it is: each of a group."""
+    try:
+        content = yaml.safe_load(text) or {}
+        found: dict[str, list[Owner]] = {}
+        for folder, facts in content.items():
+            time = facts.get(":created_at")
+            for person in facts.get(":submitters") or []:
+                student = str(person.get(":sid") or person.get(":email") or person.get(":name") or folder)
+                made = Owner(
+                    plain(student), plain(str(person.get(":name") or "")), time=time if isinstance(time, datetime) else None
+                )
+                found.setdefault(folder, []).append(made)
+        return found
+    except (yaml.YAMLError, AttributeError, TypeError):
+        return {}
+
+
+def _join_copies(found: dict[str, _Found]) -> None:
+    """`ada (1).ipynb` beside `ada.ipynb` is ada's: a browser numbers what is downloaded again. Not where the name says nobody."""
+    for key in sorted(found):
+        match = COPY.match(found[key].owner.student)
+        base = match["base"].casefold() if match else ""
+        if match and base in found and not GENERIC.search(base):
+            number = next((int(match[name]) for name in ("one", "two", "three", "four") if match[name]), 1)
+            found[base].entries += [(entry, time, late, number) for entry, time, late, _ in found[key].entries]
+            del found[key]
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
+
+
+def _comparable(time: datetime | None) -> float:
+    try:
+        return time.timestamp() if time else 0.0
+    except (OverflowError, OSError, ValueError):
+        return 0.0
+
+
+def _submissions(found: _Found, platform: str) -> list[Submission]:
+    """A student's submission: notebooks from the oldest to the newest by what the platform says, and what else there was."""
+    mine = Submission(found.owner.student, found.owner.name, platform=platform)
+    if found.owner.problem:
+        mine.problem = found.owner.problem
+        return [mine]
+    entries = sorted(
+        found.entries,
+        key=lambda item: (_comparable(item[1]), item[3], -platforms.lies_deep(item[0].where), _natural(item[0].where)),
+    )
+    attempts: dict[datetime | None, int] = defaultdict(lambda: len(attempts) + 1)
+    for entry, time, late, _ in entries:
+        if entry.notebook is None:
+            continue
+        if platform in ("Blackboard", "Brightspace", "nbgrader"):
+            mine.attempts[entry.where] = attempts[time]
+        mine.files.append((entry.where, entry.notebook))
+        mine.times[entry.where] = time
+        mine.lates |= {entry.where} if late else set()
+    others = [(entry, time, late) for entry, time, late, _ in entries if entry.notebook is None and not entry.junk]
+    if mine.files:
+        mine.settle()
+        mine.problem = _reasons([entry for entry, *_ in others if entry.broken])
+    else:
+        mine.time, mine.late = next(((time, late) for _, time, late in reversed(others) if time or late), (None, False))
+        files = [entry for entry, *_ in others if not entry.text]
+        mine.problem = _reasons(files) or (
+            "No file was handed in." if others else "It holds only automatic copies of a computer's, no notebook (.ipynb)."
+        )
+    return [mine]
+
+
+def _reasons(entries: list[Entry]) -> str:
+    reasons = list(dict.fromkeys(entry.problem for entry in entries))
+    return "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more files" if len(reasons) > 5 else "")

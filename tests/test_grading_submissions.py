@@ -7,7 +7,7 @@ from datetime import datetime
 
 import pytest
 
-from grading import submissions
+from grading import archives
 from grading.submissions import find_submissions
 
 NOTEBOOK = b'{"cells": [], "nbformat": 4}'
@@ -99,7 +99,9 @@ def test_a_folder_of_folders_zips_and_files(tmp_path):
         "eve": 1,
         "max": 0,
         "zoe": 0,
+        "link": 0,
     }
+    assert one["link"].problem == "link.ipynb is a link, and links are not followed"
     assert not one["ada"].problem and "no notebook" in one["max"].problem and "no notebook" in one["zoe"].problem
 
 
@@ -130,8 +132,8 @@ def test_a_students_zip_cannot_speak_for_somebody_else_or_turn_back_the_clock(tm
 
 
 def test_nothing_is_written_and_bombs_end_as_one_students_problem(tmp_path, monkeypatch):
-    monkeypatch.setattr(submissions, "MAX_FILE", 1 << 20)
-    monkeypatch.setattr(submissions, "MAX_STUDENT", 4 << 20)
+    monkeypatch.setattr(archives, "MAX_FILE", 1 << 20)
+    monkeypatch.setattr(archives, "MAX_STUDENT", 4 << 20)
     nested = zip_of({"a.ipynb": NOTEBOOK})
     for _ in range(6):
         nested = zip_of({"z.zip": nested})
