@@ -13,7 +13,9 @@ or comments. What else it does not look at stands in its docstring.
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -97,14 +99,46 @@ def _close(got: Any, expected: Any, tolerance: float) -> bool:
     return got.shape == expected.shape and np.allclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
-class _Check:
-    """One check in progress: calls the function, remembers the last input, counts what passed."""
+class Check:
+    """One check in progress: calls the student's function, reads what it returns, compares, and counts what passed.
 
-    def __init__(self, name: str, target: Any, arguments: Sequence[str], tolerance: float = 1e-6) -> None:
-        self.name, self.target, self.arguments, self.tolerance = name, target, arguments, tolerance
+    A subclass may carry the calls somewhere else (`apply`, `gradient`, `random_state`) or go on after a mistake (`case`,
+    `require`, `match`, `done`). The autograder does both.
+
+    Parameters
+    ----------
+    name : str
+        The exercise.
+    target : callable
+        The student's function.
+    arguments : sequence of str
+        Names of its positional arguments, for the messages.
+    tolerance : float
+        Relative and absolute, in `match`.
+    seed : int, optional
+        Draws other random cases, and more of them (`rounds`). Without it they are the public ones, always the same.
+    """
+
+    def __init__(
+        self, name: str, target: Any, arguments: Sequence[str], *, tolerance: float = 1e-6, seed: int | None = None
+    ) -> None:
+        self.name, self.target, self.arguments, self.tolerance, self.seed = name, target, arguments, tolerance, seed
         self.passed, self.given = 0, f"{name}_test({_show(target)})"  # the input to show: text, or what makes it
         if not callable(target):
             self.fail(f"the function {name} itself", target, f"write {name}_test({name}), without calling it")
+
+    @property
+    def rounds(self) -> int:
+        """How often the random cases are drawn."""
+        return 1 if self.seed is None else 4
+
+    def rng(self, number: int) -> np.random.Generator:
+        """The generator of this number; with a seed, of this number and the seed."""
+        return np.random.default_rng(number if self.seed is None else [self.seed, number])
+
+    def shuffle(self, cases: list) -> list:
+        """The cases, with a seed in random order: a function that counts its calls learns nothing."""
+        return cases if self.seed is None else [cases[k] for k in self.rng(0).permutation(len(cases))]
 
     def message(self, expected: Any, got: Any, hint: str) -> str:
         expected, got = (part if isinstance(part, str) else _show(part) for part in (expected, got))
@@ -114,13 +148,36 @@ class _Check:
             f"  input:    {given}\n  expected: {expected}\n  got:      {got}\n  hint:     {hint}"
         )
 
-    def fail(self, expected: Any, got: Any, hint: str) -> None:
+    def fail(self, expected: Any, got: Any, hint: str) -> NoReturn:
+        """What came back cannot be judged any further: this case ends."""
         raise AssertionError(self.message(expected, got, hint))
 
-    def require(self, condition: Any, expected: Any, got: Any, hint: str) -> None:
+    def case(self, key: str) -> AbstractContextManager:
+        """What belongs to one case. `key` names what the case is about ("exactly at the threshold")."""
+        return nullcontext()
+
+    def require(self, key: str, condition: Any, expected: Any, got: Any, hint: str) -> None:
+        """One requirement; `key` names it."""
         if not bool(condition):
             self.fail(expected, got, hint)
         self.passed += 1
+
+    def match(self, key: str, got: Any, expected: Any, hint: str, wrong: Callable[[], dict[str, Any]] | None = None) -> None:
+        """Compare with what was expected; when it differs, look for the mistake that gives just this value."""
+        if not self.close(got, expected):
+            for slip, value in (wrong() if wrong else {}).items():
+                if self.close(got, value) and not self.close(value, expected):
+                    self.fail(expected, got, slip)
+            self.fail(expected, got, hint)
+        self.passed += 1
+
+    def close(self, got: Any, expected: Any) -> bool:
+        """Equal up to the tolerance, nan equal to nan; tuples part by part."""
+        return _close(got, expected, self.tolerance)
+
+    def apply(self, function: Callable, args: list, options: dict[str, Any]) -> tuple[Any, list]:
+        """What the function returns, and the arguments as it left them."""
+        return function(*args, **options), args
 
     def call(self, *args: Any, function: Callable | None = None, hint: str = "", **options: Any) -> Any:
         """What the function returns; its errors and its changes to the arguments are reported."""
@@ -131,7 +188,7 @@ class _Check:
         try:
             with warnings.catch_warnings():  # 0/0 in NumPy warns; the value is judged, the warning is not
                 warnings.simplefilter("ignore")
-                got = (function or self.target)(*handed, **options)
+                got, after = self.apply(function or self.target, handed, options)
         except NotImplementedError:  # not written yet
             raise
         except (Exception, SystemExit) as error:
@@ -143,7 +200,7 @@ class _Check:
                 hint or "the lines above name the line of your code that failed",
             )
             raise AssertionError(text) from error
-        for name, was, now in zip(names, args, handed):
+        for name, was, now in zip(names, args, after):
             if was is not now and not _same(was, now):
                 self.fail(
                     f"`{name}` as it was before the call",
@@ -151,6 +208,29 @@ class _Check:
                     f"your function changed its argument `{name}`: work on a copy of it",
                 )
         return got
+
+    def random_state(self) -> Any:
+        """The state of NumPy's global generator, which a student's function leaves alone."""
+        return str(np.random.get_state())
+
+    def gradient(self, function: Callable, at: np.ndarray) -> Any:
+        """Gradient of a scalar function of one tensor; None where there is none, NotImplemented on other backends."""
+        import keras
+
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            point = tf.constant(at)
+            with tf.GradientTape() as tape:
+                tape.watch(point)
+                value = function(point)
+            gradient = tape.gradient(value, point) if tf.is_tensor(value) else None
+            return None if gradient is None else _plain(gradient)
+        if keras.config.backend() == "jax":
+            import jax
+
+            return _plain(jax.grad(function)(at))
+        return NotImplemented
 
     def array(self, value: Any, shape: tuple[int, ...] | None, what: str = "an array") -> np.ndarray:
         """The value as an array of real numbers of this shape, or a message that says what it is instead."""
@@ -178,19 +258,13 @@ class _Check:
             self.fail(f"two values, ({first}, {second})", value, f"write `return {first}, {second}`")
         return value[0], value[1]
 
-    def match(self, got: Any, expected: Any, hint: str, wrong: dict[str, Any] | None = None) -> None:
-        """Compare with what was expected; when it differs, look for the mistake that gives just this value."""
-        if not _close(got, expected, self.tolerance):
-            for slip, value in (wrong or {}).items():
-                if _close(got, value, self.tolerance) and not _close(value, expected, self.tolerance):
-                    self.fail(expected, got, slip)
-            self.fail(expected, got, hint)
-        self.passed += 1
-
-    def number(self, args: tuple, expected: float, hint: str, mistakes: Mistakes, error: str = "", **options: Any) -> None:
-        """Call, read a single number, compare."""
-        got = float(self.array(self.call(*args, hint=error, **options), ()))
-        self.match(got, float(expected), hint, _evaluate(mistakes, *args, **options))
+    def number(
+        self, key: str, args: tuple, expected: float, hint: str, mistakes: Mistakes, error: str = "", **options: Any
+    ) -> None:
+        """One case: call, read a single number, compare."""
+        with self.case(key):
+            got = float(self.array(self.call(*args, hint=error, **options), ()))
+            self.match(key, got, float(expected), hint, lambda: _evaluate(mistakes, *args, **options))
 
     def done(self) -> None:
         print(f"\033[92m✓ {self.name}: all {self.passed} checks passed\033[0m")
@@ -208,56 +282,41 @@ def _evaluate(mistakes: Mistakes, *args: Any, **options: Any) -> dict[str, Any]:
     return values
 
 
-def _reproduces(check: _Check, draw: Callable[[np.random.Generator], Any], seeds: int = 8) -> None:
+def _reproduces(check: Check, draw: Callable[[np.random.Generator], Any], seeds: int = 8) -> None:
     """A random function takes its randomness from the generator it is given, and from nowhere else."""
-    before = str(np.random.get_state())
-    first, second = ([draw(np.random.default_rng(seed)) for seed in range(seeds)] for _ in range(2))
-    after = str(np.random.get_state())
-    rng = np.random.default_rng(0)
-    check.require(
-        first == second,
-        "the same result for two generators with the same seed",
-        "different results",
-        "draw with the generator `rng` that you were given, not with a new one and not with np.random",
-    )
-    check.require(
-        len(set(first)) > 1,
-        "different results for generators with different seeds",
-        "always the same one",
-        "draw with `rng`; a fixed seed inside the function makes all samples equal",
-    )
-    check.require(
-        len({draw(rng) for _ in range(seeds)}) > 1,
-        "another draw at each call with the same generator",
-        "the same draw again and again",
-        "draw with `rng` itself, so that it moves on",
-    )
-    check.require(
-        before == after,
-        "np.random left alone",
-        "the global random state was changed",
-        "use the methods of `rng`, never np.random.seed, np.random.choice or np.random.randint",
-    )
-
-
-def _gradient(function: Callable, at: np.ndarray) -> Any:
-    """Gradient of a scalar function of one tensor; None where there is none, NotImplemented on other backends."""
-    import keras
-
-    if keras.config.backend() == "tensorflow":
-        import tensorflow as tf
-
-        point = tf.constant(at)
-        with tf.GradientTape() as tape:
-            tape.watch(point)
-            value = function(point)
-        gradient = tape.gradient(value, point) if tf.is_tensor(value) else None
-        return None if gradient is None else _plain(gradient)
-    if keras.config.backend() == "jax":
-        import jax
-
-        return _plain(jax.grad(function)(at))
-    return NotImplemented
+    with check.case("same seed, same draw"):
+        before = check.random_state()
+        first, second = ([draw(check.rng(number)) for number in range(seeds)] for _ in range(2))
+        after = check.random_state()
+        rng = check.rng(0)
+        check.require(
+            "same seed, same draw",
+            first == second,
+            "the same result for two generators with the same seed",
+            "different results",
+            "draw with the generator `rng` that you were given, not with a new one and not with np.random",
+        )
+        check.require(
+            "other seed, other draw",
+            len(set(first)) > 1,
+            "different results for generators with different seeds",
+            "always the same one",
+            "draw with `rng`; a fixed seed inside the function makes all samples equal",
+        )
+        check.require(
+            "each call, another draw",
+            len({draw(rng) for _ in range(seeds)}) > 1,
+            "another draw at each call with the same generator",
+            "the same draw again and again",
+            "draw with `rng` itself, so that it moves on",
+        )
+        check.require(
+            "global generator left alone",
+            before == after,
+            "np.random left alone",
+            "the global random state was changed",
+            "use the methods of `rng`, never np.random.seed, np.random.choice or np.random.randint",
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -265,12 +324,12 @@ def _gradient(function: Callable, at: np.ndarray) -> Any:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def check_for_leakage_test(target: Callable) -> None:
+def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `check_for_leakage(df1, df2, patient_col)`.
 
     Not checked: tables without the column, missing patient numbers, speed on large tables.
     """
-    check = _Check("check_for_leakage", target, ["df1", "df2", "patient_col"])
+    check = check("check_for_leakage", target, ["df1", "df2", "patient_col"], seed=seed)
 
     def frame(ids: list, column: str = "PatientId", index: list | None = None) -> pd.DataFrame:
         images = [f"{i:03d}.png" for i in range(len(ids))]  # the same names in each table: only patients count
@@ -279,48 +338,84 @@ def check_for_leakage_test(target: Callable) -> None:
     column = "use the column that `patient_col` names"
     row_numbers = "compare the column, not the row numbers (`x in series` looks at the index)"
     cases = [
-        (frame([0, 1, 2]), frame([2, 3, 4]), "PatientId", True, "patient 2 is in both tables"),
-        (frame([0, 1, 2]), frame([3, 4, 5]), "PatientId", False, "no patient is in both tables (image names do not count)"),
-        (frame([1, 2, 3, 4]), frame([9, 8, 7, 1]), "PatientId", True, "the shared patient stands in other rows"),
-        (frame([5, 5, 6]), frame([7, 7, 8]), "PatientId", False, "several films of a patient in one table are no leak"),
-        (frame([5, 5, 6, 6]), frame([5, 5, 6]), "PatientId", True, "both patients are in both tables"),
-        (frame([1, 2]), frame([3, 4, 5, 6, 2]), "PatientId", True, "the tables need not be equally long"),
-        (frame([10, 11, 12]), frame([0, 1, 2]), "PatientId", False, row_numbers),
-        (frame([10, 11, 12]), frame([12, 20, 30]), "PatientId", True, row_numbers),
-        (frame([1, 2], index=[7, 8]), frame([2, 1], index=[30, 40]), "PatientId", True, "the row labels do not matter"),
-        (frame(["a1", "b2"]), frame(["c3", "a1"]), "PatientId", True, "patient numbers may be text"),
-        (frame(["1", "2"]), frame(["12", "21"]), "PatientId", False, "compare whole numbers, not parts of them"),
-        (frame([1, 2], "case"), frame([2, 5], "case"), "case", True, column),
-        (frame([1, 2], "case"), frame([4, 5], "case"), "case", False, column),
-        (frame([1, 2]), frame([1, 2]).iloc[:0], "PatientId", False, "an empty table shares no patient"),
+        ("patients", frame([0, 1, 2]), frame([2, 3, 4]), "PatientId", True, "patient 2 is in both tables"),
+        (
+            "patients",
+            frame([0, 1, 2]),
+            frame([3, 4, 5]),
+            "PatientId",
+            False,
+            "no patient is in both tables (image names do not count)",
+        ),
+        ("patients", frame([1, 2, 3, 4]), frame([9, 8, 7, 1]), "PatientId", True, "the shared patient stands in other rows"),
+        (
+            "patients",
+            frame([5, 5, 6]),
+            frame([7, 7, 8]),
+            "PatientId",
+            False,
+            "several X-rays of a patient in one table are no leak",
+        ),
+        ("patients", frame([5, 5, 6, 6]), frame([5, 5, 6]), "PatientId", True, "both patients are in both tables"),
+        ("patients", frame([1, 2]), frame([3, 4, 5, 6, 2]), "PatientId", True, "the tables need not be equally long"),
+        ("row labels", frame([10, 11, 12]), frame([0, 1, 2]), "PatientId", False, row_numbers),
+        ("row labels", frame([10, 11, 12]), frame([12, 20, 30]), "PatientId", True, row_numbers),
+        (
+            "row labels",
+            frame([1, 2], index=[7, 8]),
+            frame([2, 1], index=[30, 40]),
+            "PatientId",
+            True,
+            "the row labels do not matter",
+        ),
+        ("text", frame(["a1", "b2"]), frame(["c3", "a1"]), "PatientId", True, "patient numbers may be text"),
+        ("text", frame(["1", "2"]), frame(["12", "21"]), "PatientId", False, "compare whole numbers, not parts of them"),
+        ("column", frame([1, 2], "case"), frame([2, 5], "case"), "case", True, column),
+        ("column", frame([1, 2], "case"), frame([4, 5], "case"), "case", False, column),
+        ("patients", frame([1, 2]), frame([1, 2]).iloc[:0], "PatientId", False, "an empty table shares no patient"),
     ]
     both = frame([1, 2, 3]).assign(Study=[100, 200, 300]), frame([4, 5, 6]).assign(Study=[300, 400, 500])
-    cases += [(*both, "PatientId", False, column), (*both, "Study", True, column)]
-    rng = np.random.default_rng(1)
-    for limit in (30, 90, 3000):
-        left, right = rng.integers(0, limit, 12).tolist(), rng.integers(0, limit, 9).tolist()
-        cases.append((frame(left), frame(right), "PatientId", bool(set(left) & set(right)), "compare the sets of patients"))
-    for df1, df2, name, expected, hint in cases:
+    cases += [("column", *both, "PatientId", False, column), ("column", *both, "Study", True, column)]
+    rng = check.rng(1)
+    sets = "compare the sets of patients"
+    for _ in range(check.rounds):
+        for limit in (30, 90, 3000):
+            left, right = rng.integers(0, limit, 12).tolist(), rng.integers(0, limit, 9).tolist()
+            cases.append(("patients", frame(left), frame(right), "PatientId", bool(set(left) & set(right)), sets))
+        for key in ("patients", "row labels", "text", "column") * 2:
+            numbers, shared = rng.permutation(500) + 1, bool(rng.random() < 0.5)
+            left, right = rng.choice(numbers[:10], 8), rng.choice(numbers[10:20], 7)
+            if shared:
+                right[rng.integers(7)] = left[rng.integers(8)]
+            if key == "text":
+                left, right = left.astype(str), right.astype(str)
+            name = str(rng.choice(["Subject ID", "case", "pid"])) if key == "column" else "PatientId"
+            rows = [rng.permutation(600)[: len(ids)].tolist() if key == "row labels" else None for ids in (left, right)]
+            tables = [frame(ids.tolist(), name, index) for ids, index in zip((left, right), rows)]
+            cases.append((key, *tables, name, shared, column if key == "column" else sets))
+    for key, df1, df2, name, expected, hint in check.shuffle(cases):
         for tables in ((df1, df2), (df2, df1)):
-            got = check.call(*tables, name)
-            answer = check.array(got, None, "True or False")
-            check.require(
-                answer.shape == () and answer.dtype == bool,
-                "True or False",
-                got,
-                "return one bool, True or False: not the shared patients, not their number, not one value per row",
-            )
-            check.require(bool(answer) == expected, expected, bool(answer), hint)
+            with check.case(key):
+                got = check.call(*tables, name)
+                answer = check.array(got, None, "True or False")
+                check.require(
+                    key,
+                    answer.shape == () and answer.dtype == bool,
+                    "True or False",
+                    got,
+                    "return one bool, True or False: not the shared patients, not their number, not one value per row",
+                )
+                check.require(key, bool(answer) == expected, expected, bool(answer), hint)
     check.done()
 
 
-def compute_class_freqs_test(target: Callable) -> None:
+def compute_class_freqs_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `compute_class_freqs(labels)`.
 
     Not checked: labels other than 0 and 1, tables without rows.
     """
-    check = _Check("compute_class_freqs", target, ["labels"])
-    rng, rows = np.random.default_rng(2), "divide by the number of patients (rows)"
+    check = check("compute_class_freqs", target, ["labels"], seed=seed)
+    rng, rows = check.rng(2), "divide by the number of patients (rows)"
     cases = [
         np.array([[1, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 1], [1, 0, 1]]),
         np.array([[1, 0], [1, 0], [1, 0]]),
@@ -330,6 +425,8 @@ def compute_class_freqs_test(target: Callable) -> None:
         (rng.random((4, 9)) < 0.3).astype(np.int64),
         (rng.random((211, 1)) < 0.2).astype(np.float32),
     ]
+    for kind in ("int64", "float32", "float64") * check.rounds:
+        cases.append((rng.random(rng.integers(2, 40, 2)) < rng.uniform(0.1, 0.6)).astype(kind))
     mistakes: Mistakes = {
         "positive and negative frequencies are swapped": lambda a: (1 - a.mean(0), a.mean(0)),
         f"these are counts: {rows}": lambda a: (a.sum(0), (1 - a).sum(0)),
@@ -342,16 +439,20 @@ def compute_class_freqs_test(target: Callable) -> None:
         "the second one should be the negative frequencies": lambda a: (a.mean(0), a.mean(0)),
         "these are rounded: return the values themselves": lambda a: (a.mean(0).round(2), (1 - a.mean(0)).round(2)),
     }
-    for labels in cases:
-        parts = check.pair(check.call(labels), "positive_frequencies", "negative_frequencies")
-        got = tuple(check.array(part, None, "one frequency for each class") for part in parts)
-        positive = labels.astype(float).mean(axis=0)
-        check.match(
-            got,
-            (positive, 1 - positive),
-            f"two arrays of shape {positive.shape}: the share of ones, and the share of zeros, in each column",
-            _evaluate(mistakes, labels.astype(float)),
-        )
+    for labels in check.shuffle(cases):
+        key = "floats" if labels.dtype.kind == "f" else "integers"
+        with check.case(key):
+            parts = check.pair(check.call(labels), "positive_frequencies", "negative_frequencies")
+            got = tuple(check.array(part, None, "one frequency for each class") for part in parts)
+            labels = labels.astype(float)
+            positive = labels.mean(axis=0)
+            check.match(
+                key,
+                got,
+                (positive, 1 - positive),
+                f"two arrays of shape {positive.shape}: the share of ones, and the share of zeros, in each column",
+                partial(_evaluate, mistakes, labels),
+            )
     check.done()
 
 
@@ -361,14 +462,14 @@ def _loss_terms(y: np.ndarray, p: np.ndarray, pos: Any, neg: Any, eps: float, ou
         return -(pos * y * np.log(p + eps) + neg * (1 - y) * np.log(1 - p + (eps if out is None else out)))
 
 
-def get_weighted_loss_test(target: Callable) -> None:
+def get_weighted_loss_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `get_weighted_loss(pos_weights, neg_weights, epsilon)` by calling the loss that it returns.
 
     Not checked: an error for labels that are integers (Keras hands a loss floats), the loss inside `model.fit`.
     """
     import keras
 
-    check = _Check("get_weighted_loss", target, ["pos_weights", "neg_weights"], tolerance=2e-4)
+    check = check("get_weighted_loss", target, ["pos_weights", "neg_weights"], tolerance=2e-4, seed=seed)
 
     def make(pos: np.ndarray, neg: np.ndarray, **options: float) -> Callable:
         loss = check.call(pos, neg, **options)
@@ -380,13 +481,18 @@ def get_weighted_loss_test(target: Callable) -> None:
             )
         return loss
 
-    def judge(y: Any, p: Any, pos: Any, neg: Any, hint: str, **options: float) -> None:
+    def judge(key: str, y: Any, p: Any, pos: Any, neg: Any, hint: str, **options: float) -> None:
+        with check.case(key):
+            judge_value(key, y, p, pos, neg, hint, **options)
+
+    def judge_value(key: str, y: Any, p: Any, pos: Any, neg: Any, hint: str, **options: float) -> None:
         y, p, pos, neg = (np.asarray(a, dtype=float) for a in (y, p, pos, neg))
         loss, eps, one = make(pos, neg, **options), options.get("epsilon", 1e-7), np.ones_like(pos)
-        made = check.given()
+        made = check.given() if callable(check.given) else check.given
         tensors = [keras.ops.convert_to_tensor(a.astype("float32")) for a in (y, p)]
         got = check.call(*tensors, function=loss)
-        check.given = f"{check.given()}, made by {made}"
+        called = check.given
+        check.given = lambda: f"{called()}, made by {made}"
         per_class = _loss_terms(y, p, pos, neg, eps).mean(0)
         variants = {
             "epsilon is not used, or it is fixed: use the argument": (pos, neg, 1e-7),
@@ -401,18 +507,18 @@ def get_weighted_loss_test(target: Callable) -> None:
             "epsilon is missing in the second logarithm: log(1 − p + ε)": (pos, neg, eps, 0.0),
             "epsilon has the wrong sign in the second logarithm: log(1 − p + ε)": (pos, neg, eps, -eps),
         }
-        wrong = {slip: _loss_terms(y, p, *changed).mean(0).sum() for slip, changed in variants.items()} | {
-            "this is the mean over batch and classes: sum over the classes": per_class.mean(),
-            "this is the sum over batch and classes: take the mean over the batch": per_class.sum() * len(y),
-            "the sign is wrong: the loss is minus the weighted log likelihood": -per_class.sum(),
-            "the last class only: add up the classes (`loss +=`)": per_class[-1],
-            "the first class only: is the `return` inside the loop?": per_class[0],
-            "epsilon clips the probability here: the formula adds it, log(p + ε) and log(1 − p + ε)": _loss_terms(
-                y, np.clip(p, eps, 1 - eps), pos, neg, 0.0
-            )
-            .mean(0)
-            .sum(),
-        }
+
+        def wrong() -> dict[str, Any]:
+            clipped = _loss_terms(y, np.clip(p, eps, 1 - eps), pos, neg, 0.0).mean(0).sum()
+            return {slip: _loss_terms(y, p, *changed).mean(0).sum() for slip, changed in variants.items()} | {
+                "this is the mean over batch and classes: sum over the classes": per_class.mean(),
+                "this is the sum over batch and classes: take the mean over the batch": per_class.sum() * len(y),
+                "the sign is wrong: the loss is minus the weighted log likelihood": -per_class.sum(),
+                "the last class only: add up the classes (`loss +=`)": per_class[-1],
+                "the first class only: is the `return` inside the loop?": per_class[0],
+                "epsilon clips the probability here: the formula adds it, log(p + ε) and log(1 − p + ε)": clipped,
+            }
+
         if check.array(got, None).size > 1:
             check.fail(
                 "a single number",
@@ -420,17 +526,21 @@ def get_weighted_loss_test(target: Callable) -> None:
                 "this is one value per class or per film: take the mean over the batch, then the sum over the classes",
             )
         value = float(check.array(got, ()))
-        check.match(value, per_class.sum(), hint, wrong)
+        check.match(key, value, per_class.sum(), hint, wrong)
         check.match(
+            "second call",
             float(check.array(check.call(*tensors, function=loss), ())),
             value,
             "the second call gives another value than the first: start the sum at 0 inside of weighted_loss",
         )
 
     hint = "sum over the classes of the mean over the batch of −(w⁺ y log(p+ε) + w⁻ (1−y) log(1−p+ε))"
-    judge([[1, 0], [1, 1], [0, 0], [1, 0]], [[0.7, 0.2], [0.5, 0.9], [0.3, 0.1], [0.8, 0.6]], [0.25, 0.75], [0.6, 0.1], hint)
-    judge([[1, 0, 0]], [[0.6, 0.6, 0.2]], [1, 2, 3], [4, 5, 6], hint, epsilon=1.0)
     judge(
+        "value", [[1, 0], [1, 1], [0, 0], [1, 0]], [[0.7, 0.2], [0.5, 0.9], [0.3, 0.1], [0.8, 0.6]], [0.25, 0.75], [0.6, 0.1], hint
+    )
+    judge("epsilon", [[1, 0, 0]], [[0.6, 0.6, 0.2]], [1, 2, 3], [4, 5, 6], hint, epsilon=1.0)
+    judge(
+        "p = 0",
         [[1, 1], [0, 1]],
         [[0.0, 0.5], [0.3, 0.9]],
         [0.5, 0.3],
@@ -438,34 +548,52 @@ def get_weighted_loss_test(target: Callable) -> None:
         "p = 0: epsilon, 1e-7 unless told otherwise, keeps the logarithm finite",
     )
     judge(
-        [[0, 0], [1, 0]], [[0.4, 1.0], [0.4, 0.2]], [0.5, 0.3], [0.5, 0.7], "p = 1: epsilon stands in both logarithms", epsilon=0.01
+        "p = 1",
+        [[0, 0], [1, 0]],
+        [[0.4, 1.0], [0.4, 0.2]],
+        [0.5, 0.3],
+        [0.5, 0.7],
+        "p = 1: epsilon stands in both logarithms",
+        epsilon=0.01,
     )
-    rng = np.random.default_rng(3)
-    for n, classes, options in [(5, 3, {}), (16, 14, {"epsilon": 0.1}), (3, 5, {"epsilon": 1e-3}), (7, 1, {})]:
+    rng = check.rng(3)
+    sizes = [(5, 3, {}), (16, 14, {"epsilon": 0.1}), (3, 5, {"epsilon": 1e-3}), (7, 1, {})]
+    for n, classes, options in sizes if check.seed is None else [*sizes, *sizes]:
         y, p = (rng.random((n, classes)) < 0.4).astype(float), rng.uniform(0.02, 0.98, (n, classes))
-        judge(y, p, rng.uniform(0.1, 3, classes), rng.uniform(0.1, 3, classes), hint, **options)
+        key = "epsilon" if options else "value"
+        judge(key, y, p, rng.uniform(0.1, 3, classes), rng.uniform(0.1, 3, classes), hint, **options)
+    for edge in (0.0, 1.0) if check.seed is not None else ():
+        y, p = (rng.random((6, 3)) < 0.5).astype(float), rng.uniform(0.1, 0.9, (6, 3))
+        p[rng.integers(6), :] = edge
+        options = {"epsilon": float(rng.uniform(0.01, 0.1))} if edge else {}
+        judge(f"p = {edge:.0f}", y, p, rng.uniform(0.1, 3, 3), rng.uniform(0.1, 3, 3), hint, **options)
 
     y, p = (rng.random((6, 4)) < 0.5).astype("float32"), rng.uniform(0.1, 0.9, (6, 4)).astype("float32")
     pos, neg = rng.uniform(0.1, 0.9, 4), rng.uniform(0.1, 0.9, 4)
-    loss, expected = make(pos, neg, epsilon=0.05), _loss_terms(y, p, pos, neg, 0.05).mean(0).sum()
-    try:  # labels that are integers: some right answers refuse them; none may round the weights to 0
-        got = check.call(y.astype(int), keras.ops.convert_to_tensor(p), function=loss)
-    except AssertionError:
-        got = expected
-    check.match(float(check.array(got, ())), expected, "the labels are integers here: do not cast the weights to their type")
+    with check.case("integer labels"):
+        loss, expected = make(pos, neg, epsilon=0.05), _loss_terms(y, p, pos, neg, 0.05).mean(0).sum()
+        try:  # labels that are integers: some right answers refuse them; none may round the weights to 0
+            got = check.call(y.astype(int), keras.ops.convert_to_tensor(p), function=loss)
+        except AssertionError:
+            got = expected
+        hint = "the labels are integers here: do not cast the weights to their type"
+        check.match("integer labels", float(check.array(got, ())), expected, hint)
 
     # The loss must have a gradient, otherwise no network can learn from it.
     advice = "the loss has no (or a wrong) gradient: compute it with keras.ops, not with NumPy or Python floats"
-    gradient = _gradient(lambda tensor: check.call(keras.ops.convert_to_tensor(y), tensor, function=loss), p)
-    if gradient is not NotImplemented:
-        check.require(gradient is not None, "a gradient of the loss with respect to y_pred", gradient, advice)
-        check.match(gradient, -(pos * y / (p + 0.05) - neg * (1 - y) / (1 - p + 0.05)) / len(y), advice)
+    with check.case("gradient"):
+        loss = make(pos, neg, epsilon=0.05)
+        gradient = check.gradient(lambda tensor: check.call(keras.ops.convert_to_tensor(y), tensor, function=loss), p)
+        if gradient is not NotImplemented:
+            wanted = "a gradient of the loss with respect to y_pred"
+            check.require("gradient", gradient is not None, wanted, gradient, advice)
+            check.match("gradient", gradient, -(pos * y / (p + 0.05) - neg * (1 - y) / (1 - p + 0.05)) / len(y), advice)
     check.done()
 
 
 def _cam_model(
     shape: tuple[int, int, int],
-    seed: int,
+    rng: np.random.Generator,
     classes: int = 3,
     *,
     flat: bool = False,
@@ -480,7 +608,6 @@ def _cam_model(
     """
     import keras
 
-    rng = np.random.default_rng(seed)
     rows, columns, channels = shape[0] // pool, shape[1] // pool, shape[2]
     inputs = keras.Input(shape)
     early = keras.layers.Conv2D(4, 1, use_bias=False, name="early")(inputs)
@@ -508,18 +635,18 @@ def _cam_model(
     return model, closed_form
 
 
-def grad_cam_test(target: Callable) -> None:
+def grad_cam_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `grad_cam(model, image, class_index, layer_name)` on tiny networks whose map is known in closed form.
 
     Not checked: which interpolation enlarges the map (only that peak and shape are in place), images in batches.
     """
-    check = _Check("grad_cam", target, ["model", "image", "class_index", "layer_name"], tolerance=0.02)
+    check = check("grad_cam", target, ["model", "image", "class_index", "layer_name"], tolerance=0.02, seed=seed)
 
     def scaled(raw: np.ndarray) -> np.ndarray:
         raw = np.maximum(raw, 0)
         return raw / raw.max() if raw.max() > 0 else raw
 
-    def heat_map(model: Any, image: np.ndarray, index: int, layer: str) -> np.ndarray:
+    def heat_map(key: str, model: Any, image: np.ndarray, index: int, layer: str) -> np.ndarray:
         """Call, and judge what every heat map must be: of the image's size, in [0, 1], the model as it was."""
         before, size = _plain(model(image[None])), image.shape[:2]
         got = check.call(model, image, index, layer)
@@ -534,18 +661,21 @@ def grad_cam_test(target: Callable) -> None:
             )
         heat = check.array(got, size, "a heat map").astype(float)
         check.require(
+            key,
             np.isfinite(heat).all(),
             "finite values",
             "nan or inf",
             "divide by the maximum only where it is above 0 (and take the logit: a saturated sigmoid has gradient 0)",
         )
         check.require(
+            key,
             heat.min() >= -1e-4 and heat.max() <= 1 + 1e-4,
             "values between 0 and 1",
             f"values between {heat.min():.3g} and {heat.max():.3g}",
             "ReLU first, then divide by the maximum",
         )
         check.require(
+            "model left alone",
             np.allclose(before, _plain(model(image[None])), atol=1e-5),
             "the model as it was",
             "its output has changed",
@@ -553,11 +683,16 @@ def grad_cam_test(target: Callable) -> None:
         )
         return heat
 
-    def judge(built: tuple, image: np.ndarray, index: int, layer: str, hint: str) -> None:
+    def judge(key: str, built: tuple, image: np.ndarray, index: int, layer: str, hint: str) -> None:
         model, closed_form = built
-        raw, heat = closed_form(image, index, layer), heat_map(model, image, index, layer)
-        another = "late" if layer == "early" else "early"
-        wrong = {
+        with check.case(key):
+            heat, raw = heat_map(key, model, image, index, layer), closed_form(image, index, layer)
+            check.match(key, heat, scaled(raw), hint, lambda: mistakes(built, image, index, layer))
+
+    def mistakes(built: tuple, image: np.ndarray, index: int, layer: str) -> dict[str, np.ndarray]:
+        model, closed_form = built
+        raw, another = closed_form(image, index, layer), "late" if layer == "early" else "early"
+        return {
             "all zeros: a saturated sigmoid has gradient 0; take the output of the layer `logits`": np.zeros_like(raw),
             "ReLU is missing: the map was shifted to [0, 1] by its minimum": (raw - raw.min()) / max(np.ptp(raw), 1e-12),
             "the absolute value was taken: evidence against the finding counts as evidence for it": scaled(np.abs(raw)),
@@ -565,72 +700,80 @@ def grad_cam_test(target: Callable) -> None:
             "the map is not divided by its maximum": np.maximum(raw, 0),
             "the map is divided by its largest absolute value: ReLU first": np.maximum(raw, 0) / np.abs(raw).max(),
             "this is the map of another layer: use layer_name": scaled(closed_form(image, index, another)),
-        }
-        wrong |= {
+        } | {
             f"this is the map of class {i}: use class_index": scaled(closed_form(image, i, layer))
             for i in range(model.output_shape[-1])
             if i != index
         }
-        check.match(heat, scaled(raw), hint, wrong)
 
     hint = (
         "ReLU of the sum over channels of activation × weight; the weight of a channel is the gradient of the logit "
         "with respect to the activations of `layer_name`, averaged over height and width"
     )
-    rng = np.random.default_rng(4)
+    rng = check.rng(4)
     image, narrow = (rng.normal(size=shape).astype("float32") for shape in ((8, 12, 2), (9, 6, 1)))
-    built = _cam_model(image.shape, seed=10)
+    built = _cam_model(image.shape, check.rng(10))
     for index, layer in ((0, "early"), (2, "late"), (1, "early"), (1, "late")):
-        judge(built, image, index, layer, hint)
-    judge(_cam_model(narrow.shape, seed=11, classes=14), narrow, 9, "early", hint)
+        judge(f"{layer} layer", built, image, index, layer, hint)
+    judge("early layer", _cam_model(narrow.shape, check.rng(11), classes=14), narrow, 9, "early", hint)
     judge(
-        _cam_model(image.shape, seed=12, flat=True),
+        "gradient that differs from place to place",
+        _cam_model(image.shape, check.rng(12), flat=True),
         image,
         1,
         "early",
         "the weight of a channel is the gradient averaged over all positions, not the gradient at each position",
     )
     for bias, layer in ((60.0, "early"), (-60.0, "late")):
-        judge(_cam_model(image.shape, seed=13, bias=bias), image, 1, layer, "the gradient of the logit, not of the sigmoid")
-    judge(_cam_model(image.shape, seed=14, sign=1.0), np.ones(image.shape, "float32"), 0, "early", "an even map is 1 everywhere")
+        built = _cam_model(image.shape, check.rng(13), bias=bias)
+        judge("saturated sigmoid", built, image, 1, layer, "the gradient of the logit, not of the sigmoid")
+    built = _cam_model(image.shape, check.rng(14), sign=1.0)
+    judge("even map", built, np.ones(image.shape, "float32"), 0, "early", "an even map is 1 everywhere")
     for bias in (0.0, 20.0):
-        model, _ = _cam_model(image.shape, seed=14, sign=-1.0, bias=bias)
-        heat = heat_map(model, np.abs(image) + 0.1, 1, "early")
-        check.require(
-            heat.max() < 1e-3,
-            "0 everywhere: nothing in this image speaks for the class",
-            f"values up to {heat.max():.3g}",
-            "ReLU, then divide by the maximum only where it is above 0",
-        )
+        key = "nothing speaks for the class"
+        with check.case(key):
+            model, _ = _cam_model(image.shape, check.rng(14), sign=-1.0, bias=bias)
+            heat = heat_map(key, model, np.abs(image) + 0.1, 1, "early")
+            check.require(
+                key,
+                heat.max() < 1e-3,
+                "0 everywhere: nothing in this image speaks for the class",
+                f"values up to {heat.max():.3g}",
+                "ReLU, then divide by the maximum only where it is above 0",
+            )
 
     # A layer at a quarter of the size: judge place and shape, leave the kind of interpolation free.
     for shape, centre, index in [((24, 40, 2), (6, 30), 0), ((48, 28, 1), (36, 8), 2)]:
         y, x = np.mgrid[: shape[0], : shape[1]]
         blob = np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / (2 * 6.0**2))
         image = (blob[..., None] * np.ones(shape[2])).astype("float32")
-        for seed in range(20, 60):  # the first network for which the blob speaks for the class in both layers
-            model, closed_form = _cam_model(shape, seed, pool=4)
+        for number in range(20, 60):  # the first network for which the blob speaks for the class in both layers
+            model, closed_form = _cam_model(shape, check.rng(number), pool=4)
             if all(closed_form(image, index, layer).max() > 0.2 for layer in ("early", "late")):
                 break
         expected = scaled(closed_form(image, index, "late"))
         for layer in ("late", "smaller", "early"):
-            heat = heat_map(model, image, index, layer)
-            coarse = heat.reshape(shape[0] // 4, 4, shape[1] // 4, 4).mean(axis=(1, 3))
-            peak = tuple(int(a) for a in np.unravel_index(heat.argmax(), heat.shape))
-            check.require(heat.max() > 0.8, "a maximum near 1", f"{heat.max():.3g}", "divide by the maximum")
-            check.require(
-                np.hypot(peak[0] - centre[0], peak[1] - centre[1]) < 7,
-                f"the peak near (row, column) {centre}",
-                f"the peak at {peak}",
-                "the size is right, the place is not: are height and width swapped?",
-            )
-            alike = np.corrcoef(coarse.ravel(), expected.ravel())[0, 1]
-            check.require(
-                alike > 0.9,
-                "the map of the layer, enlarged (correlation above 0.9)",
-                f"correlation {alike:.2f}",
-                "enlarge by interpolation, not by padding or repeating",
-            )
+            key = f"enlarged from layer {layer}"
+            with check.case(key):
+                heat = heat_map(key, model, image, index, layer)
+                coarse = heat.reshape(shape[0] // 4, 4, shape[1] // 4, 4).mean(axis=(1, 3))
+                peak = tuple(int(a) for a in np.unravel_index(heat.argmax(), heat.shape))
+                check.require(key, heat.max() > 0.8, "a maximum near 1", f"{heat.max():.3g}", "divide by the maximum")
+                check.require(
+                    key,
+                    np.hypot(peak[0] - centre[0], peak[1] - centre[1]) < 7,
+                    f"the peak near (row, column) {centre}",
+                    f"the peak at {peak}",
+                    "the size is right, the place is not: are height and width swapped?",
+                )
+                alike = np.corrcoef(coarse.ravel(), expected.ravel())[0, 1]
+                check.require(
+                    key,
+                    alike > 0.9,
+                    "the map of the layer, enlarged (correlation above 0.9)",
+                    f"correlation {alike:.2f}",
+                    "enlarge by interpolation, not by padding or repeating",
+                )
     check.done()
 
 
@@ -669,7 +812,7 @@ _OTHER_RATES: dict[str, Callable[[int, int, int, int], float]] = {  # no exercis
 }
 
 
-def _metric_check(name: str, undefined: str = "") -> Callable[[Callable], None]:
+def _metric_check(name: str, undefined: str = "") -> Callable[..., None]:
     """The check of a function (y, pred, th=0.5). `undefined`: what is missing when its value is nan."""
     title, formula = _METRICS[name]
 
@@ -693,27 +836,44 @@ def _metric_check(name: str, undefined: str = "") -> Callable[[Callable], None]:
     y = np.array([1, 1, 1, 0, 0, 0, 0, 1, 0, 0])
     pred = np.array([0.9, 0.5, 0.3, 0.7, 0.8, 0.5, 0.1, 0.6, 0.2, 0.4])
 
-    def check_metric(target: Callable) -> None:
-        check, rng = _Check(name, target, ["y", "pred"]), np.random.default_rng(5)
-        cases: list[tuple] = [(y[:4], pred[:4], {}), (y, pred, {})]
-        cases += [(y, pred, {"th": th}) for th in (0.7, 0.25, 0.3, 0.95, 0.05)]
-        cases += [(y[2:4], np.array([1.0, 0.0]), {"th": 1.0}), (y[2:4], np.array([0.0, 0.2]), {"th": 0.0})]
-        for n, th in [(60, 0.5), (200, 0.2), (97, 0.8), (150, 0.65)]:
+    def check_metric(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
+        check = check(name, target, ["y", "pred"], seed=seed)
+        rng, threshold = check.rng(5), "other thresholds"
+        cases: list[tuple] = [("default threshold", y[:4], pred[:4], {}), ("default threshold", y, pred, {})]
+        cases += [(threshold, y, pred, {"th": th}) for th in (0.7, 0.25, 0.3, 0.95, 0.05)]
+        cases += [("at the threshold", y[2:4], np.array([1.0, 0.0]), {"th": 1.0})]
+        cases += [("at the threshold", y[2:4], np.array([0.0, 0.2]), {"th": 0.0})]
+        for n, th in [(60, 0.5), (200, 0.2), (97, 0.8), (150, 0.65)] * check.rounds:
             truth = (rng.random(n) < 0.3).astype(int)
             score = np.round(np.clip(rng.normal(0.4 + 0.2 * truth, 0.25), 0, 1), 2)
             score[:4], score[4:7], truth[:7] = th, th - 1e-4, [0, 1, 0, 1, 0, 1, 0]  # at the threshold, and below
-            cases.append((truth, score, {"th": th}))
-        for truth, score, options in cases:
+            cases.append(("at the threshold", truth, score, {"th": th}))
+        for number in range(4 * check.rounds):  # none exactly at the threshold
+            truth = (rng.random(int(rng.integers(9, 120))) < rng.uniform(0.2, 0.7)).astype(int)
+            score = np.clip(rng.normal(0.35 + 0.3 * truth, 0.25), 0.001, 0.999)
+            options = {"th": float(rng.uniform(0.15, 0.85))} if number % 2 else {}
+            cases.append((threshold if options else "default threshold", truth, score, options))
+        for key, truth, score, options in check.shuffle(cases):
             expected = formula(*_counts(truth, score >= options.get("th", 0.5)))
-            check.number((truth, score), expected, f"positive means `pred >= th`; return {title}", mistakes, **options)
+            check.number(key, (truth, score), expected, f"positive means `pred >= th`; return {title}", mistakes, **options)
         mixed = np.array([0.8, 0.2, 0.9, 0.1])  # only one class, or only one answer
-        for truth in (np.ones(4, int), np.zeros(4, int), y[:4]):
-            for score in (mixed, np.full(4, 0.8), np.full(4, 0.2)):
-                expected = formula(*_counts(truth, score >= 0.5))
-                hint = f"one class or one answer is missing here; {title} is defined all the same"
-                if np.isnan(expected):
-                    hint = f"the value is undefined (nothing {undefined}): return np.nan"
-                check.number((truth, score), expected, hint, {} if np.isnan(expected) else mistakes, error=hint)
+        cases = [
+            (truth, score)
+            for truth in (np.ones(4, int), np.zeros(4, int), y[:4])
+            for score in (mixed, np.full(4, 0.8), np.full(4, 0.2))
+        ]
+        for _ in range(2 * (check.rounds - 1)):
+            n, one = int(rng.integers(3, 20)), int(rng.integers(2))
+            some, scores = rng.integers(0, 2, n), rng.uniform(0.01, 0.99, n)
+            some[0] = 1 - some[-1]
+            cases += [(truth, score) for truth in (np.full(n, one), some) for score in (scores, scores / 2.1, 1 - scores / 2.1)]
+        for truth, score in check.shuffle(cases):
+            expected = formula(*_counts(truth, score >= 0.5))
+            hint = f"one class or one answer is missing here; {title} is defined all the same"
+            if np.isnan(expected):
+                hint = f"the value is undefined (nothing {undefined}): return np.nan"
+            key = "undefined" if np.isnan(expected) else "one class or one answer"
+            check.number(key, (truth, score), expected, hint, {} if np.isnan(expected) else mistakes, error=hint)
         if name == "get_accuracy":
             _check_empty(check, (np.zeros(0), np.zeros(0)))
         check.done()
@@ -726,13 +886,15 @@ def _metric_check(name: str, undefined: str = "") -> Callable[[Callable], None]:
     return check_metric
 
 
-def _check_empty(check: _Check, args: tuple) -> None:
+def _check_empty(check: Check, args: tuple) -> None:
     """Of no patients at all the value is nan. (An error is let pass: some libraries refuse an empty table.)"""
-    try:
-        got = check.call(*args)
-    except AssertionError:
-        return
-    check.match(float(check.array(got, ())), np.nan, "of no patients at all the value is undefined: return np.nan")
+    with check.case("nobody"):
+        try:
+            got = check.call(*args)
+        except AssertionError:
+            return
+        hint = "of no patients at all the value is undefined: return np.nan"
+        check.match("nobody", float(check.array(got, ())), np.nan, hint)
 
 
 true_positives_test = _metric_check("true_positives")
@@ -742,9 +904,10 @@ false_negatives_test = _metric_check("false_negatives")
 get_accuracy_test = _metric_check("get_accuracy")
 
 
-def get_prevalence_test(target: Callable) -> None:
+def get_prevalence_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `get_prevalence(y)`. Not checked: labels other than 0 and 1, an error for an empty table."""
-    check, rng = _Check("get_prevalence", target, ["y"]), np.random.default_rng(6)
+    check = check("get_prevalence", target, ["y"], seed=seed)
+    rng = check.rng(6)
     mistakes: Mistakes = {
         "this is the share of the healthy: count the ones": lambda y: np.mean(y == 0),
         "this is the number of the sick: divide by the number of patients": np.sum,
@@ -753,8 +916,11 @@ def get_prevalence_test(target: Callable) -> None:
         "this is rounded: return the value itself": lambda y: np.round(np.mean(y), 2),
     }
     cases = [np.array(y) for y in ([1, 0, 0, 1, 0], [1, 1, 1, 0], [0, 0, 0], [1, 1, 1], [1])]
-    for y in [*cases, *((rng.random(n) < share).astype(int) for n, share in [(77, 0.1), (301, 0.8)])]:
-        check.number((y,), np.count_nonzero(y) / len(y), "the share of patients with y = 1", mistakes)
+    cases += [(rng.random(n) < share).astype(int) for n, share in [(77, 0.1), (301, 0.8)] * check.rounds]
+    cases += [np.full(int(rng.integers(2, 30)), number % 2) for number in range(2 * (check.rounds - 1))]
+    for y in check.shuffle(cases):
+        key = "one class" if len(set(y.tolist())) == 1 else "both classes"
+        check.number(key, (y,), np.count_nonzero(y) / len(y), "the share of patients with y = 1", mistakes)
     _check_empty(check, (np.zeros(0),))
     check.done()
 
@@ -765,17 +931,18 @@ get_ppv_test = _metric_check("get_ppv", "was called positive")
 get_npv_test = _metric_check("get_npv", "was called negative")
 
 
-def bootstrap_patients_test(target: Callable) -> None:
+def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `bootstrap_patients(patient_ids, rng)` by the properties of many samples.
 
     Not checked: the order of the rows, speed, tables without patients.
     """
-    check = _Check("bootstrap_patients", target, ["patient_ids", "rng"])
+    check = check("bootstrap_patients", target, ["patient_ids", "rng"], seed=seed)
 
     def draw(ids: np.ndarray, whose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One sample: how often each patient was drawn (in the order of np.unique). All rows, numbered by `whose`, must be in."""
+        """One sample: how often each patient was drawn, in the order of np.unique. `whose`: the number of each row's patient."""
         rows = check.array(check.call(ids, rng), None, "row indices")
         check.require(
+            "row indices",
             rows.ndim == 1 and rows.dtype.kind in "iu",
             "a one-dimensional array of row indices (integers)",
             f"{_show(rows)}, type {rows.dtype}",
@@ -783,16 +950,18 @@ def bootstrap_patients_test(target: Callable) -> None:
             "np.flatnonzero(patient_ids == patient) of each draw, joined by np.concatenate",
         )
         inside = rows.size == 0 or (rows.min() >= 0 and rows.max() < len(ids))
-        check.require(inside, f"row indices from 0 to {len(ids) - 1}", rows, "return positions of rows, not patient numbers")
+        check.require(
+            "row indices", inside, f"row indices from 0 to {len(ids) - 1}", rows, "return positions of rows, not patient numbers"
+        )
         times = np.bincount(rows.astype(int), minlength=len(ids))
         patients = whose.max() + 1
         drawn = np.zeros(patients, int)
         np.maximum.at(drawn, whose, times)
-        shown = f"rows {_show(rows)}"
         check.require(
+            "all rows of each draw",
             (times == drawn[whose]).all(),
             "each row of a patient equally often: patients are drawn, with all their rows",
-            shown,
+            rows,
             "draw patients, not rows, and take every row of each draw",
         )
         hint = "draw as many patients as there are patients, with replacement"
@@ -801,48 +970,57 @@ def bootstrap_patients_test(target: Callable) -> None:
         elif drawn.sum() == len(ids):
             hint = "there are as many draws as rows: draw as many as there are patients"
         check.require(
-            drawn.sum() == patients, f"{patients} draws, as many as there are patients", f"{drawn.sum()} draws; {shown}", hint
+            "as many draws as patients",
+            drawn.sum() == patients,
+            f"{patients} draws, as many as there are patients",
+            f"{drawn.sum()} draws",
+            hint,
         )
         return drawn
 
     mixed = np.array([30, 10, 20, 10, 30, 50, 10, 40, 50, 50, 60, 50, 50, 60, 50, 60, 50, 60, 60, 50])
     for ids in (np.array([5, 6, 7, 8]), np.array([7, 7, 3]), mixed, mixed.astype(str), np.array([4, 4, 4])):
         whose = np.unique(ids, return_inverse=True)[1]
-        for seed in range(5):
-            draw(ids, whose, np.random.default_rng(seed))
+        for number in range(5):
+            with check.case("row indices"):
+                draw(ids, whose, check.rng(number))
     _reproduces(check, lambda rng: tuple(np.sort(_plain(check.call(mixed, rng))).tolist()))
 
-    # Many samples: each patient comes once on average, whatever the number of films, and as a binomial count varies.
-    rng, samples = np.random.default_rng(7), 400
+    # Many samples: each patient comes once on average, whatever the number of X-rays, and as a binomial count varies.
+    rng, samples = check.rng(7), 400
     uneven = rng.permutation(np.repeat(np.arange(100, 108), [1, 1, 1, 2, 3, 5, 9, 20]))
     for ids in (mixed, mixed.astype(str), uneven):
         _, whose, films = np.unique(ids, return_inverse=True, return_counts=True)
-        drawn = np.array([draw(ids, whose, rng) for _ in range(samples)])
-        mean, spread = drawn.mean(0), drawn.var(0)
-        even = 1 - 1 / len(films)  # variance of a binomial count with n trials of probability 1/n
-        check.given = f"bootstrap_patients(patient_ids={_show(ids)}, rng), {samples} samples"
-        hint = "is every patient in the draw?"
-        if np.corrcoef(mean, films)[0, 1] > 0.9:
-            hint = "patients with many rows come too often: draw from the unique patients, not from the column"
-        check.require(
-            np.abs(mean - 1).max() < 5.5 * np.sqrt(even / samples),
-            "each patient drawn once on average",
-            f"patients with {films.tolist()} rows drawn {mean.round(2).tolist()} times on average",
-            hint,
-        )
-        got = f"variance {np.round(spread, 2).tolist()}"
-        check.require(
-            spread.min() > 0.5 * even,
-            f"counts with variance {even:.2f} (with replacement)",
-            got,
-            "draw with replacement: some patients twice or more, some not at all",
-        )
-        check.require(
-            spread.max() < 1.6 * even,
-            f"counts with variance {even:.2f} (independent draws)",
-            got,
-            "make a new draw for each place in the sample",
-        )
+        with check.case("each patient once on average"):
+            drawn = np.array([draw(ids, whose, rng) for _ in range(samples)])
+            mean, spread = drawn.mean(0), drawn.var(0)
+            even = 1 - 1 / len(films)  # variance of a binomial count with n trials of probability 1/n
+            check.given = f"bootstrap_patients(patient_ids={_show(ids)}, rng), {samples} samples"
+            hint = "is every patient in the draw?"
+            if mean.std() and np.corrcoef(mean, films)[0, 1] > 0.9:
+                hint = "patients with many rows come too often: draw from the unique patients, not from the column"
+            check.require(
+                "each patient once on average",
+                np.abs(mean - 1).max() < 5.5 * np.sqrt(even / samples),
+                "each patient drawn once on average",
+                f"patients with {films.tolist()} rows drawn {mean.round(2).tolist()} times on average",
+                hint,
+            )
+            got = f"variance {np.round(spread, 2).tolist()}"
+            check.require(
+                "with replacement",
+                spread.min() > 0.5 * even,
+                f"counts with variance {even:.2f} (with replacement)",
+                got,
+                "draw with replacement: some patients twice or more, some not at all",
+            )
+            check.require(
+                "independent draws",
+                spread.max() < 1.6 * even,
+                f"counts with variance {even:.2f} (independent draws)",
+                got,
+                "make a new draw for each place in the sample",
+            )
     check.done()
 
 
@@ -863,12 +1041,13 @@ def _calibration_error(
     return float(mean(gaps, np.array([i.mean() for i in inside]), n_bins))
 
 
-def expected_calibration_error_test(target: Callable) -> None:
+def expected_calibration_error_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `expected_calibration_error(y, pred, n_bins)`.
 
     Not checked: to which bin an inner edge such as 0.3 belongs, an empty table.
     """
-    check, rng = _Check("expected_calibration_error", target, ["y", "pred"], tolerance=1e-5), np.random.default_rng(8)
+    check = check("expected_calibration_error", target, ["y", "pred"], tolerance=1e-5, seed=seed)
+    rng = check.rng(8)
 
     def variant(finish: Callable = float, **options: Any) -> Callable:
         return lambda y, pred, n_bins=10: finish(_calibration_error(y, pred, n_bins, **options))
@@ -906,22 +1085,30 @@ def expected_calibration_error_test(target: Callable) -> None:
         "this is |y − p| of single patients: compare the means in each bin": lambda y, pred, n_bins=10: np.abs(y - pred).mean(),
     }
     cases: list[tuple] = [
-        ([0, 0, 1, 1, 1], [0.12, 0.18, 0.14, 0.91, 0.93], {}, "two bins: 3/5 · |1/3 − 0.147| + 2/5 · |1 − 0.92|"),
-        ([0, 1, 1, 0], [0.23, 0.27, 0.63, 0.67], {}, "both bins are half right: |0.5 − mean prediction| in each"),
-        ([1, 0, 1, 1], [0.96, 0.55, 0.97, 0.52], {"n_bins": 2}, "with two bins, all four are in the second"),
-        ([1, 0, 1, 0], [0.1, 0.2, 0.9, 0.6], {"n_bins": 1}, "with one bin: |prevalence − mean prediction|"),
-        ([0, 0, 1], [1.0, 1.0, 0.95], {}, "the last bin includes 1"),
-        ([1, 1, 0], [0.0, 0.0, 0.05], {}, "the first bin includes 0"),
-        ([1, 0, 1, 0], [1.0, 0.0, 1.0, 0.0], {}, "perfectly calibrated: 0"),
+        ("bins", [0, 0, 1, 1, 1], [0.12, 0.18, 0.14, 0.91, 0.93], {}, "two bins: 3/5 · |1/3 − 0.147| + 2/5 · |1 − 0.92|"),
+        ("bins", [0, 1, 1, 0], [0.23, 0.27, 0.63, 0.67], {}, "both bins are half right: |0.5 − mean prediction| in each"),
+        ("n_bins", [1, 0, 1, 1], [0.96, 0.55, 0.97, 0.52], {"n_bins": 2}, "with two bins, all four are in the second"),
+        ("n_bins", [1, 0, 1, 0], [0.1, 0.2, 0.9, 0.6], {"n_bins": 1}, "with one bin: |prevalence − mean prediction|"),
+        ("p = 1", [0, 0, 1], [1.0, 1.0, 0.95], {}, "the last bin includes 1"),
+        ("p = 0", [1, 1, 0], [0.0, 0.0, 0.05], {}, "the first bin includes 0"),
+        ("p = 0", [1, 0, 1, 0], [1.0, 0.0, 1.0, 0.0], {}, "perfectly calibrated: 0"),
     ]
-    for n, n_bins in [(400, 10), (300, 5), (250, 15), (60, 25), (500, 3)]:
+    mean = "sum over bins of count / n · |share of positives − mean prediction|"
+    for n, n_bins in [(400, 10), (300, 5), (250, 15), (60, 25), (500, 3), (300, 10)] * check.rounds:
         y = (rng.random(n) < 0.35).astype(int)
         pred = np.clip(rng.beta(1 + 2 * y, 3 - y), 0.001, 0.98)
         pred[np.abs(pred * n_bins - np.round(pred * n_bins)) < 1e-3] += 0.01 / n_bins  # none near an edge between bins
-        cases.append((y, pred, {"n_bins": n_bins}, "sum over bins of count / n · |share of positives − mean prediction|"))
-    for y, pred, options, hint in cases:
+        cases.append(("bins" if n_bins == 10 else "n_bins", y, pred, {} if n_bins == 10 else {"n_bins": n_bins}, mean))
+    for edge, hint in [(0.0, "the first bin includes 0"), (1.0, "the last bin includes 1")] * (check.rounds - 1):
+        n, few = int(rng.integers(8, 30)), int(rng.integers(2, 5))
+        y, pred = rng.integers(0, 2, n), rng.uniform(0.02, 0.98, n)
+        pred[np.abs(pred * 10 - np.round(pred * 10)) < 1e-3] += 0.001
+        pred[:few], y[:few] = edge, 1 - edge  # the worst predictions of all
+        cases.append((f"p = {edge:.0f}", y, pred, {}, hint))
+    for key, y, pred, options, hint in check.shuffle(cases):
         y, pred = np.array(y), np.array(pred)
         check.number(
+            key,
             (y, pred),
             _calibration_error(y, pred, **options),
             hint,
@@ -937,12 +1124,13 @@ def expected_calibration_error_test(target: Callable) -> None:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def get_sub_volume_test(target: Callable) -> None:
+def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `get_sub_volume(image, label, …)` on small scans in which every voxel has its own value.
 
     Not checked: that all positions are equally likely, outputs larger than the scan, labels above num_classes − 1.
     """
-    check, rng = _Check("get_sub_volume", target, ["image", "label"]), np.random.default_rng(9)
+    check = check("get_sub_volume", target, ["image", "label"], seed=seed)
+    rng = check.rng(9)
 
     def scan(label: np.ndarray, channels: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """An image whose voxels count up, so that a patch tells where it was cut, and its label map."""
@@ -972,6 +1160,7 @@ def get_sub_volume_test(target: Callable) -> None:
         start = np.unravel_index(int(abs(np.nan_to_num(x[0, 0, 0, 0]))) % label.size, label.shape)
         window = tuple(slice(a, a + b) for a, b in zip(start, size))
         check.require(
+            "X",
             np.array_equal(x, image[window]),
             "X: one block of the image, all channels, values unchanged",
             x,
@@ -982,6 +1171,7 @@ def get_sub_volume_test(target: Callable) -> None:
         if np.array_equal(y, np.stack([label[window] == k for k in range(classes - 1)], axis=-1)):
             hint = "the last class is missing and the background is there: y[..., 1:], not y[..., :-1]"
         check.require(
+            "y",
             np.array_equal(y, expected),
             "y: one channel for each class 1, 2, …: 1 where the label is this class, 0 elsewhere",
             y,
@@ -994,74 +1184,95 @@ def get_sub_volume_test(target: Callable) -> None:
         labels = rng.integers(0, classes, size)  # the scan is as large as the output: one position
         labels[0, 0, :2] = [0, 1]
         for kind in ("int64", "uint8", "int16"):
-            image, label = scan(labels, channels)
-            got = cut(image, label.astype(kind), size, num_classes=classes, background_threshold=1.0)
-            check.require(got is not None, "the whole scan: one position fits, and it has tumour in it", None, none)
+            with check.case("whole scan"):
+                image, label = scan(labels, channels)
+                got = cut(image, label.astype(kind), size, num_classes=classes, background_threshold=1.0)
+                expected = "the whole scan: one position fits, and it has tumour in it"
+                check.require("whole scan", got is not None, expected, None, none)
 
     half, quarter = np.zeros((2, 4, 2), int), np.zeros((2, 4, 2), int)
     half[0], quarter[0], quarter[1, :2] = [[1, 2], [3, 1], [2, 2], [1, 3]], 2, 3
     for labels, share in [(half, 0.5), (quarter, 0.25)]:
         for threshold in (share - 0.1, share, share + 0.1):
-            got = cut(*scan(labels, 2), half.shape, background_threshold=threshold, max_tries=3, rng=np.random.default_rng(1))
-            check.require(
-                (got is not None) == (share < threshold),
-                "a patch" if share < threshold else "None",
-                "None" if got is None else "a patch",
-                f"the share of background is {share}; it must be strictly below the threshold",
-            )
-    check.require(cut(*scan(np.zeros((4, 4, 4))), (2, 2, 2), max_tries=20) is None, "None: there is no tumour", "a patch", none)
+            key = "share of background at the threshold" if threshold == share else "share of background"
+            with check.case(key):
+                options = {"background_threshold": threshold, "max_tries": 3, "rng": check.rng(1)}
+                got = cut(*scan(labels, 2), half.shape, **options)
+                check.require(
+                    key,
+                    (got is not None) == (share < threshold),
+                    "a patch" if share < threshold else "None",
+                    "None" if got is None else "a patch",
+                    f"the share of background is {share}; it must be strictly below the threshold",
+                )
+    with check.case("no tumour"):
+        got = cut(*scan(np.zeros((4, 4, 4))), (2, 2, 2), max_tries=20, rng=check.rng(2))
+        check.require("no tumour", got is None, "None: there is no tumour", "a patch", none)
 
     for shape, size in [((5, 3, 6), (3, 1, 5)), ((3, 6, 4), (3, 2, 4)), ((2, 2, 7), (1, 2, 3))]:
-        image, label = scan(rng.integers(1, 4, shape), 2)
-        steps, generator = [a - b + 1 for a, b in zip(shape, size)], np.random.default_rng(10)
-        starts = {cut(image, label, size, rng=generator) for _ in range(16 * int(np.prod(steps)))}
-        check.given = f"get_sub_volume(image of shape {(*shape, 2)}, label all tumour, output {size}), drawn many times"
-        check.require(None not in starts, "a patch at every call", None, "there is tumour everywhere")
-        for axis, name in enumerate("xyz"):
-            seen, every = sorted({start[axis] for start in starts}), list(range(steps[axis]))
+        with check.case("every position"):
+            image, label = scan(rng.integers(1, 4, shape), 2)
+            steps, generator = [a - b + 1 for a, b in zip(shape, size)], check.rng(10)
+            starts = {cut(image, label, size, rng=generator) for _ in range(16 * int(np.prod(steps)))}
+            check.given = f"get_sub_volume(image of shape {(*shape, 2)}, label all tumour, output {size}), drawn many times"
+            check.require("every position", None not in starts, "a patch at every call", None, "there is tumour everywhere")
+            for axis, name in enumerate("xyz"):
+                seen, every = sorted({start[axis] for start in starts}), list(range(steps[axis]))
+                check.require(
+                    "every position",
+                    seen == every,
+                    f"starts along {name}: {every}",
+                    f"starts along {name}: {seen}",
+                    "every position that fits can be drawn; is the last one excluded? (rng.integers(0, n) never gives n)",
+                )
             check.require(
-                seen == every,
-                f"starts along {name}: {every}",
-                f"starts along {name}: {seen}",
-                "every position that fits can be drawn; is the last one excluded? (rng.integers(0, n) never gives n)",
+                "independent starts",
+                len(starts) == np.prod(steps),
+                f"{np.prod(steps)} positions",
+                len(starts),
+                "draw the three starts independently",
             )
-        check.require(
-            len(starts) == np.prod(steps), f"{np.prod(steps)} positions", len(starts), "draw the three starts independently"
-        )
 
     # (Never a patch of 1 voxel along z: keras.utils.to_categorical drops a last axis of 1.)
     lonely, row = np.zeros((6, 5, 4)), np.zeros((5, 1, 2))
-    lonely[5, 4, 3], row[2], generator = 2, 1, np.random.default_rng(11)
+    lonely[5, 4, 3], row[2], generator = 2, 1, check.rng(11)
     for _ in range(20):
-        got = cut(*scan(lonely), (1, 1, 2), background_threshold=0.9, max_tries=2000, rng=generator)
-        check.require(
-            got == (5, 4, 2),
-            "the patch with the tumour in it: (5, 4, 2)",
-            got,
-            "draw again until the share of background is below the threshold, up to max_tries times",
-        )
+        with check.case("draw again"):
+            got = cut(*scan(lonely), (1, 1, 2), background_threshold=0.9, max_tries=2000, rng=generator)
+            check.require(
+                "draw again",
+                got == (5, 4, 2),
+                "the patch with the tumour in it: (5, 4, 2)",
+                got,
+                "draw again until the share of background is below the threshold, up to max_tries times",
+            )
     image, label = scan(row)
     for tries, calls in [(1, 500), (3, 600)]:
-        patches = [cut(image, label, (1, 1, 2), max_tries=tries, rng=generator) for _ in range(calls)]
-        found, expected = np.mean([patch is not None for patch in patches]), 1 - 0.8**tries
-        check.require(
-            abs(found - expected) < 0.095,
-            f"a patch in about {expected:.0%} of {calls} calls (tumour at 1 of 5 positions)",
-            f"in {found:.0%}",
-            "draw at most max_tries times, each time a new position",
-        )
-    _reproduces(check, lambda generator: cut(*scan(np.ones((6, 6, 6))), (2, 2, 2), rng=generator))
+        with check.case("max_tries"):
+            patches = [cut(image, label, (1, 1, 2), max_tries=tries, rng=generator) for _ in range(calls)]
+            found, expected = np.mean([patch is not None for patch in patches]), 1 - 0.8**tries
+            check.require(
+                "max_tries",
+                abs(found - expected) < 0.095,
+                f"a patch in about {expected:.0%} of {calls} calls (tumour at 1 of 5 positions)",
+                f"in {found:.0%}",
+                "draw at most max_tries times, each time a new position",
+            )
+    ones = scan(np.ones((6, 6, 6)))
+    _reproduces(check, lambda generator: cut(*ones, (2, 2, 2), rng=generator))
 
     for share in (0.94, 0.96):  # unless told otherwise: 160×160×16, four classes, threshold 0.95
-        label = (np.arange(160 * 160 * 16) >= share * 160 * 160 * 16).reshape(160, 160, 16)
-        image = np.arange(label.size, dtype=float).reshape(*label.shape, 1)
-        got = cut(image, 3 * label.astype("uint8"), label.shape, bare=True, max_tries=1)
-        check.require(
-            (got is not None) == (share < 0.95),
-            "a patch" if share < 0.95 else "None",
-            "None" if got is None else "a patch",
-            f"the share of background is {share}; the threshold is 0.95 unless told otherwise",
-        )
+        with check.case("defaults"):
+            label = (np.arange(160 * 160 * 16) >= share * 160 * 160 * 16).reshape(160, 160, 16)
+            image = np.arange(label.size, dtype=float).reshape(*label.shape, 1)
+            got = cut(image, 3 * label.astype("uint8"), label.shape, bare=True, max_tries=1, rng=check.rng(3))
+            check.require(
+                "defaults",
+                (got is not None) == (share < 0.95),
+                "a patch" if share < 0.95 else "None",
+                "None" if got is None else "a patch",
+                f"the share of background is {share}; the threshold is 0.95 unless told otherwise",
+            )
     check.done()
 
 
@@ -1074,12 +1285,13 @@ def _standardized(image: np.ndarray, inside: np.ndarray, axes: tuple = (0, 1, 2)
         return np.where(inside & (sd > 0), (image - mean) / sd**power, 0)
 
 
-def standardize_test(target: Callable) -> None:
+def standardize_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `standardize(image)` on small scans with background, of several channels.
 
     Not checked: the type of the result (float32 or float64), whether sd divides by n or n − 1, nan in the image.
     """
-    check, rng = _Check("standardize", target, ["image"], tolerance=2e-3), np.random.default_rng(12)
+    check = check("standardize", target, ["image"], tolerance=2e-3, seed=seed)
+    rng = check.rng(12)
 
     def brain(image: np.ndarray) -> np.ndarray:
         return (image != 0).any(axis=-1)
@@ -1101,23 +1313,26 @@ def standardize_test(target: Callable) -> None:
         "divide by the standard deviation, not by the variance": lambda i: _standardized(i, brain(i), power=2),
     }
 
-    def judge(image: np.ndarray, hint: str) -> None:
-        inside, got = brain(image), check.array(check.call(image), image.shape, "an image").astype(float)
-        check.require(
-            np.isfinite(got).all(),
-            "finite values",
-            f"{np.sum(~np.isfinite(got))} values are nan or inf",
-            "a channel that is constant in the brain, or no brain at all: do not divide by 0, return 0",
-        )
-        check.require(
-            not got[~inside].any(),
-            "0 outside of the brain",
-            f"values like {_show(got[~inside][:3])} there",
-            "the voxels where all channels are 0 stay 0, and they do not count for mean and sd",
-        )
-        expected, n = _standardized(image, inside), max(int(inside.sum()), 2)
-        ready = _close(got, expected * np.sqrt((n - 1) / n), 2e-3)  # sd with n − 1 is right as well
-        check.match(expected if ready else got, expected, hint, _evaluate(mistakes, image))
+    def judge(key: str, image: np.ndarray, hint: str) -> None:
+        with check.case(key):
+            inside, got = brain(image), check.array(check.call(image), image.shape, "an image").astype(float)
+            check.require(
+                key,
+                np.isfinite(got).all(),
+                "finite values",
+                f"{np.sum(~np.isfinite(got))} values are nan or inf",
+                "a channel that is constant in the brain, or no brain at all: do not divide by 0, return 0",
+            )
+            check.require(
+                "outside of the brain",
+                not got[~inside].any(),
+                "0 outside of the brain",
+                f"values like {_show(got[~inside][:3])} there",
+                "the voxels where all channels are 0 stay 0, and they do not count for mean and sd",
+            )
+            expected, n = _standardized(image, inside), max(int(inside.sum()), 2)
+            ready = _close(got, expected * np.sqrt((n - 1) / n), 2e-3)  # sd with n − 1 is right as well
+            check.match(key, expected if ready else got, expected, hint, lambda: _evaluate(mistakes, image))
 
     def head(shape: tuple[int, int, int], channels: int) -> np.ndarray:
         """An ellipsoid with structure from slice to slice, another level in each channel, 0 outside."""
@@ -1128,25 +1343,26 @@ def standardize_test(target: Callable) -> None:
     hint = "in each channel: (value − mean) / sd over the voxels where any channel is not 0; 0 elsewhere"
     tiny, pair = np.zeros((1, 2, 3, 1)), np.zeros((2, 2, 2, 2))
     tiny[0, :, 0, 0], pair[0, 0, :, 0], pair[0, 1, :, 0], pair[0, :, :, 1] = [1, 3], 2, 6, [[0, 10], [0, 10]]
-    judge(tiny, "the brain is the two voxels 1 and 3: mean 2, sd 1, so −1 and 1; 0 elsewhere")
-    judge(pair, "four voxels are brain; in the second channel two of them are 0, and count")
-    judge(head((14, 10, 7), 4), hint)
+    judge("values", tiny, "the brain is the two voxels 1 and 3: mean 2, sd 1, so −1 and 1; 0 elsewhere")
+    judge("values", pair, "four voxels are brain; in the second channel two of them are 0, and count")
+    judge("values", head((14, 10, 7), 4), hint)
     for kind, channels in [("int16", 2), ("float32", 1), ("uint16", 3)]:
-        judge(head((8, 11, 13), channels).astype(kind), f"the image is of type {kind}: compute in floats and return floats")
+        why = f"the image is of type {kind}: compute in floats and return floats"
+        judge("types", head((8, 11, 13), channels).astype(kind), why)
     part, signed, flat = head((12, 9, 8), 3), head((10, 9, 8), 2) / 100, head((8, 7, 9), 4)
     part[3:6, 3:6, 3:5, 1], part[5:8, 2:4, 2:6, 0] = 0, 0
-    judge(part, "a channel may be 0 inside the brain: these voxels still count")
+    judge("a channel that is 0 in places", part, "a channel may be 0 inside the brain: these voxels still count")
     for values, why in [
         ([-1.5, -0.5], "values may be negative"),
         ([-1.5, 1.5], "the channels may cancel: do not ask for their sum"),
     ]:
         signed[4:6, 3:6, 2:6] = values
-        judge(signed, why)
-    judge(head((9, 7, 8), 2)[2:-2, 2:-2, 2:-2], "a patch without background")
+        judge("negative values", signed, why)
+    judge("no background", head((9, 7, 8), 2)[2:-2, 2:-2, 2:-2], "a patch without background")
     flat[..., 2], flat[..., 3] = 7 * brain(flat), 0
-    judge(flat, "a channel that is constant in the brain becomes 0")
-    judge((3 * (flat != 0)).astype("int16"), "constant channels become 0")
-    judge(np.zeros((3, 4, 2, 2)), "without any brain everything stays 0")
+    judge("constant channel", flat, "a channel that is constant in the brain becomes 0")
+    judge("constant channel", (3 * (flat != 0)).astype("int16"), "constant channels become 0")
+    judge("no brain", np.zeros((3, 4, 2, 2)), "without any brain everything stays 0")
     check.done()
 
 
@@ -1169,12 +1385,10 @@ def _dice(
 
 
 def _dice_test(
-    target: Callable, name: str, axis: tuple[int, ...], power: int, finish: Callable, cases: list[tuple], more: dict[str, Callable]
+    check: Check, axis: tuple[int, ...], power: int, finish: Callable, cases: list[tuple], more: dict[str, Callable]
 ) -> None:
-    """Check a Dice function, finish(Dice), on (y_true, y_pred, options, hint). `more`: hint → another way to finish."""
+    """Check a Dice function, finish(Dice), on (key, y_true, y_pred, options, hint). `more`: hint → another way to finish."""
     import keras
-
-    check = _Check(name, target, ["y_true", "y_pred"], tolerance=2e-5)
 
     def formula(finish: Callable = finish, **changes: Any) -> Callable:
         def value(t: Any, p: Any, axis: tuple = axis, epsilon: float = 1e-5) -> float:
@@ -1199,53 +1413,60 @@ def _dice_test(
             t, np.asarray(p) > 0.5, **options
         ),
     }
-    for y_true, y_pred, options, hint in cases:
+    for key, y_true, y_pred, options, hint in cases:
         tensors = [keras.ops.convert_to_tensor(np.asarray(a, "float32")) for a in (y_true, y_pred)]
         check.number(
+            key,
             tuple(tensors),
             formula()(y_true, y_pred, **options),
             hint or f"(2Σtp + ε) / ({squares} + ε), sums over `axis`",
             {slip: lambda t, p, wrong=wrong, **o: wrong(_plain(t), _plain(p), **o) for slip, wrong in mistakes.items()},
             **options,
         )
-    if name.endswith("loss"):
+    if check.name.endswith("loss"):
         truth, at = tensors[0], np.asarray(y_pred, "float32")
-        gradient = _gradient(lambda p: check.call(truth, p), at)
         advice = "a loss needs its gradient: use keras.ops throughout"
-        if gradient is not NotImplemented:
-            check.require(gradient is not None, "a gradient of the loss with respect to y_pred", gradient, advice)
-            step = 1e-4 * np.sign(gradient).astype(float)
-            slope = (formula()(y_true, at + step) - formula()(y_true, at - step)) / 2
-            check.require(
-                abs((gradient * step).sum() - slope) <= 0.02 * abs(slope), "the gradient of the formula", gradient, advice
-            )
+        with check.case("gradient"):
+            gradient = check.gradient(lambda p: check.call(truth, p), at)
+            if gradient is not NotImplemented:
+                wanted = "a gradient of the loss with respect to y_pred"
+                check.require("gradient", gradient is not None, wanted, gradient, advice)
+                step = 1e-4 * np.sign(gradient).astype(float)
+                slope = (formula()(y_true, at + step) - formula()(y_true, at - step)) / 2
+                right = abs((gradient * step).sum() - slope) <= 0.02 * abs(slope)
+                check.require("gradient", right, "the gradient of the formula", gradient, advice)
     check.done()
 
 
-def single_class_dice_coefficient_test(target: Callable) -> None:
+def single_class_dice_coefficient_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `single_class_dice_coefficient(y_true, y_pred, axis, epsilon)`.
 
     Not checked: integer tensors, the type of the result (a float is as good as a tensor), axes that leave something.
     """
-    rng, t, p = np.random.default_rng(13), np.array([[1, 0], [1, 1]]), np.array([[1, 1], [0, 1]])
-    a, b, c = ((rng.random((2, *shape)) < 0.4).astype(float) for shape in ((3, 4, 5), (7, 2, 3), (1, 5, 6, 1)))
-    soft, none = rng.random((2, 5, 2, 4)), np.zeros((2, 3, 1))
-    cases = [
-        (t[..., None], p[..., None], {"epsilon": 1.0}, "two voxels agree, of 3 and 3: (2·2 + 1) / (3 + 3 + 1)"),
-        (t[..., None], p[..., None], {}, "two voxels agree, of 3 and 3: 2·2 / (3 + 3); epsilon, 1e-5, changes little"),
-        (t, p, {"axis": (0, 1)}, "a two-dimensional image with axis=(0, 1)"),
-        (none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
-        (none, none + 1, {"epsilon": 0.5}, "nothing to find and 6 voxels found: ε / (6 + ε)"),
-        (none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
-        (*a, {"epsilon": 0.1}, ""),
-        (*b, {"axis": (0, 1, 2)}, ""),
-        (*c, {"axis": (0, 1, 2, 3), "epsilon": 0.3}, "axis has four entries here"),
-        ((soft[0] < 0.4) * 1.0, soft[1], {}, "predictions may be probabilities"),
-        (*soft, {"epsilon": 0.2}, "labels may be soft"),
+    check = check("single_class_dice_coefficient", target, ["y_true", "y_pred"], tolerance=2e-5, seed=seed)
+    rng, t, p = check.rng(13), np.array([[1, 0], [1, 1]]), np.array([[1, 1], [0, 1]])
+    none = np.zeros((2, 3, 1))
+    cases: list[tuple] = [
+        ("epsilon", t[..., None], p[..., None], {"epsilon": 1.0}, "two voxels agree, of 3 and 3: (2·2 + 1) / (3 + 3 + 1)"),
+        ("masks", t[..., None], p[..., None], {}, "two voxels agree, of 3 and 3: 2·2 / (3 + 3); epsilon, 1e-5, changes little"),
+        ("axis", t, p, {"axis": (0, 1)}, "a two-dimensional image with axis=(0, 1)"),
+        ("empty", none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
+        ("empty", none, none + 1, {"epsilon": 0.5}, "nothing to find and 6 voxels found: ε / (6 + ε)"),
+        ("empty", none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
     ]
+    for _ in range(check.rounds):
+        a, b, c = ((rng.random((2, *shape)) < 0.4).astype(float) for shape in ((3, 4, 5), (7, 2, 3), (1, 5, 6, 1)))
+        soft = rng.random((2, 5, 2, 4))
+        cases += [
+            ("epsilon", *a, {"epsilon": 0.1}, ""),
+            ("masks", *b, {"axis": (0, 1, 2)}, ""),
+            ("axis", *c, {"axis": (0, 1, 2, 3), "epsilon": 0.3}, "axis has four entries here"),
+            ("probabilities", (soft[0] < 0.4) * 1.0, soft[1], {}, "predictions may be probabilities"),
+            ("soft labels", *soft, {"epsilon": 0.2}, "labels may be soft"),
+            ("empty", none, rng.random((2, 3, 1)) * 1e-2, {}, "nothing to find; epsilon is 1e-5 unless told otherwise"),
+        ]
     _dice_test(
-        target,
-        "single_class_dice_coefficient",
+        check,
         (0, 1, 2),
         1,
         lambda dice: dice,
@@ -1254,40 +1475,57 @@ def single_class_dice_coefficient_test(target: Callable) -> None:
     )
 
 
-def _several_classes(seed: int) -> list[tuple]:
-    """Cases for the Dice functions of several classes: (y_true, y_pred, options, hint)."""
-    rng, none = np.random.default_rng(seed), np.zeros((2, 2, 3, 1, 2))
+def _several_classes(check: Check, rng: np.random.Generator) -> list[tuple]:
+    """Cases for the Dice functions of several classes: (key, y_true, y_pred, options, hint)."""
+    none = np.zeros((2, 2, 3, 1, 2))
     t, p = (np.reshape(a, (2, 2, 2, 1)) for a in ([1, 0, 1, 1, 0, 0, 0, 1], [1, 1, 0, 1, 0, 0, 0, 0]))
 
     def mask(*shape: int) -> np.ndarray:
         return (rng.random(shape) < 0.4).astype(float)
 
-    return [
-        (t, p, {"epsilon": 1.0}, "two classes, class first: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean"),
-        (t, p, {}, "two classes, class first: 4/6 and 0/1, then the mean"),
-        (none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
-        (none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
-        (mask(4, 3, 2, 3), mask(4, 3, 2, 3), {"axis": (0, 1, 2), "epsilon": 0.1}, "channels last, axis=(0, 1, 2)"),
-        (mask(2, 3, 5, 2, 3), mask(2, 3, 5, 2, 3), {}, "a batch of 2 with 3 classes: the mean of the six"),
-        (mask(3, 2, 4, 5, 2), mask(3, 2, 4, 5, 2), {"axis": (0, 1, 2, 3), "epsilon": 0.5}, "the batch is summed, too"),
-        (mask(1, 4, 3, 6, 3), rng.random((1, 4, 3, 6, 3)), {}, "predictions are probabilities"),
-        (mask(2, 5, 3, 2, 4) * [1, 0.2, 0, 1], rng.random((2, 5, 3, 2, 4)), {"epsilon": 2.0}, "soft labels, large ε"),
-        (mask(2, 3, 2, 4, 3), rng.uniform(0.1, 0.9, (2, 3, 2, 4, 3)), {}, "predictions are probabilities"),
+    cases: list[tuple] = [
+        (
+            "epsilon",
+            t,
+            p,
+            {"epsilon": 1.0},
+            "two classes, class first: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean",
+        ),
+        ("masks", t, p, {}, "two classes, class first: 4/6 and 0/1, then the mean"),
+        ("empty", none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
+        ("empty", none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
     ]
+    for _ in range(check.rounds):
+        cases += [
+            ("axis", mask(4, 3, 2, 3), mask(4, 3, 2, 3), {"axis": (0, 1, 2), "epsilon": 0.1}, "channels last, axis=(0, 1, 2)"),
+            ("masks", mask(2, 3, 5, 2, 3), mask(2, 3, 5, 2, 3), {}, "a batch of 2 with 3 classes: the mean of the six"),
+            ("axis", mask(3, 2, 4, 5, 2), mask(3, 2, 4, 5, 2), {"axis": (0, 1, 2, 3), "epsilon": 0.5}, "the batch is summed, too"),
+            ("probabilities", mask(1, 4, 3, 6, 3), rng.random((1, 4, 3, 6, 3)), {}, "predictions are probabilities"),
+            (
+                "epsilon",
+                mask(2, 5, 3, 2, 4) * [1, 0.2, 0, 1],
+                rng.random((2, 5, 3, 2, 4)),
+                {"epsilon": 2.0},
+                "soft labels, large ε",
+            ),
+            ("empty", none, rng.random(none.shape) * 1e-2, {}, "nothing to find; epsilon is 1e-5 unless told otherwise"),
+            ("probabilities", mask(2, 3, 2, 4, 3), rng.uniform(0.1, 0.9, (2, 3, 2, 4, 3)), {}, "predictions are probabilities"),
+        ]
+    return cases
 
 
-def dice_coefficient_test(target: Callable) -> None:
+def dice_coefficient_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `dice_coefficient(y_true, y_pred, axis, epsilon)`.
 
     Not checked: integer tensors, the type of the result (a float is as good as a tensor), use inside `model.fit`.
     """
+    check = check("dice_coefficient", target, ["y_true", "y_pred"], tolerance=2e-5, seed=seed)
     _dice_test(
-        target,
-        "dice_coefficient",
+        check,
         (1, 2, 3),
         1,
         np.mean,
-        _several_classes(14),
+        _several_classes(check, check.rng(14)),
         {
             "this is 1 − Dice: the coefficient is wanted, not the loss": lambda dice: 1 - np.mean(dice),
             "this is the sum over the classes: take the mean": np.sum,
@@ -1295,18 +1533,18 @@ def dice_coefficient_test(target: Callable) -> None:
     )
 
 
-def soft_dice_loss_test(target: Callable) -> None:
+def soft_dice_loss_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `soft_dice_loss(y_true, y_pred, axis, epsilon)`: its value and its gradient.
 
     Not checked: integer tensors, the loss inside `model.fit`.
     """
+    check = check("soft_dice_loss", target, ["y_true", "y_pred"], tolerance=2e-5, seed=seed)
     _dice_test(
-        target,
-        "soft_dice_loss",
+        check,
         (1, 2, 3),
         2,
         lambda dice: 1 - np.mean(dice),
-        _several_classes(15),
+        _several_classes(check, check.rng(15)),
         {
             "this is the coefficient: the loss is 1 − its mean": np.mean,
             "the loss is 1 − the coefficient, not minus the coefficient": lambda dice: -np.mean(dice),
@@ -1315,12 +1553,13 @@ def soft_dice_loss_test(target: Callable) -> None:
     )
 
 
-def compute_class_sens_spec_test(target: Callable) -> None:
+def compute_class_sens_spec_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `compute_class_sens_spec(pred, label, class_num)` on binary arrays with the classes last.
 
     Not checked: probabilities (threshold them first), classes that are not in the array.
     """
-    check, rng = _Check("compute_class_sens_spec", target, ["pred", "label", "class_num"]), np.random.default_rng(16)
+    check = check("compute_class_sens_spec", target, ["pred", "label", "class_num"], seed=seed)
+    rng = check.rng(16)
     sensitivity, specificity, ppv, npv = (_METRICS[f"get_{name}"][1] for name in ("sensitivity", "specificity", "ppv", "npv"))
 
     def rates(first: Callable, second: Callable, part: Callable = lambda a, k: a[..., k], undefined: float = np.nan) -> Callable:
@@ -1347,32 +1586,36 @@ def compute_class_sens_spec_test(target: Callable) -> None:
     pred = np.array([[1, 0], [1, 1], [0, 1], [1, 1], [0, 0], [0, 0], [0, 0], [0, 0]])
     usual = "TP/(TP+FN) and TN/(TN+FP), counted over the voxels of the class"
     cases = [
-        (pred.reshape(shape), label.reshape(shape), k, usual) for shape, k in [((2, 2, 2, 2), 0), ((2, 4, 1, 2), 1), ((8, 2), 1)]
+        ("axes", pred.reshape(shape), label.reshape(shape), k, usual)
+        for shape, k in [((2, 2, 2, 2), 0), ((2, 4, 1, 2), 1), ((8, 2), 1)]
     ]
     for shape, kind in [((3, 4, 5, 3), int), ((6, 5, 4), int), ((4, 4, 4, 4), int), ((2, 3, 4, 5, 4), float), ((30, 3), "float32")]:
         truth = rng.random(shape) < 0.3
         answer = np.where(rng.random(shape) < 0.25, ~truth, truth)
         hint = f"{usual} (type {np.dtype(kind)})"
-        cases += [(answer.astype(kind), truth.astype(kind), k, hint) for k in range(shape[-1])]
+        key = "scan" if len(shape) == 4 else "axes"
+        cases += [(key, answer.astype(kind), truth.astype(kind), k, hint) for k in range(shape[-1])]
     some = rng.integers(0, 2, (3, 2, 4))
     for value, what in enumerate(["no voxel is of this class: the sensitivity", "all voxels are of this class: the specificity"]):
         for answer in (some, np.zeros_like(some), np.ones_like(some)):
             stack = [np.stack([some, part, some], axis=-1) for part in (answer, np.full_like(some, value))]
-            cases.append((*stack, 1, f"in the label {what} is undefined, np.nan"))
-    for pred, label, k, hint in cases:
-        parts = check.pair(check.call(pred, label, k, hint=hint), "sensitivity", "specificity")
-        got = tuple(float(check.array(part, ())) for part in parts)
-        check.match(got, right(pred, label, k), hint, _evaluate(mistakes, pred, label, k))
+            cases.append(("undefined", *stack, 1, f"in the label {what} is undefined, np.nan"))
+    for key, pred, label, k, hint in check.shuffle(cases):
+        with check.case(key):
+            parts = check.pair(check.call(pred, label, k, hint=hint), "sensitivity", "specificity")
+            got = tuple(float(check.array(part, ())) for part in parts)
+            check.match(key, got, right(pred, label, k), hint, partial(_evaluate, mistakes, pred, label, k))
     check.done()
 
 
-def get_regions_test(target: Callable) -> None:
+def get_regions_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `get_regions(label)` on integer maps of one to five axes.
 
     Not checked: labels other than 0, 1, 2, 3, maps of floats.
     """
-    check, rng = _Check("get_regions", target, ["label"]), np.random.default_rng(17)
-    slips = {
+    check = check("get_regions", target, ["label"], seed=seed)
+    rng = check.rng(17)
+    regions = {
         "these are the single classes 1, 2, 3: the regions contain one another": ([1], [2], [3]),
         "another order is wanted: whole tumour, core, enhancing": ([3], [2, 3], [1, 2, 3]),
         "another order is wanted: the whole tumour first": ([2, 3], [1, 2, 3], [3]),
@@ -1388,6 +1631,10 @@ def get_regions_test(target: Callable) -> None:
         "BraTS codes the enhancing tumour as 4; here it is 3": ([1, 2, 3], [2, 3], [4]),
         "this is the code of BraTS (1, 2, 4); here it is 1, 2, 3, with 1 the edema": ([1, 2, 4], [1, 4], [4]),
     }
+    mistakes: Mistakes = {
+        slip: lambda label, groups=groups: np.stack([np.isin(label, group) for group in groups], axis=-1)
+        for slip, groups in regions.items()
+    }
     cases = [
         np.array([0, 1, 2, 3]),
         np.array([[3, 0, 1], [2, 1, 1]], dtype="uint8"),
@@ -1400,19 +1647,26 @@ def get_regions_test(target: Callable) -> None:
         rng.integers(0, 4, shape).astype(kind)
         for shape, kind in [((5, 4, 3), "uint8"), ((3, 6, 2, 4), "int32"), ((1, 2, 3, 2, 3), "int64"), ((3, 3, 3), "int8")]
     ]
-    for label in cases:
-        raw, shape = check.call(label), (*label.shape, 3)
-        if check.array(raw, None, f"an array of shape {shape}").shape == (3, *label.shape) != shape:
-            check.fail(
-                f"an array of shape {shape}", f"shape {(3, *label.shape)}", "the regions are the last axis: np.stack(…, axis=-1)"
+    for kind in ("uint8", "int16", "int64") * check.rounds:
+        cases.append(rng.integers(0, 4, rng.integers(1, 6, rng.integers(1, 5))).astype(kind))
+    for label in check.shuffle(cases):
+        key = "other axes" if label.ndim != 3 else "scan"
+        with check.case(key):
+            raw, shape = check.call(label), (*label.shape, 3)
+            if check.array(raw, None, f"an array of shape {shape}").shape == (3, *label.shape) != shape:
+                check.fail(
+                    f"an array of shape {shape}",
+                    f"shape {(3, *label.shape)}",
+                    "the regions are the last axis: np.stack(…, axis=-1)",
+                )
+            got = check.array(raw, shape)
+            check.match(
+                key,
+                got,
+                np.stack([label > 0, label > 1, label > 2], axis=-1),
+                "whole tumour 1∪2∪3, tumour core 2∪3, enhancing tumour 3, on the last axis",
+                partial(_evaluate, mistakes, label),
             )
-        got = check.array(raw, shape)
-        wrong = {slip: np.stack([np.isin(label, group) for group in groups], axis=-1) for slip, groups in slips.items()}
-        check.match(
-            got,
-            np.stack([label > 0, label > 1, label > 2], axis=-1),
-            "whole tumour 1∪2∪3, tumour core 2∪3, enhancing tumour 3, on the last axis",
-            wrong,
-        )
-        check.require(got.dtype == bool, "type bool", f"type {got.dtype}", "compare (==, >=, np.isin) or convert with astype(bool)")
+            hint = "compare (==, >=, np.isin) or convert with astype(bool)"
+            check.require("type bool", got.dtype == bool, "type bool", f"type {got.dtype}", hint)
     check.done()

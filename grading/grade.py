@@ -148,7 +148,7 @@ class Grader:
         if hidden.not_written:
             result.update(outcome="not attempted", message="The function raises NotImplementedError.")
             return result
-        share = self.yardsticks[name].share(name, hidden)
+        share = self.yardsticks[name].share(hidden)
         part = checks.credit(share, hidden.right) if self.settings.partial else float(hidden.right)
         result.update(outcome="right" if hidden.right else "wrong", share=round(share, 4), points=round(most * part, 2))
         if hidden.right:
