@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
         what = "the disk is full" if error.errno in FULL else error.strerror or str(error)
         _say(
             f"error: {error.filename or folder} cannot be read or written: {what}. What is graded is kept. "
-            f"{'Make room' if error.errno in FULL else 'Allow it, or name another folder with --out'}; then the same command resumes."
+            f"{'Make room' if error.errno in FULL else 'Name another folder with --out'}; then the same command resumes."
         )
         return 2
     except KeyboardInterrupt:
@@ -112,7 +112,7 @@ def _grade(options: argparse.Namespace, folder: Path) -> int:
     submissions = join(roster, submissions) if roster else submissions
     number = chosen["notebook"] or asked(submissions)
     if number is None:
-        raise ValueError("None of the notebooks has an exercise of this course. Which was asked for? Say --notebook 1, 2 or 3.")
+        raise ValueError("No notebook has an exercise of this course. Which one was asked for? Say --notebook 1, 2 or 3.")
     homework = assignment(number)
     for note in notes:
         _say(note)

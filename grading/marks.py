@@ -61,7 +61,7 @@ def _row(
     most = sum(assignment.points.values())
     graded = (result or {}).get("file", "")
     time = submission.times.get(graded, submission.time) if submission else None
-    says_late = bool(submission and (graded in submission.lates if graded in submission.times else submission.late))
+    says_late = bool(submission and (graded in submission.late_files if graded in submission.times else submission.late))
     late = says_late or is_late(time, deadline)
     status = result["status"] if result else "missing"
     note = (result or {}).get("note", "")

@@ -34,7 +34,7 @@ GRADESCOPE = re.compile(r"^submission_(?P<id>\d+)$")
 EXCHANGE = re.compile(r"^(?P<id>[^+]+)\+[^+]+\+(?P<time>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[^+]*)(\+.*)?$")
 
 ENDINGS = re.compile(
-    r"\.(ipynb|json|txt|zip|tar|tgz|tbz2?|txz|gz|bz2|xz|7z|rar|py|html?|pdf|docx?|odt|rtf|md|pages|png|jpe?g|xlsx?|part|download)$",
+    r"\.(ipynb|json|txt|zip|tar|tgz|tbz2?|txz|gz|bz2|xz|7z|rar|py|html?|pdf|docx?|odt|rtf|md|pages|png|jpe?g|xlsx?|gdoc|url|webloc|lnk|part|download)$",
     re.IGNORECASE,
 )
 
@@ -150,7 +150,7 @@ def owner(top: str, platform: str, receipts: dict[str, tuple[str, str]] | None =
         if len(set(ids)) > 1:
             return Owner(
                 plain(without_endings(top)),
-                problem=f"The name fits participant {ids[0]} and participant {ids[-1]}, and a student may have chosen a part of it. "
+                problem=f"The name fits participants {ids[0]} and {ids[-1]}, and a student may have chosen a part of it. "
                 "Graded under neither: look in Moodle whose it is, rename it, and grade again",
             )
         if ids and top[: MOODLE.search(top).start()]:

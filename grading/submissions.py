@@ -38,7 +38,7 @@ class Submission:
     problem: str = ""  # why there is nothing to grade, or what else was there
     platform: str = ""  # "Moodle", "Canvas", … where the names of the files say so
     times: dict[str, datetime | None] = field(default_factory=dict)  # of each file
-    lates: set[str] = field(default_factory=set)  # the files of which the platform says that they are late
+    late_files: set[str] = field(default_factory=set)  # the files of which the platform says that they are late
     attempts: dict[str, int] = field(
         default_factory=dict
     )  # file → number of the attempt, from 1, where the platform tells them apart
@@ -46,7 +46,7 @@ class Submission:
     def take(self, other: "Submission") -> None:
         """Add what the same student handed in under another name."""
         self.times |= other.times
-        self.lates |= other.lates
+        self.late_files |= other.late_files
         self.attempts |= other.attempts
         self.files = sorted([*self.files, *other.files], key=lambda file: _comparable(self.times.get(file[0])))
         self.problem = "; ".join(filter(None, [self.problem, other.problem]))
@@ -56,7 +56,7 @@ class Submission:
         """Take time and lateness from the newest file."""
         if self.files:
             newest = self.files[-1][0]
-            self.time, self.late = self.times.get(newest), newest in self.lates
+            self.time, self.late = self.times.get(newest), newest in self.late_files
 
 
 @dataclass
@@ -280,7 +280,7 @@ def _submissions(found: _Found, platform: str) -> list[Submission]:
             mine.attempts[entry.where] = attempts[time]
         mine.files.append((entry.where, entry.notebook))
         mine.times[entry.where] = time
-        mine.lates |= {entry.where} if late else set()
+        mine.late_files |= {entry.where} if late else set()
     others = [(entry, time, late) for entry, time, late, _ in entries if entry.notebook is None and not entry.junk]
     if mine.files:
         mine.settle()

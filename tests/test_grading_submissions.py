@@ -1,14 +1,21 @@
 """Submissions are found in what learning platforms hand out, and nothing in them can hurt."""
 
+import gzip
 import io
+import json
 import os
+import shutil
+import tarfile
 import zipfile
 from datetime import datetime
 
 import pytest
 
 from grading import archives
+from grading.choice import Kind, asked, choose, kind_of
+from grading.course import assignment, notebook
 from grading.submissions import find_submissions
+from grading.synthetic_class import find_cell
 
 NOTEBOOK = b'{"cells": [], "nbformat": 4}'
 
@@ -166,3 +173,303 @@ def test_nothing_to_grade_is_said(tmp_path):
     (tmp_path / "essay.docx").write_bytes(b"x")
     with pytest.raises(FileNotFoundError, match="no notebook"):
         find_submissions(tmp_path)
+
+
+# ---- every file handed in ends in a row -------------------------------------------------------------------------------
+
+
+def tar_of(files: dict[str, bytes], mode: str = "w:gz") -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=mode) as archive:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return out.getvalue()
+
+
+def locked_zip() -> bytes:
+    """A zip whose member says that it is encrypted."""
+    data = bytearray(zip_of({"w.ipynb": NOTEBOOK}))
+    for magic, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(magic) + place] |= 1
+    return bytes(data)
+
+
+def link_zip() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        info = zipfile.ZipInfo("w.ipynb")
+        info.external_attr = 0o120777 << 16
+        archive.writestr(info, "/etc/passwd")
+    return out.getvalue()
+
+
+GRADED = {
+    "bob.ipynb.json": NOTEBOOK,
+    "eve.ipynb.txt": NOTEBOOK,
+    "kim.json": NOTEBOOK,
+    "lee": b"\n " + NOTEBOOK,
+    "bom.txt": b"\xef\xbb\xbf" + NOTEBOOK,
+    "wide.txt": NOTEBOOK.decode().encode("utf-16"),
+    "max.tar.gz": tar_of({"work/n.ipynb": NOTEBOOK}),
+    "ida.tgz": tar_of({"n.ipynb.json": NOTEBOOK}),
+    "ann.tar": tar_of({"n.ipynb": NOTEBOOK}, "w"),
+    "tim.tar.xz": tar_of({"n.ipynb": NOTEBOOK}, "w:xz"),
+    "gus.tar.bz2": tar_of({"n.ipynb": NOTEBOOK}, "w:bz2"),
+    "ray.ipynb.gz": gzip.compress(NOTEBOOK),
+    "sam.ipynb": zip_of({"n.ipynb": NOTEBOOK}),
+    "uwe.zip": zip_of(
+        {"__MACOSX/._n.ipynb": b"x", ".DS_Store": b"x", ".ipynb_checkpoints/n-checkpoint.ipynb": b"x", "n.ipynb": NOTEBOOK}
+    ),
+    "v3.ipynb": b'{"worksheets": [{"cells": []}], "nbformat": 3}',
+    "two.zip": zip_of({"a.tgz": tar_of({"n.ipynb": NOTEBOOK})}),
+}
+REASON = {
+    "x.rar": (b"Rar!\x1a\x07\x00", "RAR"),
+    "y.7z": (b"7z\xbc\xaf\x27\x1c", "7-Zip"),
+    "rar.zip": (b"Rar!\x1a\x07\x00", "RAR"),
+    "pdf.pdf": (b"%PDF-1.7", "PDF"),
+    "page.html": (b"<!doctype html>", "web page"),
+    "script.py": (b"def get_ppv(y): pass", "Python script"),
+    "essay.docx": (zip_of({"word/document.xml": b"x"}), "no notebook"),
+    "data.json": (b'{"a": 1}', "no notebook"),
+    "cloud.gdoc": (b'{"url": "x"}', "no notebook"),
+    "picture.png": (b"\x89PNG", "no notebook"),
+    "nothing.zip": (zip_of({}), "empty"),
+    "locked.zip": (locked_zip(), "password"),
+    "linked.zip": (link_zip(), "link"),
+    "cut.tar.gz": (tar_of({"n.ipynb": NOTEBOOK})[:40], "cut off"),
+    "bomb.tar.gz": (gzip.compress(bytes(3 << 20)), "more than"),
+    "junk.zip": (zip_of({".ipynb_checkpoints/n.ipynb": NOTEBOOK}), "automatic copies"),
+    "folder.zip": (zip_of({"essay.pdf": b"%PDF", "x.rar": b"Rar!"}), "PDF"),
+    "blank": (b"", "no notebook"),
+}
+
+
+def test_every_file_handed_in_ends_in_one_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_STUDENT", 2 << 20)
+    for name, data in {**GRADED, **{name: data for name, (data, _) in REASON.items()}, "empty.ipynb": b""}.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "vera" / "work").mkdir(parents=True)  # an empty folder
+    (tmp_path / "otto" / ".ipynb_checkpoints").mkdir(parents=True)
+    (tmp_path / "otto" / ".ipynb_checkpoints" / "n.ipynb").write_bytes(NOTEBOOK)
+    (tmp_path / "dead.ipynb").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.ipynb")
+    (tmp_path / os.fsdecode(b"\xe9ve.ipynb")).write_bytes(NOTEBOOK)  # a name that is not UTF-8
+    one = {submission.student: submission for submission in find_submissions(tmp_path)}
+    expected = {name.split(".")[0] for name in [*GRADED, *REASON, "empty", "vera", "otto", "dead", "pipe", "\udce9ve"]}
+    assert set(one) == expected
+    for name in [*GRADED, "empty", "\udce9ve"]:
+        assert len(one[name.split(".")[0]].files) == 1, name
+    for name, (_, words) in REASON.items():
+        submission = one[name.split(".")[0]]
+        assert not submission.files and words in submission.problem, (name, submission.problem)
+    for student, words in {"vera": "empty", "otto": "automatic copies", "dead": "link", "pipe": "no ordinary file"}.items():
+        assert not one[student].files and words in one[student].problem
+
+
+def test_names_in_zips_are_the_same_on_every_system(tmp_path):
+    """macOS takes umlauts apart and does not say that a name is UTF-8; old PCs write their own letters."""
+    names = {"é in one": "Zoé", "apart": "Zoe\u0301"}
+    for name in names.values():
+        assert set(found(tmp_path, {f"{name}.ipynb": NOTEBOOK, "b.ipynb": NOTEBOOK})) == {"Zoé", "b"}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for raw in ("Jürgen.ipynb".encode(), "Müller.ipynb".encode("cp437"), b"ada.ipynb"):
+            info = zipfile.ZipInfo("?" * len(raw))
+            archive.writestr(info, NOTEBOOK)
+    data = out.getvalue()
+    for raw in ("Jürgen.ipynb".encode(), "Müller.ipynb".encode("cp437"), b"ada.ipynb"):
+        data = data.replace(b"?" * len(raw), raw, 2)
+    (tmp_path / "old.zip").write_bytes(data)
+    assert {one.student for one in find_submissions(tmp_path / "old.zip")} == {"Jürgen", "Müller", "ada"}
+
+
+# ---- whose it is ------------------------------------------------------------------------------------------------------
+
+
+def test_blackboards_own_words_come_first(tmp_path):
+    """Eve's file is called like one of Ada's, with an early time: it is Eve's, and its time is that of Blackboard."""
+    one = found(
+        tmp_path,
+        {
+            "Homework 2_eve_attempt_2026-11-21-13-05-59_x_ada_attempt_2026-11-01-10-00-00_w.ipynb": NOTEBOOK,
+            "Homework 2_eve_attempt_2026-11-21-13-05-59.txt": b"Name: Eve (eve)\nAssignment: Homework 2",
+            "Homework 2_ada_attempt_2026-11-20-13-05-59_w.ipynb": NOTEBOOK,
+            "Homework 2_ada_attempt_2026-11-20-13-05-59.txt": b"Name: Ada Lovelace (ada)",
+            "Homework 2_b_c_attempt_2026-11-20-13-05-59.txt": b"Name: Bo (b_c)\nThere are no student files",
+        },
+    )
+    assert set(one) == {"eve", "ada", "b_c"} and len(one["ada"].files) == len(one["eve"].files) == 1
+    assert one["eve"].time == datetime(2026, 11, 21, 13, 5, 59) and one["ada"].name == "Ada Lovelace"
+    assert one["b_c"].problem == "No file was handed in."
+
+
+def test_a_moodle_name_that_fits_two_is_graded_under_neither(tmp_path):
+    one = found(
+        tmp_path,
+        {
+            "Ada_101_assignsubmission_file_/w.ipynb": NOTEBOOK,
+            "Bob_103_assignsubmission_file_/w.ipynb": NOTEBOOK,
+            "Bob_103_assignsubmission_onlinetext/onlinetext.html": b"<p>see file</p>",
+            "Cy_104_assignsubmission_onlinetext_/onlinetext.html": b"<p>def</p>",
+            "Eve_101_assignsubmission_file_102_assignsubmission_file_/w.ipynb": NOTEBOOK,
+        },
+    )
+    assert set(one) == {"101", "103", "104", "Eve_101_assignsubmission_file_102_assignsubmission_file_"}
+    flagged = one["Eve_101_assignsubmission_file_102_assignsubmission_file_"]
+    assert not flagged.files and "101" in flagged.problem and "102" in flagged.problem and "neither" in flagged.problem
+    assert len(one["101"].files) == len(one["103"].files) == 1 and "web page" in one["104"].problem
+
+
+def test_what_other_platforms_hand_out(tmp_path):
+    one = found(
+        tmp_path,
+        {
+            "123-77 - Ada Lovelace - Nov 19, 2026 105 PM/old.ipynb": NOTEBOOK,
+            "123-77 - Ada Lovelace - Nov 20, 2026 1142 AM/a.ipynb": NOTEBOOK,
+            "456-77 - Eve - Nov 1, 2026 100 PM - Nov 21, 2026 100 AM/b.ipynb": NOTEBOOK,
+            "index.html": b"x",
+        },
+    )
+    assert set(one) == {"123", "456"} and one["123"].platform == "Brightspace" and one["123"].name == "Ada Lovelace"
+    assert one["123"].time == datetime(2026, 11, 20, 11, 42) and one["123"].files[-1][0].endswith("a.ipynb")
+    assert one["456"].time == datetime(2026, 11, 21, 1, 0), "a name with a time in it cannot turn back the clock"
+    sakai = "Homework 2/Lovelace, Ada(alovelace)"
+    one = found(
+        tmp_path,
+        {
+            f"{sakai}/timestamp.txt": b"20261120130559000",
+            f"{sakai}/Submission attachment(s)/w.ipynb": NOTEBOOK,
+            f"{sakai}/Feedback Attachment(s)/solved.ipynb": NOTEBOOK,
+            "Homework 2/Noether, Emmy(enoether)/Submission attachment(s)/w.ipynb": NOTEBOOK,
+            "Homework 2/grades.csv": b"x",
+        },
+    )
+    assert set(one) == {"alovelace", "enoether"} and one["alovelace"].time == datetime(2026, 11, 20, 13, 5, 59)
+    assert len(one["alovelace"].files) == 1
+    metadata = b"submission_9:\n  :submitters:\n  - :name: Ada\n    :sid: '007'\n  - :name: Bob\n    :sid: '8'\n  :created_at: 2026-11-20 12:00:00 Z\n"
+    one = found(
+        tmp_path,
+        {
+            "x_export/submission_metadata.yml": metadata,
+            "x_export/submission_9/w.ipynb": NOTEBOOK,
+            "x_export/submission_10/w.ipynb": NOTEBOOK,
+        },
+    )
+    assert set(one) == {"007", "8", "10"} - {"10"} | {"submission_10"} and one["8"].files == one["007"].files
+    one = found(
+        tmp_path, {f"{name} - Homework 2.ipynb": NOTEBOOK for name in ("Ada Lovelace", "Emmy Noether", "Copy of Grace Hopper")}
+    )
+    assert set(one) == {"Ada Lovelace", "Emmy Noether", "Grace Hopper"}
+    one = found(
+        tmp_path,
+        {
+            "ada+02_x+2026-11-19 10:00:00 UTC+ab12/w.ipynb": NOTEBOOK,
+            "ada+02_x+2026-11-20 10:00:00 UTC+cd34/w.ipynb": NOTEBOOK,
+            "bob+02_x+2026-11-20 10:00:00.123 UTC/w.ipynb": NOTEBOOK,
+        },
+    )
+    assert set(one) == {"ada", "bob"} and "cd34" in one["ada"].files[-1][0] and one["ada"].time.utcoffset().seconds == 0
+
+
+def test_nbgraders_timestamp_decides_not_the_copys(tmp_path):
+    for student, stamp in {"ada": "2026-11-20 10:00:00.5 UTC", "bob": "2026-11-25 10:00:00 UTC", "eve": ""}.items():
+        place = tmp_path / "submitted" / student / "02_x"
+        place.mkdir(parents=True)
+        (place / "02.ipynb").write_bytes(NOTEBOOK)
+        (place / "deep").mkdir()
+        (place / "deep" / "timestamp.txt").write_text("1999-01-01 00:00:00 UTC")
+        if stamp:
+            (place / "timestamp.txt").write_text(stamp)
+    for path in (tmp_path, tmp_path / "submitted"):
+        one = {submission.student: submission for submission in find_submissions(path)}
+        assert (one["ada"].time.day, one["bob"].time.day, one["eve"].time) == (20, 25, None)
+    shutil.make_archive(str(tmp_path / "course"), "zip", tmp_path, "submitted")
+    one = {submission.student: submission for submission in find_submissions(tmp_path / "course.zip")}
+    assert one["bob"].time.day == 25 and set(one) == {"ada", "bob", "eve"}
+
+
+def test_one_students_files_are_one_student(tmp_path):
+    for name in ("ada/one.ipynb", "ada/two.ipynb"):
+        (tmp_path / "one" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "one" / name).write_bytes(NOTEBOOK)
+    notes = []
+    (one,) = find_submissions(tmp_path / "one", notes=notes)
+    assert one.student == "ada" and len(one.files) == 2 and "one student's" in notes[0]
+    assert {s.student for s in find_submissions(tmp_path / "one" / "ada")} == {"one", "two"}, "named itself, it is the class"
+    flat = [
+        "Ada.ipynb",
+        "ada (1).ipynb",
+        "ADA.zip",
+        "bob.ipynb",
+        "bob-Copy1.ipynb",
+        "hw.ipynb",
+        "hw (1).ipynb",
+        "Zoé.ipynb",
+        "Zoe\u0301.pdf",
+    ]
+    (tmp_path / "flat").mkdir()
+    for name in flat:
+        (tmp_path / "flat" / name).write_bytes(zip_of({"n.ipynb": NOTEBOOK}) if name.endswith("zip") else NOTEBOOK)
+    one = {s.student.casefold(): len(s.files) for s in find_submissions(tmp_path / "flat")}
+    assert one == {"ada": 3, "bob": 2, "hw": 1, "hw (1)": 1, "zoé": 2}, "what is called like homework may be anybody's"
+    assert set(found(tmp_path, {f"class/{name}.ipynb": NOTEBOOK for name in ("ada", "bob", "eve")})) == {"ada", "bob", "eve"}
+
+
+# ---- which of them is graded ------------------------------------------------------------------------------------------
+
+
+def work(right: int, number: int = 2) -> bytes:
+    """A student's notebook with so many answers."""
+    nb = notebook(number)
+    for name in assignment(number).exercises[:right]:
+        cell = find_cell(nb, name)
+        cell["source"] = cell["source"].replace("raise NotImplementedError", "return 0  # an answer")
+    return json.dumps(nb).encode()
+
+
+OWN = {
+    f"{'student/' * student}0{n}.ipynb": json.dumps(notebook(n, solved=not student)).encode()
+    for n in (1, 2, 3)
+    for student in (0, 1)
+}
+
+
+def test_kinds_of_notebooks():
+    states = {name: kind_of(data) for name, data in OWN.items()}
+    assert states == {
+        f"{'student/' * student}0{n}.ipynb": Kind("handed out" if student else "solved", n) for n in (1, 2, 3) for student in (0, 1)
+    }
+    assert kind_of(work(1)) == Kind("own", 2) and kind_of(b"{") == Kind("unreadable") and kind_of(NOTEBOOK) == Kind("unreadable")
+    assert kind_of(b'{"cells": [{"cell_type": "code", "source": "x = 1"}]}') == Kind("another")
+
+
+def graded_of(tmp_path, files, number=2):
+    return {student: choose(one, number) for student, one in found(tmp_path, files).items()}
+
+
+def test_a_copy_of_the_course_is_graded_by_the_students_own_notebook(tmp_path):
+    mine = work(2)
+    course = zip_of({**{f"course/{name}": data for name, data in OWN.items()}, "course/student/02.ipynb": mine})
+    one = graded_of(tmp_path, {"ada.zip": course, "bob.zip": zip_of(OWN), "eve.ipynb": OWN["02.ipynb"], "kim.ipynb": work(3)})
+    assert one["ada"].file[1] == mine and "solved" in one["ada"].note
+    assert one["bob"].file == ("bob.zip/student/02.ipynb", OWN["student/02.ipynb"])
+    assert one["eve"].file is None and "own solved notebook" in one["eve"].note and one["kim"].note == ""
+    assert asked(find_submissions(tmp_path / "class.zip")) == 2
+
+
+def test_the_newest_attempt_counts_not_the_one_with_more_answers(tmp_path):
+    prefix, times = "HW_ada_attempt_2026-11-", ["19-10-00-00", "20-09-00-00", "20-10-00-00"]
+    attempts = dict(zip(times, [work(1), work(9), work(2)]))
+    one = graded_of(tmp_path, {f"{prefix}{time}_w.ipynb": attempts[time] for time in (times[1], times[2], times[0])})
+    assert one["ada"].file[1] == attempts[times[2]] and "3 notebooks; graded" in one["ada"].note
+    one = graded_of(tmp_path, {f"{prefix}{times[0]}_w.ipynb": work(5), f"{prefix}{times[1]}_w.ipynb": b"{cut"})
+    assert one["ada"].file[1] == b"{cut", "the newest is unreadable, and that is what is said"
+    one = graded_of(tmp_path, {f"{prefix}{times[0]}_w.ipynb": work(5), f"{prefix}{times[1]}_w.ipynb": OWN["02.ipynb"]})
+    assert one["ada"].file[1] == work(5), "the lesson's own is never graded"
+    canvas = {"lovelace_12_9001_hw.ipynb": work(7), "lovelace_12_9003_hw-1.ipynb": work(1), "hopper_13_9002_hw.ipynb": work(2)}
+    assert graded_of(tmp_path, canvas)["12"].file[1] == work(1)
+    one = graded_of(tmp_path, {"ada/01.ipynb": work(1, 1), "ada/02.ipynb": work(2), "bob/02.ipynb": work(1)})
+    assert one["ada"].file[1] == work(2) and "notebook 1" in one["ada"].note
