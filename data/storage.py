@@ -16,17 +16,20 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def actionable_disk_errors(path: Path) -> Iterator[None]:
-    """Turn "no space left" and "not permitted" of the block into a `DataError` that says what to do about `path`."""
+def actionable_disk_errors(path: Path, option: str = "") -> Iterator[None]:
+    """Turn "no space left" and "not permitted" of the block into a `DataError` that says what to do about `path`.
+
+    `option` is the one of the command line that names another folder; without it the text knows COURSE_CACHE.
+    """
     cached = Path(path).resolve().is_relative_to(cache_dir())
-    elsewhere = "set COURSE_CACHE to a folder" if cached else "name a folder"
+    elsewhere = f"name a folder with {option}" if option else "set COURSE_CACHE to a folder" if cached else "name a folder"
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
-                f"{path}: the disk is full. Nothing half-written will be used. Free some space, or {elsewhere} on another "
-                "disk, and run again."
+                f"{path}: the disk is full. What has been written is kept, and nothing half-written is taken for whole. Free some "
+                f"space and run again to resume, or {elsewhere} on another disk."
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise DataError(f"{path}: cannot be written ({error.strerror}). Please {elsewhere} that you may write to.") from error
@@ -34,16 +37,17 @@ def actionable_disk_errors(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def partial_folder(final: Path) -> Iterator[Path]:
+def partial_folder(final: Path, option: str = "") -> Iterator[Path]:
     """Give a ``.partial`` folder to fill; rename it to `final` when the block ends without an error.
 
-    After an error or a kill the partial folder stays, so that the next run can go on where this one stopped; `final`
-    appears only when it is complete.
+    After an error or a kill the partial folder stays, so that the next run can resume; `final` appears only when it is complete.
 
     Parameters
     ----------
     final : Path
         Folder that must not exist yet.
+    option : str
+        See `actionable_disk_errors`.
 
     Raises
     ------
@@ -51,7 +55,7 @@ def partial_folder(final: Path) -> Iterator[Path]:
         When the disk is full or the folder cannot be written.
     """
     partial = final.with_name(final.name + ".partial")
-    with actionable_disk_errors(final):
+    with actionable_disk_errors(final, option):
         partial.mkdir(parents=True, exist_ok=True)
         yield partial
         partial.rename(final)

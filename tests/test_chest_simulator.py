@@ -9,8 +9,8 @@ import pytest
 
 from data.chest_simulator import anatomy
 from data.chest_simulator import film as chest_film
-from data.chest_simulator import findings as chest_findings
 from data.chest_simulator import projection as physics
+from data.nih import FINDINGS
 
 CANVAS = physics.Canvas(n=120, pixel=1.0, left=-60.0, top=-60.0, distance=1e9, plate=0.0, beam_y=0.0, rotation=0.0)
 
@@ -231,7 +231,7 @@ def test_lungs_are_dark_and_the_belly_bright():
     assert image[lung > 80].mean() + 60 < belly.mean()
 
 
-@pytest.mark.parametrize("name", chest_findings.FINDINGS)
+@pytest.mark.parametrize("name", FINDINGS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_box_encloses_the_finding(name, seed):
     """Of what a finding adds to the same body, nearly everything lies in its boxes, and the boxes are on the film."""
@@ -313,5 +313,5 @@ def test_follow_up_shows_the_same_person_and_place():
 def test_simulating_changes_neither_body_nor_setup():
     body, setup = person()
     before = repr(body), repr(setup)
-    chest_film.simulate_film(body, setup, dict.fromkeys(chest_findings.FINDINGS, 0.7), 3, 64)
+    chest_film.simulate_film(body, setup, dict.fromkeys(FINDINGS, 0.7), 3, 64)
     assert (repr(body), repr(setup)) == before

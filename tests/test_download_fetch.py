@@ -312,7 +312,9 @@ def test_full_disk_in_the_middle(site, tmp_path, monkeypatch):
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(DataError, match="the disk is full. What has arrived is kept.*run the same command"),
+        pytest.raises(
+            DataError, match="the disk is full. What has been written is kept.*run again to resume, or name a folder with --out"
+        ),
     ):
         patch.setattr(module, "_append", no_space)
         get(site, tmp_path)

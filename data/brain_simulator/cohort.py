@@ -1,24 +1,23 @@
 """The embedded brain cohort: simulated gliomas in the format of the Medical Segmentation Decathlon, Task01.
 
 ``brain_cohort()`` makes it on first use. Each case depends on the seed and its own number only, so the files are the same
-byte for byte whatever the number of processes, and a run that was stopped goes on where it ended.
+byte for byte whatever the number of processes, and a run that was stopped is resumed.
 
 Command line: ``python -m data.brain_simulator.cohort --cases 12 --seed 7 --out FOLDER``.
 """
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from data.cohort_folder import cores, draw_all, find_or_make
 from data.errors import DataError
-from data.storage import atomic_file, cache_dir, partial_folder, remove_folder
+from data.storage import atomic_file, cache_dir
 
 VERSION = 4  # goes up whenever the same seed gives other voxels
 SEED = 2018
@@ -62,6 +61,7 @@ def brain_cohort(
     """
     if cases < 1:
         raise DataError(f"cases={cases}: a cohort has at least one case.")
+    jobs = min(cores(), 4) if jobs is None else jobs
     name = f"brain-{cases}-{seed}-v{VERSION}" + (f"-{spacing}mm" if spacing != 1 else "")
     final = Path(folder).resolve() if folder is not None else cache_dir() / name
     facts = {
@@ -73,39 +73,15 @@ def brain_cohort(
         "seed": seed,
         "spacing_mm": spacing,
     }
-    if _is_complete(final, facts):
-        return final
-    if final.exists() and any(final.iterdir()):
-        raise DataError(f"{final}: holds something other than this cohort. Name an empty folder, or delete this one.")
-    if final.exists():
-        final.rmdir()
-    try:
-        with partial_folder(final) as partial:
-            _fill(partial, facts, progress, jobs)
-    except (OSError, DataError):
-        if _is_complete(final, facts):  # another process was faster
-            return final
-        raise
-    return final
+    return find_or_make(final, facts, lambda unfinished: _fill(unfinished, facts, progress, jobs))
 
 
-def _is_complete(folder: Path, facts: dict) -> bool:
-    """Is this very cohort in `folder`? It appears only by being renamed, so the file of facts is enough."""
-    try:
-        return json.loads((folder / "SIMULATED.json").read_text(encoding="utf-8")) == facts
-    except (OSError, ValueError):
-        return False
-
-
-def _fill(partial: Path, facts: dict, progress: bool, jobs: int | None) -> None:
-    if not _is_complete(partial, facts):  # leftovers of another cohort
-        remove_folder(partial)
+def _fill(unfinished: Path, facts: dict, progress: bool, jobs: int) -> None:
     for sub in ("imagesTr", "labelsTr"):
-        (partial / sub).mkdir(parents=True, exist_ok=True)
-    _write_json(partial / "SIMULATED.json", facts)
+        (unfinished / sub).mkdir(exist_ok=True)
     names = [f"BRATS_{n:03d}.nii.gz" for n in range(1, facts["cases"] + 1)]
     _write_json(
-        partial / "dataset.json",
+        unfinished / "dataset.json",
         {
             "name": "BRATS",
             "description": "SIMULATED gliomas for teaching, in the format of the Medical Segmentation Decathlon, Task01",
@@ -121,82 +97,15 @@ def _fill(partial: Path, facts: dict, progress: bool, jobs: int | None) -> None:
             "test": [],
         },
     )
-    missing = [n for n in range(1, facts["cases"] + 1) if not (partial / "labelsTr" / names[n - 1]).exists()]
-    bar = tqdm(
-        total=facts["cases"],
-        initial=facts["cases"] - len(missing),
-        desc="simulating brain scans",
-        unit="scan",
-        disable=not progress,
-    )
-    jobs = max(1, min(jobs or min(os.cpu_count() or 1, 4), len(missing) or 1))
-    with bar:
-        if jobs == 1:
-            for n in missing:
-                write_case(partial, facts["seed"], n, facts["spacing_mm"])
-                bar.update()
-        else:
-            _run_workers(partial, facts, [missing[i::jobs] for i in range(jobs)], bar.update)
-    for half in partial.rglob(".*.nii.gz"):  # what a killed process was writing
-        half.unlink(missing_ok=True)
+    missing = [n for n in range(1, facts["cases"] + 1) if not (unfinished / "labelsTr" / names[n - 1]).exists()]
+    done = facts["cases"] - len(missing)
+    with tqdm(total=facts["cases"], initial=done, desc="simulating brain scans", unit="scan", disable=not progress) as bar:
+        draw_all(partial(_draw_case, unfinished, facts["seed"], facts["spacing_mm"]), missing, jobs, bar)
 
 
-def _run_workers(partial: Path, facts: dict, shares: list[list[int]], done) -> None:
-    """One Python process per share of the cases.
-
-    Own processes in place of `multiprocessing`: they work from a notebook cell and from a script without a main guard,
-    on every system.
-    """
-    root = Path(__file__).resolve().parents[2]
-    environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-m", "data.brain_simulator.cohort", "--worker", "--seed", str(facts["seed"])]
-    command += ["--spacing", str(facts["spacing_mm"]), "--out", str(partial), "--numbers"]
-    workers = [
-        subprocess.Popen(
-            [*command, ",".join(map(str, share))],
-            cwd=root,
-            env=environment,
-            text=True,
-            encoding="utf-8",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-        )
-        for share in shares
-        if share
-    ]
-    complaints: dict[int, str] = {}
-
-    def listen(number: int, worker: subprocess.Popen) -> None:
-        for _ in worker.stdout:
-            done()
-
-    def complain(number: int, worker: subprocess.Popen) -> None:
-        complaints[number] = worker.stderr.read()
-
-    threads = [threading.Thread(target=job, args=(i, w), daemon=True) for i, w in enumerate(workers) for job in (listen, complain)]
-    try:
-        for thread in threads:
-            thread.start()
-        for worker in workers:
-            worker.wait()
-        for thread in threads:
-            thread.join()
-    finally:  # an interrupt must not leave workers behind
-        for worker in workers:
-            if worker.poll() is None:
-                worker.kill()
-                worker.wait()
-    for i, worker in enumerate(workers):
-        if worker.returncode != 0:
-            lines = complaints.get(i, "").strip().splitlines() or ["no message"]
-            raise DataError(
-                lines[-1].removeprefix("DataError: ")
-                if lines[-1].startswith("DataError: ")
-                else f"{partial}: a process that simulates scans ended with code {worker.returncode} ({lines[-1]}). "
-                "Run again to go on where it stopped; when memory is short, call brain_cohort(jobs=1)."
-            )
+def _draw_case(unfinished: Path, seed: int, spacing: int, number: int) -> int:
+    write_case(unfinished, seed, number, spacing)
+    return 1
 
 
 def simulate_case(seed: int, number: int, spacing: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -256,16 +165,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="folder to make (default: the cache of the course)")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--spacing", type=int, default=1, help="voxel edge in mm (default 1)")
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
-    parser.add_argument("--numbers", default="", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
-        if options.worker:
-            for number in map(int, options.numbers.split(",")):
-                write_case(options.out, options.seed, number, options.spacing)
-                print(number, flush=True)
-        else:
-            print(brain_cohort(options.out, cases=options.cases, seed=options.seed, jobs=options.jobs, spacing=options.spacing))
+        print(brain_cohort(options.out, cases=options.cases, seed=options.seed, jobs=options.jobs, spacing=options.spacing))
     except DataError as error:
         print(f"DataError: {error}", file=sys.stderr)
         return 1

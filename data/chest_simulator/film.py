@@ -10,6 +10,7 @@ from data.chest_simulator import anatomy
 from data.chest_simulator import projection as physics
 from data.chest_simulator.devices import burn_in, devices
 from data.chest_simulator.scene import Scene
+from data.nih import FINDINGS
 
 SEVERAL_PLACES = ("Nodule", "Effusion", "Infiltration")  # one box for each place
 
@@ -167,7 +168,7 @@ def compose(
     drained = {"Pneumothorax": 0.3, "Effusion": 0.08}
     if np.random.default_rng([setup.seed, 9]).random() < max([drained.get(name, 0) for name in findings], default=0):
         setup = replace(setup, devices=(*setup.devices, "chest tube"))
-    generators = {name: np.random.default_rng([finding_seed, k]) for k, name in enumerate(signs.FINDINGS)}
+    generators = {name: np.random.default_rng([finding_seed, k]) for k, name in enumerate(FINDINGS)}
     plans = {name: signs.prepare(name, body, setup, severity, generators[name]) for name, severity in findings.items()}
     scene = Scene(body, setup, size)
     return scene, {name: signs.draw(name, scene, plans[name], severity, generators[name]) for name, severity in findings.items()}

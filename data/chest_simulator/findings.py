@@ -14,23 +14,6 @@ import numpy as np
 from data.chest_simulator import anatomy
 from data.chest_simulator import projection as physics
 
-FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
-)
-
 Plan = dict[str, Any]
 
 
@@ -40,7 +23,7 @@ def prepare(name: str, body: anatomy.Body, setup, severity: float, rng: np.rando
     Parameters
     ----------
     name : str
-        One of `FINDINGS`.
+        One of `data.nih.FINDINGS`.
     severity : float
         0 (subtle) to 1 (obvious).
     rng : numpy.random.Generator

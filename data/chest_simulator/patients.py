@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from data.chest_simulator.findings import FINDINGS
+from data.nih import FINDINGS
 
 # Films with each finding out of 112,120 in ChestX-ray14.
 NIH_COUNTS = dict(

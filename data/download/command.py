@@ -27,10 +27,10 @@ from data.download import brats
 from data.download import decathlon as decathlon_archive
 from data.download import nih as nih_archive
 from data.download.archives import ARCHIVES, CHESTMNIST_FILMS, CHESTMNIST_SIZES, Archive, RemoteFile
-from data.download.fetch import Patience, clear_disk_errors, disk_problem, fetch, human, mirrored, missing_bytes, require_space
+from data.download.fetch import OPTION, Patience, fetch, human, mirrored, missing_bytes, require_space
 from data.errors import DataError
 from data.nih import read_chest_folder
-from data.storage import partial_folder
+from data.storage import actionable_disk_errors, partial_folder
 
 NOTICE_FILE = "LICENCE_AND_CITATION.txt"
 RECEIPT_FILE = "DOWNLOADED.json"
@@ -121,14 +121,14 @@ class Job:
             if self.final.is_relative_to(default_root().resolve()):  # git is never to see them
                 default_root().mkdir(parents=True, exist_ok=True)
                 (default_root() / ".gitignore").write_text("*\n", encoding="utf-8")
-            with clear_disk_errors(self.final):
+            with actionable_disk_errors(self.final, OPTION):
                 self.final.parent.mkdir(parents=True, exist_ok=True)
                 lock.acquire()
             if self.is_done():
                 raise DataError(f"{self.final}: another call has just made it. Run again to see what DATA_DIR is to be.")
             if self.final.is_dir():
                 self.final.rmdir()  # an empty one, as `is_done` has seen
-            with partial_folder(self.final) as partial:
+            with partial_folder(self.final, OPTION) as partial:
                 (partial / NOTICE_FILE).write_text(self.archive.notice(), encoding="utf-8")
                 self._write_receipt(partial)
                 yield partial
@@ -138,10 +138,6 @@ class Job:
                 f"{self.final.parent}: another process is downloading {self.archive.key} here. "
                 "Wait for it to finish, or choose another folder with --out."
             ) from None
-        except DataError as error:
-            if problem := disk_problem(self.final, error.__cause__):  # generated cohorts are moved by COURSE_CACHE, these by --out
-                raise problem from error
-            raise
         finally:
             lock.release()
 

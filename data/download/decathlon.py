@@ -15,10 +15,10 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from data.decathlon import read_brain
-from data.download.fetch import Patience, clear_disk_errors, require_space, resume
+from data.download.fetch import OPTION, Patience, require_space, resume
 from data.download.remote_tar import Member, RemoteTar
 from data.errors import DataError
-from data.storage import atomic_file
+from data.storage import actionable_disk_errors, atomic_file
 
 _WANTED = re.compile(r"(?:\./)?(?:[^/]+/)?((?:imagesTr|labelsTr)/[^/\\:.][^/\\:]*\.nii(?:\.gz)?|dataset\.json)")
 
@@ -117,7 +117,7 @@ def _fetch_member(tar: RemoteTar, member: Member, target: Path, patience: Patien
     partial = target.with_name(target.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     if tar.holds(member):
-        with clear_disk_errors(partial):
+        with actionable_disk_errors(partial, OPTION):
             partial.write_bytes(tar.bytes_of(member))
     else:
         resume(
@@ -136,7 +136,7 @@ def _fetch_member(tar: RemoteTar, member: Member, target: Path, patience: Patien
     except DataError:
         partial.unlink()  # of no use: the next call fetches it anew
         raise
-    with clear_disk_errors(target):
+    with actionable_disk_errors(target, OPTION):
         partial.rename(target)
         partial.with_name(partial.name + ".json").unlink(missing_ok=True)
 

@@ -4,15 +4,12 @@ pooch looks whether a file is already there, compares checksums and puts the fil
 resuming, so the bytes come through `resume`, which pooch calls as its downloader.
 """
 
-import errno
 import json
 import os
 import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,8 +22,10 @@ from urllib3.util import Retry
 
 from data.download.archives import RemoteFile
 from data.errors import DataError
+from data.storage import actionable_disk_errors
 
 OFFLINE = "Without a network the notebooks run as they are, on the simulated cohorts: leave DATA_DIR = None."
+OPTION = "--out"  # names another folder, for `data.storage.actionable_disk_errors`
 _BLOCK = 2**18
 LOST = (
     requests.ConnectionError,
@@ -91,30 +90,6 @@ def require_space(folder: Path, needed: int, what: str) -> None:
             f"{folder}: {what} needs {human(needed)}, but only {human(free)} are free on this disk. Nothing was downloaded. "
             "Free some space, or name a folder on another disk with --out."
         )
-
-
-def disk_problem(path: Path, error: BaseException | None) -> DataError | None:
-    """What to tell a person when the disk is full or may not be written; None for any other error."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(
-            f"{path}: the disk is full. What has arrived is kept and nothing half-written will be used. Free some space "
-            "and run the same command again; it goes on where it stopped."
-        )
-    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DataError(f"{path}: cannot be written ({error.strerror}). Name another folder with --out.")
-    return None
-
-
-@contextmanager
-def clear_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full or write-protected disk into a `DataError` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        if problem := disk_problem(path, error):
-            raise problem from error
-        raise
 
 
 def mirrored(archive: str, file: RemoteFile, mirror: str | None) -> RemoteFile:
@@ -189,7 +164,7 @@ def fetch(file: RemoteFile, folder: Path, *, page: str, progress: bool = True, p
 
     known = f"md5:{file.md5}" if file.md5 else None
     pooch.get_logger().setLevel("WARNING")  # its notes on temporary files would stand between the bars
-    with clear_disk_errors(target):
+    with actionable_disk_errors(target, OPTION):
         folder.mkdir(parents=True, exist_ok=True)
         pooch.retrieve(file.url, known_hash=known, fname=file.name, path=folder, downloader=download)
     if known is None:
@@ -241,7 +216,7 @@ def resume(
     with tqdm(total=length or size, desc=label, unit="B", unit_scale=True, disable=not progress) as bar, requests.Session() as web:
         while True:
             try:
-                with clear_disk_errors(partial):
+                with actionable_disk_errors(partial, OPTION):
                     _append(web, url, partial, first, length, size, validator, bar, patience)
                 return
             except LOST as error:
