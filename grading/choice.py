@@ -14,6 +14,7 @@ from public_tests import EXERCISES
 from tools.lesson import lesson_paths, make_notebook
 
 from .notebook import NotebookError, read_cells
+from .platforms import own_name
 from .submissions import Submission
 
 DEFINITION = re.compile(r"^[ \t]*(?:async[ \t]+)?(?:def[ \t]+(\w+)|(\w+)[ \t]*=[^=])", re.MULTILINE)
@@ -103,9 +104,9 @@ def choose(submission: Submission, number: int) -> Choice:
         return Choice(None, "This is the lesson's own solved notebook, not a student's work. It is not graded.")
     where, content = files[chosen]
     notes = []
-    others = [(files[i][0], kind) for i, kind in enumerate(kinds) if files[i][1] != content]
+    others = [(own_name(files[i][0], submission.platform), kind) for i, kind in enumerate(kinds) if files[i][1] != content]
     if others:
-        notes.append(f"{len(others) + 1} notebooks; graded: {where}")
+        notes.append(f"{len(others) + 1} notebooks; graded: {own_name(where, submission.platform)}")
         words = {
             "solved": "the lesson's own, solved",
             "handed out": "as handed out",

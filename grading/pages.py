@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from .texts import COLOUR, MEANING, SYMBOL, visible
+from .texts import COLOUR, MEANING, SYMBOL, spans, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 FIELD = re.compile(r"^  (input|expected|got|where): +(.*)$")
@@ -37,12 +37,21 @@ def parts(message: str) -> Message:
     return Message("\n".join(text).strip(), fields)
 
 
+def prose(text: str) -> jinja2.utils.markupsafe.Markup:
+    """A text with what stands between backticks as code; all of it escaped."""
+    escape = jinja2.utils.markupsafe.escape
+    markup = jinja2.utils.markupsafe.Markup
+    return markup("").join(
+        markup(f"<code>{escape(piece)}</code>") if code else escape(piece) for code, piece in spans(visible(text))
+    )
+
+
 @cache
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    made.filters |= {"visible": visible, "parts": parts}
+    made.filters |= {"visible": visible, "parts": parts, "prose": prose}
     made.globals |= {
         "colour": COLOUR,
         "symbol": SYMBOL,

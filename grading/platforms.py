@@ -184,6 +184,18 @@ def _brightspace_time(found: re.Match[str]) -> datetime | None:
     return None
 
 
+def own_name(where: str, platform: str) -> str:
+    """What the student called a file: without the folder or the words that the platform put before it."""
+    top, _, inside = where.partition("/")
+    if inside:
+        return inside
+    if platform == "Blackboard" and (match := BLACKBOARD.match(top)):
+        return f"{match['last'].strip('_')} (attempt of {match['time']})"
+    if platform == "Canvas" and (match := CANVAS.match(top)):
+        return top[match.end() - 1 :]
+    return top
+
+
 def lies_deep(where: str) -> int:
     """How many folders a file lies below the top: what lies higher was meant to be seen first."""
     return len(PurePosixPath(where).parts)

@@ -24,6 +24,18 @@ JOINERS = "\u200c\u200d"  # part of words in several scripts
 MOST = 20_000  # characters of one text in a report
 
 
+CODE = re.compile(r"(?<!`)(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+
+
+def spans(text: str) -> list[tuple[bool, str]]:
+    """A text cut at its `code` between backticks: (is it code, the piece without the backticks)."""
+    found, end = [], 0
+    for match in CODE.finditer(text):
+        found += [(False, text[end : match.start()]), (True, match[2].strip())]
+        end = match.end()
+    return [(code, piece) for code, piece in [*found, (False, text[end:])] if piece]
+
+
 def visible(text: object) -> str:
     """A text in which nothing is hidden: control characters and those that turn the reading direction are shown by number."""
     text = str(text)

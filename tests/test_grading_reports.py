@@ -7,6 +7,7 @@ import json
 import random
 import re
 import textwrap
+import unicodedata
 from datetime import datetime
 from html.parser import HTMLParser
 
@@ -16,7 +17,7 @@ from answers import collect
 from grading import class_report, marks, report, similarity
 from grading.batch import safe_name
 from grading.course import assignment
-from grading.feedback import block, feedback_html, feedback_markdown
+from grading.feedback import block, feedback_html, feedback_markdown, inline
 from grading.grade import OUTCOMES
 from grading.pages import parts
 from grading.roster import match, read_roster
@@ -228,6 +229,54 @@ def test_feedback_says_what_the_check_said():
     for part in ("95 of 100 points", "this is the sensitivity", "np.mean(y)", "get_ppv(y=[1])"):
         assert part in page and part in text
     assert text.count("```python") == 1, "right answers are not commented"
+
+
+def test_one_slip_in_seven_exercises_is_told_once():
+    names = HOMEWORK.exercises[:7]
+    graded = result(
+        dict.fromkeys(names, "wrong"), message="m", hint="`>` in place of `>=`: a *threshold* of 0.5 (exactly) is positive."
+    )
+    for name in names:
+        graded["exercises"][name]["message"] = f"{name}: something is not right yet\n  input:    {name}(y=[1])"
+    graded["exercises"]["get_ppv"] |= {"outcome": "wrong", "hint": "another"}
+    page, text = feedback_html(HOMEWORK, row(), graded), feedback_markdown(HOMEWORK, row(), graded)
+    assert page.count("<b>Hint:</b>") == text.count("**Hint:**") == 1 + (graded["exercises"]["get_ppv"]["hint"] == "another")
+    assert all(f'id="{name}"' in page and f"`{name}`" in text for name in names), "each can be found"
+    assert page.count('class="card"') == 3 and "<code>&gt;</code> in place of <code>&gt;=</code>" in page
+    assert r"**Hint:** `>` in place of `>=`: a \*threshold\* of 0.5 (exactly) is positive." in text
+    nothing = result(dict.fromkeys(HOMEWORK.points, "not found"), message="The file is empty.", code="")
+    assert feedback_html(HOMEWORK, row(), nothing).count('class="card"') == 1
+
+
+def test_code_between_backticks_is_code_and_nothing_else_is():
+    assert inline("use `np.unique(ids)`, not `a_b*c`") == "use `np.unique(ids)`, not `a_b*c`"
+    assert inline("`` `x` `` and get_ppv of 0.5 - 1!") == "`` `x` `` and get_ppv of 0.5 - 1!"
+    assert inline("` <b> _x_ [a](b)") == r"\` \<b\> \_x\_ \[a\](b)"
+
+
+def test_names_on_disk_are_distinct():
+    """On file systems that take large for small letters and put umlauts together, too."""
+    first = safe_name("Ada Lovelace")
+    ids = [
+        "Ada Lovelace",
+        first,
+        safe_name(first),
+        "ada",
+        "Ada",
+        "ADA",
+        "Zo\u00e9",
+        "Zoe\u0301",
+        "\udce9ve",
+        "\udceave",
+        "?ve",
+        "con",
+        "a.",
+        "a",
+        "x" * 60,
+        "x" * 61,
+    ]
+    assert len({unicodedata.normalize("NFC", safe_name(one)).casefold() for one in ids}) == len(ids)
+    assert safe_name("student001") == "student001" and not any(safe_name(one).casefold() in ("con", "nul") for one in ids)
 
 
 def test_long_and_strange_texts_stay_readable():
