@@ -2,7 +2,7 @@
 # Every target makes the environment (.venv) that it needs; a second call costs nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab notebooks results data grade nbgrader-course clean distclean
+.PHONY: help run check test lab notebooks results data grade nbgrader-course clean distclean
 
 PYTHON := .venv/bin/python
 DATA ?=
@@ -11,6 +11,7 @@ SUBMISSIONS ?=
 OPTIONS ?=
 COLD ?=
 ARCHIVE ?=
+FAST := repository tools notebooks evaluation nih decathlon predictions weights public_tests
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -25,12 +26,16 @@ help:  ## show this list
 run: .venv/.installed-dev  ## run all notebooks top to bottom; executed copies go to build/
 	@$(PYTHON) -m tools.run_notebooks $(NOTEBOOKS) $(if $(DATA),--data "$(DATA)")
 
+check: .venv/.installed-dev  ## before each commit: lint, format, spelling and the fast tests, in three minutes
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/codespell
+	@$(PYTHON) -m pytest -q --numprocesses 2 --dist loadfile $(FAST:%=tests/test_%.py)
+
 test: .venv/.installed-dev  ## run every test, the notebooks included (REAL_DATA=folder: on real patients too)
 	@$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 	@$(PYTHON) -m pytest -m slow
 
-lab: .venv/.installed  ## open JupyterLab on the student notebooks
-	@$(PYTHON) -m jupyterlab student
+lab: .venv/.installed  ## open JupyterLab on your own copies of the student notebooks, in work/ (OPTIONS=--no-browser …)
+	@$(PYTHON) -m tools.lab $(OPTIONS)
 
 notebooks: .venv/.installed-dev  ## rebuild the committed notebooks from the lessons, and the results table
 	@$(PYTHON) -m tools.build_notebooks $(NOTEBOOKS) $(if $(COLD),--cold)
@@ -53,7 +58,7 @@ clean:  ## remove what runs have made, never marks: build/, generated cohorts, c
 	  if [ -n "$$(find "$$made" \( -name seed.txt -o -name gradebook.db -o -name submitted \) 2>/dev/null | head -n 1)" ]; then \
 	    echo "kept, for it holds marks or submissions: $$made"; \
 	  else rm -rf "$$made"; fi; done
-	rm -rf data/cache .pytest_cache
+	rm -rf data/cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path "./.venv/*" -prune -exec rm -rf {} +
 
 distclean: clean  ## remove the environment too

@@ -4,6 +4,7 @@ The lessons import this file; it imports only `data`. What is taught is written 
 needed is here.
 """
 
+import html
 import io
 import math
 
@@ -13,14 +14,18 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import PIL.ImageDraw
+from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patches import Patch
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 from scipy import ndimage
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
 from data.decathlon import brain_box
+from data.nih import FINDINGS
+from data.progress import progress  # noqa: F401  the lessons call it util.progress
 from models.metrics import (  # noqa: F401  the lessons call them util.…
     auroc,
     auroc_intervals,
@@ -60,6 +65,16 @@ def use_course_style() -> None:
             "image.cmap": "gray",
         }
     )
+    if get_ipython():
+        set_matplotlib_formats("retina")  # two pixels a point: sharp on today's screens, and the same size on the page
+
+
+def readable(name: object) -> str:
+    """A finding as it is written in text: ``Pleural_Thickening`` of the archive's tables becomes Pleural Thickening."""
+    text = str(name)
+    for finding in FINDINGS:
+        text = text.replace(finding, finding.replace("_", " "))
+    return text
 
 
 def sign_figure(fig: plt.Figure, source: str) -> None:
@@ -68,13 +83,37 @@ def sign_figure(fig: plt.Figure, source: str) -> None:
     plt.show()
 
 
-def show_table(frame: pd.DataFrame, caption: str, source: str, precision: int = 3) -> None:
-    """Show a table with its caption, the source of its data and numbers of equal precision."""
-    display(
-        frame.style.set_caption(f"{caption} ({source})")
-        .format(precision=precision, na_rep="–")
-        .set_table_styles([{"selector": "caption", "props": "caption-side: top; text-align: left; font-style: italic"}])
-    )
+def show_table(frame: pd.DataFrame, caption: str, source: str, precision: int = 3, *, small: bool = False) -> None:
+    """Show a table with its caption, the source of its data and numbers of equal precision; what is not defined is a dash.
+
+    The table needs no style sheet of its own, since GitHub strips it; colours are those of the reader's theme.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    caption, source : str
+        The source goes in brackets behind the caption.
+    precision : int
+        Decimals of floats.
+    small : bool
+        Small type, for a table of many columns.
+    """
+
+    def text(value: object) -> str:
+        if isinstance(value, str):
+            return readable(value)
+        if pd.api.types.is_scalar(value) and pd.isna(value):
+            return "–"
+        return f"{value:.{precision}f}" if isinstance(value, float | np.floating) else str(value)
+
+    styler = frame.style.format(lambda value: html.escape(text(value))).set_caption(html.escape(f"{caption} ({source})"))
+    for axis in ("index", "columns"):
+        styler = styler.format_index(lambda value: html.escape(text(value)), axis=axis)
+    table = styler.to_html(exclude_styles=True, table_attributes='style="font-size: 11px"' if small else None)
+    table = table.replace("<caption>", '<caption align="left" style="caption-side: top; text-align: left"><i>', 1)
+    plain = frame.astype(object).map(text).to_string()
+    data = {"text/html": table.replace("</caption>", "</i></caption>", 1), "text/plain": f"{caption} ({source})\n{plain}"}
+    display(data, raw=True)
 
 
 def headline(numbers: dict[str, float], source: str) -> None:
@@ -202,9 +241,9 @@ def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.Da
     findings : sequence of str
     metrics : dict of str to callable, optional
         The metrics that are written already, by the names in `METRIC_ARGUMENTS`. A name that is missing, and a
-        function that raises `NotImplementedError`, gives "Not Defined".
+        function that raises `NotImplementedError`, gives nan (shown as –).
     thresholds : float or array of shape (findings,), optional
-        From which probability on a film is called positive. None shows "Not Defined" and computes with 0.5; where it
+        From which probability on an X-ray is called positive. None computes with 0.5 and leaves the column empty; where it
         is nan (none could be chosen), so is all that depends on it.
 
     Returns
@@ -218,7 +257,7 @@ def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.Da
         raise ValueError(f"The performance table has no column {', '.join(unknown)}; it has {', '.join(METRIC_ARGUMENTS)}.")
     y, pred = np.asarray(y), np.asarray(pred)
     cuts = np.broadcast_to(0.5 if thresholds is None else thresholds, len(findings))
-    table = pd.DataFrame("Not Defined", index=pd.Index(findings), columns=[*METRIC_ARGUMENTS, "Threshold"], dtype=object)
+    table = pd.DataFrame(np.nan, index=pd.Index(findings), columns=[*METRIC_ARGUMENTS, "Threshold"], dtype=object)
     for column, finding in enumerate(findings):
         for name, metric in metrics.items():
             arguments = (y[:, column], pred[:, column], cuts[column])[: METRIC_ARGUMENTS[name]]
@@ -233,15 +272,8 @@ def performance_table(y, pred, findings, metrics=None, thresholds=None) -> pd.Da
 
 
 def show_performance_table(table: pd.DataFrame, caption: str, source: str) -> None:
-    """Show a table of `performance_table`: thirteen columns in small type, what is not defined yet in grey."""
-    small = [{"selector": "th, td", "props": "font-size: 11px; padding: 3px 5px"}, {"selector": "td", "props": "max-width: 66px"}]
-    display(
-        table.rename(index=lambda finding: finding.replace("_", " "))
-        .style.set_caption(f"{caption} ({source})")
-        .format(precision=3, na_rep="–")
-        .map(lambda value: "color: #aaaaaa" if isinstance(value, str) else "")
-        .set_table_styles([{"selector": "caption", "props": "caption-side: top; text-align: left; font-style: italic"}, *small])
-    )
+    """Show a table of `performance_table`: thirteen columns in small type."""
+    show_table(table, caption, source, small=True)
 
 
 def plot_curve_grid(kind: str, y, pred, findings, points=None) -> plt.Figure:
@@ -264,7 +296,7 @@ def plot_curve_grid(kind: str, y, pred, findings, points=None) -> plt.Figure:
         truth, score = y[:, k], pred[:, k]
         ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 0.5, 1], yticks=[0, 0.5, 1])
         if not 0 < truth.sum() < truth.size:
-            ax.set_title(f"{finding}\none class only", fontsize=9)
+            ax.set_title(f"{readable(finding)}\none class only", fontsize=9)
             continue
         if kind == "roc":
             x, height, cuts = roc_curve(truth, score)
@@ -275,7 +307,7 @@ def plot_curve_grid(kind: str, y, pred, findings, points=None) -> plt.Figure:
             ax.axhline(truth.mean(), ls=":", color="#999999", lw=1)
             value = f"AP {average_precision_score(truth, score):.2f}"
         ax.plot(x, height, color="C0", lw=1.5, drawstyle="default" if kind == "roc" else "steps-post")
-        ax.set_title(f"{finding.replace('_', ' ')}\n{value}", fontsize=9)
+        ax.set_title(f"{readable(finding)}\n{value}", fontsize=9)
         if points is not None and np.isfinite(points[k]):
             # scikit-learn lists ROC thresholds downwards, precision–recall thresholds upwards
             at = np.flatnonzero(cuts >= points[k])[-1] if kind == "roc" else np.searchsorted(cuts, points[k])
@@ -325,7 +357,7 @@ def plot_intervals(ax, tables: dict[str, pd.DataFrame], value: str = "AUROC") ->
         places = np.arange(len(index)) + offset
         ax.hlines(places, table["low"], table["high"], color=colour, lw=2)
         ax.plot(table[value], places, "o", color=colour, ms=5, label=label)
-    ax.set_yticks(range(len(index)), [str(name).replace("_", " ") for name in index])
+    ax.set_yticks(range(len(index)), [readable(name) for name in index])
     ax.set(ylim=(len(index) - 0.5, -0.5), xlabel=value)
     ax.grid(axis="x", color="#eeeeee")
     if len(tables) > 1:

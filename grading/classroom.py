@@ -14,7 +14,8 @@ from pathlib import Path
 from .course import ROOT, assignment, notebook
 from .notebook import plain_python
 
-FILES = ("requirements.txt", "LICENSE", ".github/workflows/classroom.yml", "models/checksums.txt", "data/README.md")
+FILES = ("requirements.txt", "LICENSE", "models/checksums.txt", "data/README.md")
+WORKFLOW = Path(__file__).parent / "templates" / "classroom.yml"
 DATA = ("data/predictions/*", "models/*.weights.h5", "models/*/*.txt")
 STARTED = (  # modules that are started, not imported
     "grading.public_checks",
@@ -81,6 +82,9 @@ def make_template(folder: Path, number: int, root: Path = ROOT) -> Path:
         target = folder / file.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
+    workflow = folder / ".github" / "workflows" / WORKFLOW.name
+    workflow.parent.mkdir(parents=True)
+    shutil.copyfile(WORKFLOW, workflow)
     shutil.copyfile(root / "student" / name, folder / name)
     return folder / name
 

@@ -22,26 +22,7 @@
 # *Nothing here is a medical device, and no number below is evidence about patients.*
 
 # %% tags=["setup"]
-# Finds the course: its folder, or the one that COURSE_DIR names, or the one that this environment was made in.
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-places = [Path.cwd(), *Path.cwd().parents, Path(os.environ.get("COURSE_DIR", ".")), Path(sys.prefix).parent]
-if "google.colab" in sys.modules and not Path("ai-for-medical-diagnosis").exists():
-    url = "https://github.com/ai-for-medical-diagnosis/ai-for-medical-diagnosis"
-    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "nibabel", "nilearn"], check=True)
-    places.insert(0, Path("ai-for-medical-diagnosis").resolve())
-COURSE = next((place for place in places if (place / "data" / "nih.py").exists()), None)
-if COURSE is None:
-    raise SystemExit(
-        "The course is not here. Clone it (see its README) and open this notebook inside the clone, "
-        "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel."
-    )
-sys.path[:0] = [str(Path.cwd()), str(COURSE)]  # a copy of util.py beside the notebook comes first
-import models  # noqa: F401  settings of TensorFlow, before it is imported
+# Finds the course: lessons/setup.py.
 
 # %% tags=["parameters"]
 DATA_DIR = None  # None: the simulated tables of the course. A folder: your own (see data/predictions)
@@ -1165,7 +1146,7 @@ calibration = pd.DataFrame(rows).T
 caption = "Table 14. Calibration on the test films, fitted on validation films; mean over the findings."
 util.show_table(calibration, caption, source, 4)
 
-# %% tags=["example", "picture"]
+# %% tags=["example"] picture=[0, 0, 0.52, 0.95]
 k = FINDINGS.index(EXAMPLE)
 fig, axes = plt.subplots(2, 6, figsize=(11.2, 3.6), sharex=True, sharey="row", height_ratios=[3, 1])
 for column, (method, q) in enumerate(calibrated.items()):

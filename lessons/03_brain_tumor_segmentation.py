@@ -21,26 +21,7 @@
 # *Nothing here is a medical device, and no number below is evidence about patients.*
 
 # %% tags=["setup"]
-# Finds the course: its folder, or the one that COURSE_DIR names, or the one that this environment was made in.
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-places = [Path.cwd(), *Path.cwd().parents, Path(os.environ.get("COURSE_DIR", ".")), Path(sys.prefix).parent]
-if "google.colab" in sys.modules and not Path("ai-for-medical-diagnosis").exists():
-    url = "https://github.com/ai-for-medical-diagnosis/ai-for-medical-diagnosis"
-    subprocess.run(["git", "clone", "--quiet", "--depth", "1", url], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "nibabel", "nilearn"], check=True)
-    places.insert(0, Path("ai-for-medical-diagnosis").resolve())
-COURSE = next((place for place in places if (place / "data" / "nih.py").exists()), None)
-if COURSE is None:
-    raise SystemExit(
-        "The course is not here. Clone it (see its README) and open this notebook inside the clone, "
-        "or set the environment variable COURSE_DIR to the clone's folder and restart the kernel."
-    )
-sys.path[:0] = [str(Path.cwd()), str(COURSE)]  # a copy of util.py beside the notebook comes first
-import models  # noqa: F401  settings of TensorFlow, before it is imported
+# Finds the course: lessons/setup.py.
 
 # %% tags=["parameters"]
 DATA_DIR = None  # None: simulated scans. Or a folder in the format of Decathlon (Task01_BrainTumour) or BraTS
@@ -813,7 +794,7 @@ table = pd.DataFrame(rows, columns=["class", "network", "sensitivity", "specific
 caption = f"All voxels of {len(X)} patches of the test patients"
 util.show_table(table.set_index(["class", "network"]), caption, brain.source)
 
-# %% tags=["picture"]
+# %% picture=[0.4, 0, 1, 0.92]
 most = int(np.argmax([patch[..., 2].sum() for patch in y]))
 middle = int(y[most].any(axis=-1).sum(axis=(0, 1)).argmax())
 shown = {

@@ -1,9 +1,12 @@
 """The EVALUATION section of util.py, against the plain ways of computing the same numbers."""
 
+import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import jupytext
 import matplotlib.pyplot as plt
@@ -154,7 +157,7 @@ class TestPerformanceTable:
 
     def test_starts_not_defined(self):
         table = util.performance_table(self.y, self.pred, ["A", "B"])
-        assert (table == "Not Defined").all(axis=None)
+        assert table.isna().all(axis=None)
         assert list(table.columns) == [
             "TP",
             "TN",
@@ -187,12 +190,12 @@ class TestPerformanceTable:
         table = util.performance_table(self.y, self.pred, ["A", "B"], metrics, thresholds=[0.3, 0.4])
         assert table["TP"].tolist() == [2, 1] and seen == [0.3, 0.4]
         assert table["Prevalence"].tolist() == [0.5, 0.25] and table["AUC"].tolist() == [0.75, 1.0]
-        assert (table["F1"] == "Not Defined").all() and (table["PPV"] == "Not Defined").all()
+        assert table[["F1", "PPV"]].isna().all(axis=None)
         assert table["Threshold"].tolist() == [0.3, 0.4]
 
     def test_computes_with_one_half_when_no_threshold_is_given(self):
         table = util.performance_table(self.y, self.pred, ["A", "B"], {"FP": lambda y, pred, th: th * 10})
-        assert table["FP"].tolist() == [5, 5] and (table["Threshold"] == "Not Defined").all()
+        assert table["FP"].tolist() == [5, 5] and table["Threshold"].isna().all()
 
     def test_without_a_threshold_nothing_that_needs_one_is_claimed(self):
         metrics = {"TP": lambda y, pred, th: (pred >= th).sum(), "Sensitivity": lambda y, pred, th: 0.0, "AUC": util.auroc}
@@ -203,6 +206,34 @@ class TestPerformanceTable:
     def test_refuses_a_misspelt_metric(self):
         with pytest.raises(ValueError, match="Recall"):
             util.performance_table(self.y, self.pred, ["A", "B"], {"Recall": len})
+
+
+def shown_table(frame: pd.DataFrame, **options) -> dict[str, str]:
+    with mock.patch.object(util, "display") as display:
+        util.show_table(frame, "Films & <scans>", "simulated", **options)
+    return display.call_args.args[0]
+
+
+def test_a_table_needs_no_style_sheet_and_no_colour_of_its_own():
+    """GitHub strips style sheets, and a grey of one's own is unreadable in a dark theme."""
+    frame = pd.DataFrame({"A<B": [0.12345, np.nan], "file": ["1_000.png", None], "n": pd.Series([7, np.nan], dtype=object)})
+    frame.index = ["Pleural_Thickening", "Mass|Pleural_Thickening"]
+    shown = shown_table(frame, precision=2)
+    html, cells = shown["text/html"], re.findall(r"<t[dh]\b[^>]*>([^<]*)<", shown["text/html"])
+    assert cells[1:] == ["A&lt;B", "file", "n", "Pleural Thickening", "0.12", "1_000.png", "7", "Mass|Pleural Thickening", *"–––"]
+    assert "<style" not in html and "color" not in html and "nan" not in html.lower()
+    assert re.search(r'<caption align="left"[^>]*><i>Films &amp; &lt;scans&gt; \(simulated\)</i></caption>', html)
+    assert "0.12" in shown["text/plain"] and "nan" not in shown["text/plain"].lower()
+    assert "font-size" in shown_table(frame, small=True)["text/html"]
+
+
+def test_progress_is_shown_on_standard_output_in_a_notebook(monkeypatch, capsys):
+    assert list(util.progress(range(3), "counting")) == [0, 1, 2]
+    assert "counting: 100%" in capsys.readouterr().err
+    kernel = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
+    monkeypatch.setattr(sys, "stdout", kernel)
+    assert list(util.progress(range(3), "counting", unit="film")) == [0, 1, 2]
+    assert "counting: 100%" in kernel.getvalue() and "film/s" in kernel.getvalue() and not capsys.readouterr().err
 
 
 def test_temperature_is_found():

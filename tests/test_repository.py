@@ -12,7 +12,7 @@ import jupytext
 import pytest
 from course import NAMES, python_of
 
-from tools.lesson import ROOT, lesson_paths
+from tools.lesson import REPOSITORY, ROOT, lesson_paths
 
 OURS = {"util", "public_tests", "data", "models", "grading", "tools", "lessons", "tests", "benchmarks"}
 MAY_IMPORT = {
@@ -36,6 +36,7 @@ IMPORT_TO_PACKAGE = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
     "IPython": "ipykernel",
+    "matplotlib_inline": "ipykernel",
     "yaml": "pyyaml",
     "tensorflow": "tensorflow-cpu",
 }
@@ -176,6 +177,14 @@ def test_only_continuous_integration_knows_where_its_data_are():
     assert found == [".ci/run"]
 
 
+def test_the_address_of_the_repository_is_written_once():
+    """Moving the course to another account takes one line; `make notebooks` writes the rest."""
+    generated = {"README.md", "CITATION.cff", *(file.relative_to(ROOT).as_posix() for file in tracked() if file.suffix == ".ipynb")}
+    text = [file for file in tracked() if file.suffix not in {".png", ".h5", ".csv"}]
+    named = [file.relative_to(ROOT).as_posix() for file in text if REPOSITORY in file.read_text("utf-8", "replace")]
+    assert [name for name in named if name not in generated] == ["tools/lesson.py"]
+
+
 def test_weights_are_those_of_the_checksums():
     lines = (ROOT / "models" / "checksums.txt").read_text().split("\n")
     listed = {name: digest for digest, name in (line.split() for line in lines if line.strip() and line[0] != "#")}
@@ -215,6 +224,28 @@ def test_continuous_integration_calls_make_test():
     lines = [line for line in (ROOT / ".ci" / "run").read_text().splitlines() if line and not line.startswith("#")]
     assert lines[-1] == "exec make test"
     assert subprocess.run(["bash", "-n", ROOT / ".ci" / "run"], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name, most", [("README.md", 800), ("data/README.md", 900)])
+def test_cards_fit_a_screen(name, most):
+    assert len((ROOT / name).read_text(encoding="utf-8").split()) <= most
+
+
+def test_links_between_pages_lead_somewhere():
+    """Files and headings that our Markdown pages name in their own repository."""
+    pages = [file for file in tracked() if file.suffix == ".md"]
+    anchors = {
+        page: {re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in page.read_text("utf-8").split("\n")}
+        for page in pages
+    }
+    broken = []
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            if "://" not in link and (not target.exists() or (anchor and anchor not in anchors.get(target, ()))):
+                broken.append(f"{page.relative_to(ROOT)}: {link}")
+    assert not broken
 
 
 def test_the_licence_names_both():

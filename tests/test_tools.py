@@ -14,7 +14,17 @@ from PIL import Image
 from tools import results
 from tools.build_notebooks import build, write_picture
 from tools.execution import Run, execute, inject_parameters
-from tools.lesson import LessonError, find_exercises, make_notebook, read_cells, section_of, solution_lines
+from tools.lesson import (
+    REPOSITORY,
+    ROOT,
+    LessonError,
+    find_exercises,
+    lesson_paths,
+    make_notebook,
+    read_cells,
+    section_of,
+    solution_lines,
+)
 from tools.outputs import MACHINE_PATH, clean_outputs, render_terminal, scrub, shrink_figure, shrink_png
 
 LESSON = '''\
@@ -51,7 +61,10 @@ plt.plot([double(1), 2])
 plt.show()
 
 # %% [markdown]
-# *Figure 1.* A line.
+# *Figure 1.* A [line](https://example.org), *rising*
+# with `double`.
+#
+# More text.
 
 # %%
 import sys
@@ -103,6 +116,8 @@ def test_solved_notebook_is_executed_and_clean(built):
     assert text.count("counting") == 1 and "100%" in text and "\r" not in text
     assert ". <object object at 0x…> False" in text
     assert not MACHINE_PATH.search(json.dumps(solved))
+    figure = next(o for cell in code for o in cell.outputs if "image/png" in o.get("data", {}))
+    assert figure.metadata["image/png"]["alt"] == "Figure 1. A line, rising with double."
     assert solved.metadata.course.version == "solved"
     assert solved.metadata.course.exercises == [{"name": "double", "points": 2}]
 
@@ -124,6 +139,8 @@ def test_student_notebook_has_stub_figure_and_no_solution(built, lesson):
     assert picture.metadata.tags == ["example-figure"]
     png = base64.b64decode(picture.attachments["right_answer"]["image/png"])
     assert png.startswith(b"\x89PNG")
+    assert picture.source.startswith("<details>"), "folded: a right answer draws the same figure above"
+    assert "![Figure 1. A line, rising with double.](attachment:right_answer)" in picture.source
     assert "student%2F01_counting.ipynb" in student.cells[0].source
     assert "student" not in solved.cells[0].source
     assert {cell.id for cell in solved.cells} < {cell.id for cell in student.cells}
@@ -162,6 +179,21 @@ def test_a_lesson_that_breaks_a_convention_is_named(lesson, tmp_path, old, new, 
 
 def test_solution_lines_are_those_that_stand_nowhere_else(lesson):
     assert solution_lines(read_cells(lesson)) == ["secret_factor = 2", "return secret_factor * number"]
+
+
+def test_the_setup_cell_is_written_from_one_file_and_folded(lesson):
+    assert (ROOT / "lessons" / "setup.py").read_text().count("REPOSITORY") == 1
+    for path in lesson_paths():
+        cell = next(cell for cell in make_notebook(path).cells if "setup" in cell.metadata.get("tags", []))
+        assert f'url = "https://github.com/{REPOSITORY}"' in cell.source
+        assert cell.metadata.jupyter.source_hidden is True
+
+
+def test_figures_keep_their_size_on_the_page():
+    figure = nbformat.v4.new_output("display_data", {"image/png": png(Image.new("L", (200, 100)))})
+    figure.metadata = NotebookNode({"image/png": {"width": 100, "height": 50}, "needs_background": "light"})
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[figure])])
+    assert clean_outputs(nb).cells[0].outputs[0].metadata == {"image/png": {"width": 100, "height": 50}}
 
 
 def test_sections(lesson):
@@ -284,24 +316,28 @@ def test_pictures_shrink_and_look_the_same():
     assert shrink_png(film) == film, "an animation stays one"
 
 
-def test_results_table(tmp_path, built):
+def test_results_table_has_one_number_a_cell(tmp_path, built):
     path = tmp_path / "measured.json"
-    results.record("01_counting", built[0], cold=True, path=path)
-    real = Run(NotebookNode(), 75, 2048, [{"source": "real patients: nih", "numbers": {"films": 390.0, "AUROC": 0.7}}])
-    results.record("01_counting", real, cold=False, path=path)
-    text = results.table(results.load(path), {"01_counting": "Counting"})
-    lines = text.splitlines()
-    assert lines[2].startswith("| [Counting](01_counting.ipynb) | simulated | twice: 2.500 |")
-    assert (
-        lines[3] == "| [Counting](01_counting.ipynb) | **real patients: nih** | films: 390<br>AUROC: 0.700 | 1 min 15 s | 2.0 GiB |"
-    )
-    readme = tmp_path / "README.md"
-    readme.write_text(f"# A\n\n{results.BEGIN}\nold\n{results.END}\n\nEnd.\n")
-    assert results.write_table(readme, text) and not results.write_table(readme, text)
-    assert "old" not in readme.read_text() and readme.read_text().endswith(f"{results.END}\n\nEnd.\n")
-    readme.write_text("# A\n")
-    with pytest.raises(ValueError, match="marks"):
-        results.write_table(readme, text)
+    results.record("01_counting", built[0], cold=False, path=path)
+    headlines = [{"source": "real patients: nih", "numbers": {"films": 390.0, "twice": 0.7}}]
+    results.record("01_counting", Run(NotebookNode(), 75, 2048, headlines), cold=False, path=path)
+    results.record("02_other", Run(NotebookNode(), 75, 2048, built[0].headlines), cold=True, path=path)
+    measured = results.load(path)
+    measured["01_counting"]["simulated"] |= {"seconds": 100, "peak_mib": 512}
+    lines = results.table(measured, {"01_counting": "Counting"}).splitlines()
+    assert lines[2] == "|[Counting](01_counting.ipynb)|twice|2.500|0.700|1\u00a0min\u00a040\u00a0s*|0.5\u00a0GiB|"
+    assert lines[3] == "|[02_other](02_other.ipynb)|twice|2.500|–|1\u00a0min\u00a015\u00a0s|2.0\u00a0GiB|"
+    assert lines[-1].endswith("\\* The simulated cohort was there already.")
+    assert "executed from top to bottom: 3 minutes" in results.start(measured)
+
+
+def test_blocks_are_written_between_their_marks():
+    text = "# A\n\n<!-- results:begin -->\nold\n<!-- results:end -->\n\nEnd.\n"
+    new = results.write_block(text, "results", "new")
+    assert new == text.replace("old", "new") == results.write_block(new, "results", "new")
+    for broken in ("# A\n", "<!-- results:end -->\n<!-- results:begin -->\n"):
+        with pytest.raises(ValueError, match="marks"):
+            results.write_block(broken, "results", "new")
 
 
 def test_failed_runs_are_not_recorded(tmp_path):
@@ -313,19 +349,21 @@ def test_failed_runs_are_not_recorded(tmp_path):
     assert not path.exists()
 
 
-def test_picture_of_the_readme_is_the_figure_of_the_tagged_cell(tmp_path):
-    def cell(tags, grey):
-        file = io.BytesIO()
-        Image.new("L", (1280, 400), grey).save(file, "PNG")
-        output = nbformat.v4.new_output("display_data", {"image/png": base64.b64encode(file.getvalue()).decode()})
-        return nbformat.v4.new_code_cell("draw()", outputs=[output], metadata={"tags": tags})
-
-    nb = nbformat.v4.new_notebook(cells=[cell(["example"], 10), cell(["example", "picture"], 200)])
-    write_picture(nb, tmp_path / "pictures" / "01.png")
-    picture = Image.open(tmp_path / "pictures" / "01.png")
-    assert picture.size == (640, 200) and picture.getpixel((5, 5)) == (200, 200, 200)
-    nb.cells[1].metadata.tags = []
-    write_picture(nb, tmp_path / "none.png")
+def test_picture_of_the_readme_is_the_named_part_of_a_figure(tmp_path):
+    figure = Image.new("L", (1600, 450), 10)
+    figure.paste(200, (800, 0, 1600, 450))
+    output = nbformat.v4.new_output("display_data", {"image/png": png(figure)})
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("draw()", outputs=[output])])
+    lesson = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("draw()", metadata={"picture": [0.5, 0, 1, 1]})])
+    write_picture(nb, lesson, tmp_path / "pictures" / "01.png")
+    picture = Image.open(tmp_path / "pictures" / "01.png").convert("RGB")
+    assert picture.size == (640, 360) and picture.getpixel((320, 180)) == (200, 200, 200)
+    lesson.cells[0].metadata.picture = [0, 0, 0.25, 1]  # narrower than the README's pictures: on white, not stretched
+    write_picture(nb, lesson, tmp_path / "pictures" / "01.png")
+    picture = Image.open(tmp_path / "pictures" / "01.png").convert("RGB")
+    assert picture.getpixel((320, 180)) == (10, 10, 10) and picture.getpixel((20, 180)) == (255, 255, 255)
+    lesson.cells[0].metadata.pop("picture")
+    write_picture(nb, lesson, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import nbformat
 from nbformat import NotebookNode
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tools import results
 from tools.execution import Run, execute, kernel_environment
-from tools.lesson import LANGUAGE_INFO, ROOT, LessonError, lesson_paths, make_notebook
+from tools.lesson import LANGUAGE_INFO, ROOT, LessonError, lesson_paths, make_notebook, read_cells
 from tools.outputs import clean_outputs
 
+PICTURE_SIZE = (640, 360)  # of the README's pictures
 LIMIT = 1_000_000  # bytes; GitHub does not render much more
 
 
@@ -53,7 +54,7 @@ def build(lesson: Path, root: Path = ROOT, *, env: dict[str, str] | None = None,
     if run.failure:
         write_notebook(solved, root / "build" / "failed" / f"{lesson.stem}.ipynb")
         return run
-    write_picture(solved, root / ".github" / "pictures" / f"{lesson.stem[:2]}.png")
+    write_picture(solved, read_cells(lesson), root / ".github" / "pictures" / f"{lesson.stem[:2]}.png")
     student = make_notebook(lesson, student=True, figures=figures_of(solved))
     for nb, path in [(solved, root / f"{lesson.stem}.ipynb"), (student, root / "student" / f"{lesson.stem}.ipynb")]:
         size = write_notebook(nb, path)
@@ -63,15 +64,28 @@ def build(lesson: Path, root: Path = ROOT, *, env: dict[str, str] | None = None,
     return run
 
 
-def write_picture(nb: NotebookNode, path: Path) -> None:
-    """Write the figure of the cell tagged `picture` (it stands for the notebook in the README), if there is one."""
+def write_picture(nb: NotebookNode, lesson: NotebookNode, path: Path) -> None:
+    """Write the picture that stands for the notebook in the README: the part of a figure that the lesson names, on white.
+
+    Parameters
+    ----------
+    nb : NotebookNode
+        The executed notebook.
+    lesson : NotebookNode
+        Its lesson, where one cell may say ``picture=[left, top, right, bottom]``, in fractions of its figure.
+    path : Path
+        The PNG file.
+    """
     figures = figures_of(nb)
-    for cell in nb.cells:
-        if "picture" in cell.metadata.get("tags", []) and cell.id in figures:
+    for cell, source in zip(nb.cells, lesson.cells, strict=True):
+        if "picture" in source.metadata and cell.id in figures:
+            figure = Image.open(io.BytesIO(base64.b64decode(figures[cell.id][1]))).convert("RGB")
+            left, top, right, bottom = source.metadata.picture
+            width, height = figure.size
+            part = figure.crop((round(left * width), round(top * height), round(right * width), round(bottom * height)))
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture = Image.open(io.BytesIO(base64.b64decode(figures[cell.id][1]))).convert("RGB")
-            picture.thumbnail((640, 640))
-            picture.save(path, optimize=True)
+            picture = ImageOps.pad(part, PICTURE_SIZE, Image.Resampling.LANCZOS, color="white")
+            picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def _largest(nb: NotebookNode, count: int = 5) -> str:

@@ -3,10 +3,10 @@
 What a lesson may say in a cell's header, beyond jupytext's own format:
 
 =====================================  =================================================================
-``# %% tags=["setup"]``                the cell that finds the course
+``# %% tags=["setup"]``                the cell that finds the course: lessons/setup.py, the same in all
 ``# %% tags=["parameters"]``           the cell that papermill (and ``make run``) may override
 ``# %% tags=["example"]``              its figure stays in the student version: what a right answer draws
-``# %% tags=["picture"]``              its figure stands for the notebook in the README
+``# %% picture=[0, 0, 0.5, 1]``       this part of its figure stands for the notebook in the README
 ``# %% exercise="name"``               a function to write; its answer between the solution marks
 ``# %% check="name" points=5``         the check of that function, right after it
 =====================================  =================================================================
@@ -23,13 +23,16 @@ from nbgrader.nbgraderformat import SCHEMA_VERSION, MetadataValidator
 from nbgrader.preprocessors import ClearOutput, ClearSolutions
 
 ROOT = Path(__file__).resolve().parents[1]
-REPOSITORY = "ai-for-medical-diagnosis/ai-for-medical-diagnosis"  # where badges and the setup cell point to
+# The only place that names the public repository: badges, set-up cells, README and CITATION.cff are written from it.
+REPOSITORY = "ai-for-medical-diagnosis/ai-for-medical-diagnosis"
 BRANCH = "main"
+SETUP = ROOT / "lessons" / "setup.py"
 
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python", "pygments_lexer": "ipython3"}
 STUB = "# Write your code here in place of the next line.\nraise NotImplementedError"
-EXAMPLE_TEXT = "*What a right answer draws:*"
+EXAMPLE = "<details><summary>What a right answer draws</summary>\n\n![{alt}](attachment:right_answer)\n\n</details>"
+CAPTION = re.compile(r"\*Figures? [^*]+\*.*", re.DOTALL)
 SOLUTION = re.compile(r"^[ \t]*### BEGIN SOLUTION[^\n]*\n(.*?)^[ \t]*### END SOLUTION", re.DOTALL | re.MULTILINE)
 
 
@@ -117,6 +120,20 @@ def section_of(nb: NotebookNode, index: int) -> str:
     return notebook_title(nb)
 
 
+def caption_of(nb: NotebookNode, index: int) -> str:
+    """The caption under cell `index` as plain text, for those who do not see its figure; empty where there is none."""
+    below = nb.cells[index + 1] if index + 1 < len(nb.cells) else None
+    if below is None or below.cell_type != "markdown" or not CAPTION.match(below.source):
+        return ""
+    paragraph = " ".join(below.source.split("\n\n")[0].split())
+    return re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", paragraph).replace("*", "").replace("`", "")
+
+
+def setup_source() -> str:
+    """The cell that finds the course, with the address of the repository in it."""
+    return SETUP.read_text(encoding="utf-8").replace("REPOSITORY", REPOSITORY).rstrip()
+
+
 def badges(path: str) -> str:
     """The line under the title: three ways to open the notebook `path` (relative to the root) without installing."""
     blob = f"{REPOSITORY}/blob/{BRANCH}/{path}"
@@ -177,6 +194,9 @@ def make_notebook(path: Path, *, student: bool = False, figures: dict[str, tuple
         cell.id = cell_id(path.stem, position)
         tags = cell.metadata.get("tags")
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        if "setup" in (tags or []):
+            cell.source = setup_source()
+            cell.metadata.jupyter = NotebookNode(source_hidden=True)  # a student has no need to read it
     for exercise in exercises:
         common = {"schema_version": SCHEMA_VERSION, "task": False}
         nb.cells[exercise.cell].metadata["nbgrader"] = NotebookNode(
@@ -209,7 +229,7 @@ def make_notebook(path: Path, *, student: bool = False, figures: dict[str, tuple
 
 
 def _with_examples(nb: NotebookNode, lesson: str, figures: dict[str, tuple[str, str]]):
-    """The cells, and after each one tagged ``example`` its figure as an attachment."""
+    """The cells, and after each one tagged ``example`` its figure, folded, since a right answer draws the same."""
     for position, cell in enumerate(nb.cells):
         yield cell
         if "example" in cell.metadata.get("tags", []) and cell.id in figures:
@@ -219,5 +239,5 @@ def _with_examples(nb: NotebookNode, lesson: str, figures: dict[str, tuple[str, 
                 id=cell_id(lesson, position, "example"),
                 metadata=NotebookNode(tags=["example-figure"]),
                 attachments=NotebookNode({"right_answer": {mime: data}}),
-                source=f"{EXAMPLE_TEXT}\n\n![What a right answer draws](attachment:right_answer)",
+                source=EXAMPLE.format(alt=re.sub(r"[][]", "", caption_of(nb, position)) or "What a right answer draws"),
             )

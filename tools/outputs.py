@@ -10,7 +10,7 @@ import numpy as np
 from nbformat import NotebookNode
 from PIL import Image
 
-from tools.lesson import ROOT
+from tools.lesson import ROOT, caption_of
 
 CONTROL = re.compile(r"\x1b\[(\d*A)|(\x1b\[[\d;]*m)|\x1b\[[\d;]*[A-Za-z]|(.)", re.DOTALL)
 PROGRESS = re.compile(r"\d+%\|.*\||\d+(it|\w*) \[\d\d:\d\d")  # a tqdm bar, with or without a known end
@@ -32,10 +32,11 @@ def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:
     """Clean all outputs of `nb` in place, and return it.
 
     Progress bars collapse to their last state, log noise goes, paths of this machine become relative, memory addresses
-    and pandas' random table ids become the same on every run, execution times and widget state are dropped.
+    and pandas' random table ids become the same on every run, execution times and widget state are dropped. Figures get
+    their caption as alternative text.
     """
     nb.metadata.pop("widgets", None)
-    for cell in nb.cells:
+    for index, cell in enumerate(nb.cells):
         if cell.cell_type != "code":
             continue
         cell.metadata.pop("execution", None)
@@ -47,12 +48,17 @@ def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:
                 output.evalue = scrub(output.evalue, root)
                 output.traceback = [scrub(line, root) for line in output.traceback]
             else:
+                size = output.metadata.get("image/png", {})
                 output.metadata = NotebookNode()
                 for mime, value in list(output.data.items()):
                     if mime == "image/png":
                         shrunk, data = shrink_figure(value)
                         del output.data[mime]
                         output.data[shrunk] = data
+                        notes = {key: size[key] for key in ("width", "height") if key in size}  # of a page, not of a screen
+                        notes |= {"alt": caption_of(nb, index)} if caption_of(nb, index) else {}
+                        if notes:
+                            output.metadata[shrunk] = NotebookNode(notes)
                     elif isinstance(value, str) and (mime.startswith("text/") or mime == "image/svg+xml"):
                         output.data[mime] = scrub(value, root)
         cell.outputs = [o for o in cell.outputs if o.output_type != "stream" or o.text.strip()]

@@ -1,25 +1,32 @@
-"""What was measured when the notebooks ran, and the table of it in the README.
+"""What was measured when the notebooks ran, and the parts of the README that are written from it.
 
 ``tools/measured.json`` is written by ``tools.build_notebooks`` (the simulated cohorts) and by
 ``tools.run_notebooks --record`` (real patients too), never by hand.
-``python -m tools.results`` writes the table between the two marks in the README.
+``python -m tools.results`` writes what stands between marks in the README, and the address in CITATION.cff.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from tools.execution import Run
-from tools.lesson import ROOT, lesson_paths, notebook_title, read_cells
+from tools.lesson import REPOSITORY, ROOT, find_exercises, lesson_paths, notebook_title, read_cells
 
 MEASURED = ROOT / "tools" / "measured.json"
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 SIMULATED = "simulated"
+TOPICS = {
+    "01": "leakage between patients, class imbalance, DenseNet121, GradCAM, shortcuts",
+    "02": "sensitivity to net benefit, ROC, thresholds, bootstrap, calibration, subgroups",
+    "03": "MR sequences, patches, 3D U-Net, soft Dice, HD95, failures",
+}
+TIME = re.compile(r"\*\*Time:\*\* about (.+?) with the exercises")
 
 
 def load(path: Path = MEASURED) -> dict[str, Any]:
@@ -68,24 +75,66 @@ def record(name: str, run: Run, *, cold: bool, path: Path = MEASURED) -> None:
 
 
 def table(measured: dict[str, Any], titles: dict[str, str]) -> str:
-    """The measurements as a Markdown table: one line for each notebook and kind of data."""
-    lines = ["| notebook | data | result | time | memory |", "| --- | --- | --- | ---: | ---: |"]
+    """The measurements as a Markdown table: one line a notebook, one number a cell.
+
+    The number is a notebook's first headline; time and memory are those of the simulated cohort.
+    """
+    lines = ["|notebook||simulated|real patients|time|memory|", "|---|---|---:|---:|---:|---:|"]
     setups, warm = set(), False
     for name, kinds in sorted(measured.items()):
-        for kind, entry in sorted(kinds.items(), key=lambda item: item[0] != SIMULATED):
-            data = kind if kind == SIMULATED else f"**{entry['source']}**"
-            numbers = "<br>".join(f"{key}: {number(value)}" for key, value in entry["numbers"].items())
-            mark = "" if entry["cold"] or kind != SIMULATED else "*"
-            warm |= bool(mark)
-            lines.append(
-                f"| [{titles.get(name, name)}]({name}.ipynb) | {data} | {numbers} "
-                f"| {duration(entry['seconds'])}{mark} | {entry['peak_mib'] / 1024:.1f} GiB |"
-            )
-            setups.add(f"{entry['cores']} cores, Python {entry['python']}, Keras {entry['keras']}")
+        simulated = kinds.get(SIMULATED) or next(iter(kinds.values()))
+        what = next(iter(simulated["numbers"]))
+        values = [number(kinds[kind]["numbers"].get(what, math.nan)) if kind in kinds else "–" for kind in (SIMULATED, "real")]
+        mark = "" if simulated["cold"] else "*"
+        warm |= bool(mark)
+        lines.append(
+            f"|[{titles.get(name, name)}]({name}.ipynb)|{what}|{values[0]}|{values[1]}"
+            + f"|{duration(simulated['seconds'])}{mark}|{simulated['peak_mib'] / 1024:.1f} GiB|".replace(" ", "\u00a0")
+        )
+        setups |= {f"{entry['cores']} cores, Python {entry['python']}, Keras {entry['keras']}" for entry in kinds.values()}
     lines += ["", f"Measured on {'; '.join(sorted(setups))}, without a GPU; time and memory are of the whole notebook."]
     if warm:
         lines[-1] += " \\* The simulated cohort was there already."
     return "\n".join(lines)
+
+
+def notebooks(root: Path = ROOT) -> str:
+    """The notebooks side by side: picture, title, topics, time and number of exercises."""
+    columns = []
+    for path in lesson_paths(root):
+        nb, name = read_cells(path), path.stem[:2]
+        time = TIME.search(nb.cells[0].source)
+        if not time:
+            raise ValueError(f"{path.name}: the first cell does not say “**Time:** about … with the exercises”.")
+        columns.append(
+            [
+                f"![{notebook_title(nb)}, simulated](.github/pictures/{name}.png)",
+                f"**[{notebook_title(nb)}]({path.stem}.ipynb)**",
+                TOPICS[name],
+                f"{time[1]} · {len(find_exercises(nb))} exercises",
+            ]
+        )
+    rows = [f"|{'|'.join(row)}|" for row in zip(*columns)]
+    return "\n".join([rows[0], "|---" * len(columns) + "|", *rows[1:]])
+
+
+def start(measured: dict[str, Any]) -> str:
+    """The commands to begin with, and how long the notebooks take together."""
+    seconds = sum(kinds[SIMULATED]["seconds"] for kinds in measured.values() if SIMULATED in kinds)
+    return f"""```bash
+git clone --depth 1 https://github.com/{REPOSITORY}
+cd {REPOSITORY.split("/")[1]}
+make lab     # opens JupyterLab: write the exercises yourself, in your own copy (work/)
+make run     # the three solved notebooks, executed from top to bottom: {math.ceil(seconds / 60)} minutes
+make test    # every test, the notebooks included
+```"""
+
+
+def badge() -> str:
+    """The state of the tests on the main branch, and the licences."""
+    workflow, shield = f"https://github.com/{REPOSITORY}/actions/workflows/tests.yml", "https://img.shields.io/badge"
+    tests = f"[![tests]({workflow}/badge.svg)]({workflow})"
+    return f"{tests} ![code: MIT]({shield}/code-MIT-blue) ![text: CC BY 4.0]({shield}/text-CC%20BY%204.0-blue)"
 
 
 def number(value: float) -> str:
@@ -100,39 +149,50 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def write_table(readme: Path, text: str) -> bool:
-    """Put `text` between the marks of the README; say whether that changed anything.
+def write_block(text: str, name: str, block: str) -> str:
+    """`text` with `block` between the marks ``<!-- name:begin -->`` and ``<!-- name:end -->``.
 
     Raises
     ------
     ValueError
         When the marks are not there, in this order.
     """
-    old = readme.read_text(encoding="utf-8")
-    before, begin, rest = old.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(f"<!-- {name}:begin -->\n")
+    _, end, after = rest.partition(f"<!-- {name}:end -->")
     if not begin or not end:
-        raise ValueError(f"{readme.name} has no marks {BEGIN} and {END} around its results table.")
-    new = f"{before}{BEGIN}\n{text}\n{END}{after}"
-    readme.write_text(new, encoding="utf-8")
-    return new != old
+        raise ValueError(f"There are no marks <!-- {name}:begin --> and <!-- {name}:end --> around the block to write.")
+    return f"{before}{begin}{block}\n{end}{after}"
 
 
-def current_table(root: Path = ROOT) -> str:
-    """The table of the committed measurements, with the lessons' own titles."""
+def pages(root: Path = ROOT) -> dict[Path, str]:
+    """What is written from measurements and from the address of the repository: file → its text as it should be."""
+    measured = load(root / "tools" / "measured.json")
     titles = {path.stem: notebook_title(read_cells(path)) for path in lesson_paths(root)}
-    return table(load(root / "tools" / "measured.json"), titles)
+    readme, citation = root / "README.md", root / "CITATION.cff"
+    text = readme.read_text(encoding="utf-8")
+    for name, block in [
+        ("badge", badge()),
+        ("notebooks", notebooks(root)),
+        ("start", start(measured)),
+        ("results", table(measured, titles)),
+    ]:
+        text = write_block(text, name, block)
+    address = f'repository-code: "https://github.com/{REPOSITORY}"'
+    cited = re.sub(r"^repository-code: .*$", address, citation.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {readme: text, citation: cited}
 
 
 def main() -> int:
-    """Command line: write the table into the README."""
-    argparse.ArgumentParser(prog="python -m tools.results", description=__doc__.splitlines()[0]).parse_args()
+    """Command line: write the measured results and the address of the repository where they are shown."""
+    argparse.ArgumentParser(prog="python -m tools.results", description=main.__doc__).parse_args()
     try:
-        changed = write_table(ROOT / "README.md", current_table())
+        for path, text in pages().items():
+            changed = path.read_text(encoding="utf-8") != text
+            path.write_text(text, encoding="utf-8")
+            print(f"{path.name}: " + ("written" if changed else "was up to date"))
     except (OSError, ValueError) as error:
         print(f"results: {error}", file=sys.stderr)
         return 1
-    print("README.md: results table " + ("written" if changed else "was up to date"))
     return 0
 
 

@@ -22,7 +22,7 @@ class Tissue:
     density: float
 
 
-# Sources: data/README.md, section Brain.
+# Sources: README.md in this folder.
 TISSUES = {
     "wm": Tissue(880, 72, 0.70),
     "gm": Tissue(1500, 92, 0.80),

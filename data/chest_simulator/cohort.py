@@ -1,7 +1,7 @@
 """The embedded chest cohort: simulated films in the folder format of NIH ChestX-ray14.
 
 ``python -m data.chest_simulator.cohort --films 1500 --seed 14 --size 256 --out FOLDER`` writes one; `chest_cohort` makes or finds
-the one that the lessons use. The files and what is simulated how are described in ``data/README.md``.
+the one that the lessons use. Files: ``data/README.md``; how they are made: ``README.md`` in this folder.
 """
 
 import argparse

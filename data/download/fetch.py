@@ -35,7 +35,7 @@ LOST = (
 )
 _WAIT = Retry(retry_after_max=120)  # reads Retry-After, seconds or date; nobody waits longer than two minutes for it
 NO_NETWORK = "no network, or the server's name is not known"
-HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"ai-for-medical-diagnosis (pooch {pooch.__version__})"}
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"course in medical imaging (pooch {pooch.__version__})"}
 
 
 @dataclass(frozen=True)
