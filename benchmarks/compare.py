@@ -2,6 +2,7 @@
 
     python -m venv build/torch && build/torch/bin/pip install -r benchmarks/requirements.txt
     python -m benchmarks.compare --torch build/torch/bin/python                       # everything; writes README.md
+    python -m benchmarks.compare --torch build/torch/bin/python --stand-in avx2       # as on a processor without AVX-512
     python -m benchmarks.compare --torch build/torch/bin/python --jobs brain --rounds 5 --dry
 
 A machine's speed changes while it is measured, that of two contenders in one round hardly: so each round gives a ratio,
@@ -27,6 +28,7 @@ from benchmarks.inputs import JOBS
 
 ROOT = Path(__file__).resolve().parents[1]
 STORE = ROOT / "build" / "benchmarks.json"
+README = Path(__file__).with_name("README.md")
 OURS, THEIRS = "Keras", ("PyTorch", "PyTorch, channels last")
 FULL = {
     "chest": {"batch": 32, "side": 128, "tile": 0},
@@ -48,13 +50,29 @@ MEANING = {
 }
 
 
+# What makes this machine stand in for another: each of both sides' libraries told to use no more than that.
+STAND_INS = {
+    "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
+    "no-onednn": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+}
+VECTORS = {  # flags of /proc/cpuinfo, the widest vectors first
+    "AVX-512": ("avx512f", "avx512bw", "avx512vl", "avx512dq"),
+    "AVX2": ("avx2", "fma"),
+    "AVX": ("avx",),
+    "SVE": ("sve",),
+    "NEON": ("asimd",),
+}
+EXTRAS = {"VNNI": "avx512_vnni", "bfloat16": "avx512_bf16", "AMX": "amx_tile"}
+
+
 class Contender:
     """A process that waits until it is its turn; see `serve`."""
 
-    def __init__(self, python: str, module: str, cores: int):
-        threads = {name: str(cores) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")} | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+    def __init__(self, python: str, module: str, cores: int, stand_in: str | None = None):
+        own = {name: str(cores) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")} | {"TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment = os.environ | own | STAND_INS.get(stand_in, {})
         self.process = subprocess.Popen(
-            [python, "-m", module], cwd=ROOT, env=os.environ | threads, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [python, "-m", module], cwd=ROOT, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
 
     def ask(self, **request) -> dict:
@@ -105,18 +123,17 @@ def compare(job: str, size: dict, ours: Contender, theirs: Contender, rounds: in
 
 
 def table(rows: list[dict]) -> str:
-    """Rows as a Markdown table."""
+    """Rows as a Markdown table: a line a job, kind of processor and number of cores; their two memory formats side by side."""
     lines = [
-        "| | cores | against | their time ÷ ours, median (quartiles) | processor time ÷ ours | rounds | load average "
-        "| largest difference of the outputs |",
+        "| | vectors | cores | channels first | channels last | by processor time | rounds, load | largest difference |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for row in rows:
-        other = row["against"].replace("PyTorch", "MONAI") if row["job"].startswith("scan") else row["against"]
-        difference = f"{row['difference']:.1e}" if "difference" in row else "–"
+    for first, last in zip(rows[::2], rows[1::2], strict=True):
+        ratios = " | ".join(f"**{row['median']:.2f}** ({row['low']:.2f}–{row['high']:.2f})" for row in (first, last))
+        difference = f"{max(first['difference'], last['difference']):.0e}" if "difference" in first else "–"
         lines.append(
-            f"| {MEANING[row['job']]} | {row['cores']} | {other} | **{row['median']:.2f}** ({row['low']:.2f} to {row['high']:.2f}) "
-            f"| {row['processor']:.2f} | {row['rounds']} | {row['load']:.1f} | {difference} |"
+            f"| {MEANING[first['job']]} | {first['vectors']} | {first['cores']} | {ratios} "
+            f"| {first['processor']:.2f}, {last['processor']:.2f} | {first['rounds']}, {first['load']:.1f} | {difference} |"
         )
     return "\n".join(lines)
 
@@ -127,15 +144,33 @@ def write_between(file: Path, name: str, text: str) -> None:
     file.write_text(f"{before}<!-- {name} -->\n{text}\n<!-- /{name} -->" + rest.split(f"<!-- /{name} -->")[1], encoding="utf-8")
 
 
+def cpuinfo(name: str) -> str:
+    """What /proc/cpuinfo says under `name` of the first core; nothing where there is no such file or name."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == name), "")
+
+
 def processor() -> str:
     """Name of the processor, as the system gives it."""
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-        if info.exists()
-        else []
-    )
-    return names[0] if names else platform.processor() or platform.machine()
+    return cpuinfo("model name") or platform.processor() or platform.machine()
+
+
+def features() -> str:
+    """Flags of the processor as Linux names them; of one without /proc/cpuinfo only what its architecture tells."""
+    return cpuinfo("flags") or cpuinfo("Features") or {"arm64": "asimd"}.get(platform.machine(), "")
+
+
+def vectors(flags: str, stand_in: str | None = None) -> str:
+    """The widest vectors that a processor with these flags has, or those that the stand-in leaves it; marked as a stand-in then."""
+    have = set(flags.split())
+    widest = next((name for name, needed in VECTORS.items() if have.issuperset(needed)), "unknown")
+    match stand_in:
+        case "avx2":
+            return "AVX2 (stand-in)" if widest == "AVX-512" else widest
+        case "no-onednn":
+            return f"{widest}, TensorFlow without oneDNN"
+    return widest
 
 
 def main(arguments: list[str] | None = None) -> list[dict]:
@@ -147,6 +182,11 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     parser.add_argument("--jobs", nargs="+", default=["chest", "brain", "scan"], help="beginnings of: " + ", ".join(JOBS))
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cores", type=int, default=2, help="for each contender")
+    parser.add_argument(
+        "--stand-in",
+        choices=STAND_INS,
+        help="avx2: both sides use no more than AVX2; no-onednn: TensorFlow as it is where nobody switches oneDNN on",
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="length of our turn; the others do as much work")
     parser.add_argument("--small", action="store_true", help="tiny batches and scans: does it run?")
     parser.add_argument("--dry", action="store_true", help="print the table and leave README.md as it is")
@@ -155,12 +195,13 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     if not jobs:
         parser.error(f"--jobs {' '.join(config.jobs)}: none of {', '.join(JOBS)} begins so")
     rows = []
-    ours = Contender(sys.executable, "benchmarks.ours", config.cores)
-    theirs = Contender(config.torch, "benchmarks.theirs", config.cores)
+    ours = Contender(sys.executable, "benchmarks.ours", config.cores, config.stand_in)
+    theirs = Contender(config.torch, "benchmarks.theirs", config.cores, config.stand_in)
     sizes = SMALL if config.small else FULL
     try:
         for job in jobs:
-            rows += compare(job, sizes[job.split()[0]] | {"cores": config.cores}, ours, theirs, config.rounds, config.seconds)
+            found = compare(job, sizes[job.split()[0]] | {"cores": config.cores}, ours, theirs, config.rounds, config.seconds)
+            rows += [row | {"stand_in": config.stand_in, "vectors": vectors(features(), config.stand_in)} for row in found]
             if not (config.dry or config.small):
                 keep(rows)
     finally:
@@ -173,13 +214,22 @@ def main(arguments: list[str] | None = None) -> list[dict]:
 def keep(rows: list[dict]) -> None:
     """Write rows into README.md here; those of other jobs, measured in other calls, stay."""
     STORE.parent.mkdir(exist_ok=True)
-    known = json.loads(STORE.read_text()) if STORE.exists() else []
-    new = {(row["job"], row["cores"]) for row in rows}
-    rows = rows + [row for row in known if (row["job"], row["cores"]) not in new]
-    rows.sort(key=lambda row: (JOBS.index(row["job"]), -row["cores"]))
+    known = [row for row in json.loads(STORE.read_text()) if "vectors" in row] if STORE.exists() else []
+    new = {_key(row) for row in rows}
+    rows = rows + [row for row in known if _key(row) not in new]
+    rows.sort(key=_key)
     STORE.write_text(json.dumps(rows, indent=1))
-    machine = f"{processor()}, {os.cpu_count()} cores; Keras {version('keras')} on {keras_backend()}"
-    write_between(Path(__file__).with_name("README.md"), "compare", f"Measured on {machine}.\n\n{table(rows)}")
+    flags = features().split()
+    extras = "".join(f", {name}" for name, flag in EXTRAS.items() if flag in flags)
+    machine = (
+        f"{processor()} ({vectors(' '.join(flags))}{extras}), {os.cpu_count()} cores; Keras {version('keras')} on {keras_backend()}"
+    )
+    write_between(README, "compare", f"Measured on {machine}.\n\n{table(rows)}")
+
+
+def _key(row: dict) -> tuple:
+    """What a row is about, in the order of the table; the memory formats of one measurement have the same."""
+    return JOBS.index(row["job"]), -row["cores"], "(" in row["vectors"], row["vectors"]
 
 
 def keras_backend() -> str:

@@ -37,9 +37,8 @@ def rows(chest_epochs: int, brain_steps: int) -> list[dict]:
 
     The seconds are those that a step took of one core's time, whatever else the machine did when it was measured.
     """
-    measured = (
-        {row["job"]: row["ours_processor"] for row in json.loads(STORE.read_text()) if row["cores"] == 1} if STORE.exists() else {}
-    )
+    known = json.loads(STORE.read_text()) if STORE.exists() else []
+    measured = {row["job"]: row["ours_processor"] for row in known if row["cores"] == 1 and not row.get("stand_in")}
     size, batch = FULL["chest"]["side"], FULL["chest"]["batch"]
     steps = chest_epochs * math.ceil(CHEST_FILMS / batch)
     chest = {

@@ -18,7 +18,7 @@ OURS = {"util", "public_tests", "data", "models", "grading", "tools", "lessons",
 MAY_IMPORT = {
     "util": {"data", "models.metrics"},
     "public_tests": set(),
-    "data": {"data"},
+    "data": {"data", "models.ENGINE"},
     "models": {"models", "data"},
     "lessons": {"util", "public_tests", "data", "models"},
     "grading": {"grading", "public_tests", "tools.lesson", "models.ENGINE"},

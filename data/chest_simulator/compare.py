@@ -180,8 +180,10 @@ def train_small_network(films: np.ndarray, labels: np.ndarray, epochs: int = 16,
     -------
     function from uint8 films (films, n, n) to probabilities (films, 14)
     """
-    import keras
-    from keras import layers
+    from models import ENGINE  # noqa: F401  settings of TensorFlow, before it is imported
+
+    import keras  # isort: skip
+    from keras import layers  # isort: skip
 
     def even(films: np.ndarray) -> np.ndarray:  # exposure must not matter
         films = films.astype(np.float32)

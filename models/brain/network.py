@@ -39,27 +39,11 @@ class InstanceNormalization(layers.Layer):
 
     def call(self, x):
         """Normalise (batch, x, y, z, channels)."""
-        if keras.config.backend() == "tensorflow" and self.compute_dtype == "float32":
-            return self._fused(x)
         wide = ops.cast(x, "float32")
-        mean = ops.mean(wide, (1, 2, 3), keepdims=True)
-        variance = ops.mean(ops.square(wide), (1, 2, 3), keepdims=True) - ops.square(mean)
-        scale = ops.cast(self.gamma, "float32") * ops.rsqrt(ops.maximum(variance, 0) + self.epsilon)
+        mean, variance = ops.moments(wide, (1, 2, 3), keepdims=True)
+        scale = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
         shift = ops.cast(self.beta, "float32") - mean * scale
         return x * ops.cast(scale, x.dtype) + ops.cast(shift, x.dtype)
-
-    def _fused(self, x):
-        """The same by TensorFlow's fused batch normalisation, for which each channel of each sample is a channel of one picture."""
-        import tensorflow as tf
-
-        batch, *sides, channels = tf.unstack(tf.shape(x))
-        picture = tf.reshape(tf.transpose(x, (1, 2, 3, 0, 4)), (1, sides[0] * sides[1], sides[2], batch * channels))
-        gamma, beta = tf.tile(self.gamma, [batch]), tf.tile(self.beta, [batch])
-        fused = tf.raw_ops.FusedBatchNormV3(
-            x=picture, scale=gamma, offset=beta, mean=[], variance=[], epsilon=self.epsilon, is_training=True
-        )
-        result = tf.transpose(tf.reshape(fused.y, (*sides, batch, channels)), (3, 0, 1, 2, 4))
-        return tf.ensure_shape(result, x.shape)
 
     def get_config(self):
         """What `keras.Model.save` writes down."""

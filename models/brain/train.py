@@ -26,7 +26,6 @@ from data.decathlon import read_brain
 from data.errors import DataError
 from data.storage import actionable_disk_errors, atomic_file
 from models import parallel
-from models.adamw import AdamW
 from models.brain.evaluate import evaluate, summarize
 from models.brain.network import FILTERS, deeply_supervised, dice_cross_entropy, unet3d
 from models.brain.patches import batches, pack
@@ -77,7 +76,7 @@ def build(config: Config) -> tuple[keras.Model, keras.Model]:
     rate = keras.optimizers.schedules.CosineDecay(
         config.rate / 20, config.steps, alpha=0.01, warmup_target=config.rate, warmup_steps=max(1, config.steps // 30)
     )
-    optimizer = AdamW(rate, weight_decay=config.decay, clipnorm=1.0, use_ema=True, ema_momentum=config.average)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.decay, clipnorm=1.0, use_ema=True, ema_momentum=config.average)
     weights = [0.5**level for level in range(len(trained.outputs))]  # the coarser, the less
     loss_weights = [weight / sum(weights) for weight in weights]
     trained.compile(optimizer, loss=[dice_cross_entropy] * len(weights), loss_weights=loss_weights)

@@ -25,7 +25,6 @@ from data.errors import DataError
 from data.nih import FINDINGS
 from data.storage import actionable_disk_errors, atomic_file
 from models import parallel
-from models.adamw import AdamW
 from models.chest.films import FilmStore, augment_film, open_store, predict_films, standardize_films
 from models.chest.network import CHEST_SIZE, CHEST_WEIGHTS, densenet121
 from models.metrics import auroc
@@ -243,7 +242,7 @@ def build(config: Config, network=densenet121) -> keras.Model:
         config.learning_rate / 50, steps, warmup_target=config.learning_rate, warmup_steps=max(1, steps // 20), alpha=0.01
     )
     average = {"use_ema": True, "ema_momentum": config.average} if config.average else {}
-    optimizer = AdamW(rate, weight_decay=config.weight_decay, **average)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=config.weight_decay, **average)
     # With TensorFlow on a CPU, XLA takes minutes to compile this network and gains too little to pay for them.
     compiled = "auto" if keras.config.backend() == "jax" else False
     loss = keras.losses.BinaryCrossentropy(label_smoothing=config.smoothing)
