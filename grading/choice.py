@@ -17,6 +17,7 @@ from .notebook import NotebookError, read_cells
 from .platforms import own_name
 from .submissions import Submission
 
+LARGE = 4 << 20  # bytes: a notebook with so many pictures in it has no vote in what the class handed in
 DEFINITION = re.compile(r"^[ \t]*(?:async[ \t]+)?(?:def[ \t]+(\w+)|(\w+)[ \t]*=[^=])", re.MULTILINE)
 
 
@@ -78,7 +79,7 @@ def asked(submissions: Iterable[Submission], most: int = 60) -> int | None:
     votes: Counter[int] = Counter()
     fallback: Counter[int] = Counter()
     for submission in list(submissions)[:most]:
-        kinds = [kind_of(content) for _, content in submission.files[-6:]]
+        kinds = [kind_of(content) for _, content in submission.files[-6:] if len(content) <= LARGE]
         votes.update({kind.number for kind in kinds if kind.state == "own"})
         fallback.update({kind.number for kind in kinds if kind.number})
     votes = votes or fallback
@@ -98,6 +99,8 @@ def choose(submission: Submission, number: int) -> Choice:
     files = submission.files
     if not files:
         return Choice(None, submission.problem or "There is no notebook in it.")
+    if len(files) == 1 and b"BEGIN SOLUTION" not in files[0][1].replace(b"\0", b""):  # the usual case: nothing to choose
+        return Choice(files[0], f"{submission.problem}." if submission.problem else "")
     kinds = [kind_of(content) for _, content in files]
     chosen = _newest(files, kinds, submission.attempts, number)
     if chosen is None:
