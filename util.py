@@ -25,7 +25,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve, roc
 
 from data.decathlon import brain_box
 from data.nih import FINDINGS
-from data.progress import progress  # noqa: F401  the lessons call it util.progress
+from data.progress import progress_bar as progress  # noqa: F401  the lessons call it util.progress
 from models.metrics import (  # noqa: F401  the lessons call them util.…
     auroc,
     auroc_intervals,

@@ -7,7 +7,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress(iterable: Iterable | None = None, description: str = "", **options: Any) -> tqdm:
+def progress_bar(iterable: Iterable | None = None, description: str = "", **options: Any) -> tqdm:
     """A tqdm bar: on standard output in a notebook, since Jupyter shows standard error in red, on standard error elsewhere.
 
     Parameters

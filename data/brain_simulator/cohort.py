@@ -13,10 +13,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data.cohort_folder import cores, draw_all, find_or_make
 from data.errors import DataError
+from data.progress import progress_bar
 from data.storage import atomic_file, cache_dir
 
 VERSION = 4  # goes up whenever the same seed gives other voxels
@@ -99,7 +99,9 @@ def _fill(unfinished: Path, facts: dict, progress: bool, jobs: int) -> None:
     )
     missing = [n for n in range(1, facts["cases"] + 1) if not (unfinished / "labelsTr" / names[n - 1]).exists()]
     done = facts["cases"] - len(missing)
-    with tqdm(total=facts["cases"], initial=done, desc="simulating brain scans", unit="scan", disable=not progress) as bar:
+    with progress_bar(
+        total=facts["cases"], initial=done, description="simulating brain scans", unit="scan", disable=not progress
+    ) as bar:
         draw_all(partial(_draw_case, unfinished, facts["seed"], facts["spacing_mm"]), missing, jobs, bar)
 
 

@@ -12,10 +12,9 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data.cohort_folder import cores, draw_all, find_or_make
 from data.errors import DataError
+from data.progress import progress_bar
 from data.storage import atomic_file, cache_dir, remove_folder
 
 VERSION = 5  # raised whenever the films or tables of a seed change
@@ -95,7 +94,9 @@ def _draw_all(unfinished: Path, films: int, seed: int, size: int, jobs: int, pro
     missing = [film for film in plan_cohort(films, seed) if film.name not in drawn]
     jobs = min(jobs, max(1, len(missing) // 8))  # a process needs about a second to start
     batches = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
-    with tqdm(total=films, initial=len(drawn), desc="simulating chest films", unit="film", disable=not progress) as bar:
+    with progress_bar(
+        total=films, initial=len(drawn), description="simulating chest films", unit="film", disable=not progress
+    ) as bar:
         draw_all(partial(_draw_films, unfinished, seed, size), batches, jobs, bar)
 
 
