@@ -1,4 +1,4 @@
-"""Helpers that the three notebooks share: figures, chest films, evaluation, brain scans.
+"""Helpers that the three notebooks share: figures, chest X-rays, evaluation, brain scans.
 
 The lessons import this file; it imports only `data`. What is taught is written in the notebooks themselves, what is only
 needed is here.
@@ -132,22 +132,22 @@ def headline(numbers: dict[str, float], source: str) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# CHEST FILMS (notebook 01)
+# CHEST X-RAYS (notebook 01)
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def show_films(films, titles, source: str, *, columns: int = 5, boxes=None, heat_maps=None, width: float = 10.5) -> None:
-    """Show films in a grid, with findings' boxes and heat maps on them where there are any.
+    """Show X-rays in a grid, with findings' boxes and heat maps on them where there are any.
 
     Parameters
     ----------
     films : sequence of ndarray of uint8, (height, width)
     titles : sequence of str
     source : str
-        Where the films are from.
+        Where the X-rays are from.
     columns : int
     boxes : sequence of DataFrame, optional
-        One a film: rows with ``x, y, w, h`` as fractions of the film.
+        One per X-ray: rows with ``x, y, w, h`` as fractions of the image.
     heat_maps : sequence of ndarray (height, width) in [0, 1], optional
         Drawn transparent where they are low.
     width : float
@@ -159,7 +159,7 @@ def show_films(films, titles, source: str, *, columns: int = 5, boxes=None, heat
     for ax in axes.flat:
         ax.axis("off")
     for number, (ax, film, title) in enumerate(zip(axes.flat, films, titles)):
-        whole = (0, 1, 1, 0)  # left, right, bottom, top: films and heat maps of any size lie on each other
+        whole = (0, 1, 1, 0)  # left, right, bottom, top: X-rays and heat maps of any size lie on each other
         ax.imshow(film, cmap="gray", vmin=0, vmax=255, extent=whole)
         if heat_maps is not None:
             heat = heat_maps[number]
@@ -178,7 +178,7 @@ def points_into_box(heat_map: np.ndarray, boxes: pd.DataFrame) -> bool:
     ----------
     heat_map : ndarray, (height, width)
     boxes : DataFrame
-        ``x, y, w, h`` as fractions of the film.
+        ``x, y, w, h`` as fractions of the image.
     """
     height, width = heat_map.shape
     row, column = np.unravel_index(np.argmax(heat_map), heat_map.shape)
@@ -188,7 +188,7 @@ def points_into_box(heat_map: np.ndarray, boxes: pd.DataFrame) -> bool:
 
 
 def stamp_marker(films: np.ndarray, letter: str = "E") -> np.ndarray:
-    """Films with a bright lead letter in the upper left corner, as a department's marker stands on all of its films.
+    """X-rays with a bright lead letter in the upper left corner, as a department marks all of its images.
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def plot_curve_grid(kind: str, y, pred, findings, points=None) -> plt.Figure:
 
 
 def plot_reliability(axes, y, pred, label: str = "", colour: str = "C0", n_bins: int = 10) -> None:
-    """Draw a reliability diagram: observed frequency against mean prediction per bin (above), films per bin (below).
+    """Draw a reliability diagram: observed frequency against mean prediction per bin (above), X-rays per bin (below).
 
     Parameters
     ----------
@@ -508,7 +508,7 @@ def show_planes(
 def animate_slices(
     volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 20, scale: float = 1.6, greys: int = 28
 ) -> Image:
-    """A film through the axial slices from bottom to top, without the label on the left and with it on the right.
+    """An animation of the axial slices from bottom to top, without the label on the left and with it on the right.
 
     Parameters
     ----------

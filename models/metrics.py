@@ -50,7 +50,7 @@ def resample_patients(patient_ids, n_resamples: int, rng: np.random.Generator) -
 def bootstrap_auroc(y, pred, patient, counts) -> np.ndarray:
     """AUROC of every finding in every bootstrap sample, without a loop over the samples.
 
-    A bootstrap sample is a weight per film: how often its patient was drawn. The AUROC is the weighted Mann–Whitney
+    A bootstrap sample is a weight per X-ray: how often its patient was drawn. The AUROC is the weighted Mann–Whitney
     statistic
 
         AUROC = Σ_{i positive} w_i (Σ_{j negative, s_j < s_i} w_j + ½ Σ_{j negative, s_j = s_i} w_j) / (W⁺ W⁻).

@@ -72,16 +72,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.run_notebooks", description=__doc__.splitlines()[0])
     parser.add_argument("lessons", nargs="*", help="beginnings of lesson names, such as 02 (default: all)")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder that holds nih/, brats/, predictions/")
-    parser.add_argument("--data-dir-chest", type=Path, metavar="DIR", help="chest films in NIH format, for 01")
+    parser.add_argument("--data-dir-chest", type=Path, metavar="DIR", help="chest X-rays in NIH format, for 01")
     parser.add_argument("--data-dir-predictions", type=Path, metavar="DIR", help="prediction tables, for 02")
     parser.add_argument("--data-dir-brain", type=Path, metavar="DIR", help="Decathlon or BraTS folder, for 03")
-    parser.add_argument("--quick", action="store_true", help="a short pass: fewer films, scans and steps")
+    parser.add_argument("--quick", action="store_true", help="a short pass: fewer X-rays, scans and steps")
     parser.add_argument("--cold", action="store_true", help="generate the cohorts anew, so that the times are cold ones")
     parser.add_argument("--record", action="store_true", help="store the results for the README (tools/measured.json)")
     parser.add_argument("--build-dir", type=Path, default=ROOT / "build", metavar="DIR", help="default: build/")
     options = parser.parse_args(arguments)
     if options.quick and options.record:
-        parser.error("--record wants complete runs, so it does not go with --quick")
+        parser.error("--record needs complete runs: leave out --quick")
     folders = {"01": options.data_dir_chest, "02": options.data_dir_predictions, "03": options.data_dir_brain}
     for number, name in DATA_FOLDERS.items():
         if options.data and not folders[number] and (options.data / name).is_dir():
@@ -108,7 +108,7 @@ def main(arguments: list[str] | None = None) -> int:
                 results.record(lesson.stem, run, cold=options.cold)
     print("\n" + "\n".join(reports))
     if failures:
-        print(f"\n{len(failures)} of {len(reports)} notebooks failed; the errors stand above.", file=sys.stderr)
+        print(f"\n{len(failures)} of {len(reports)} notebooks failed; see the errors above.", file=sys.stderr)
     return int(bool(failures))
 
 
