@@ -19,8 +19,8 @@ from .deadline import read_deadline, rule
 from .grade import Settings
 from .last_run import recall, remember
 from .roster import join, read_roster
-from .sandbox import KINDS, SandboxBroken
 from .submissions import find_submissions
+from .walls import KINDS, SandboxBroken
 
 DESCRIPTION = """Grade submitted notebooks: marks, feedback for each student and a class report.
 
@@ -53,7 +53,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         "--sandbox",
         choices=("auto", *KINDS),
         default="auto",
-        help="how students' code is shut in (default: bubblewrap where it works)",
+        help="how students' code is shut in (default: bubblewrap; `process` protects little, see the README)",
     )
     add(
         "--image",
@@ -128,6 +128,7 @@ def _grade(options: argparse.Namespace, folder: Path) -> int:
         chosen["cpu"] or 0,
         chosen["memory"] or 0,
         not chosen["all_or_nothing"],
+        hidden=(str(options.submissions.resolve()),),
     )
     _say(f"Read in {time.perf_counter() - start:.0f} s. Starting the sandbox; the lesson's own answers are graded first …")
 

@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -66,8 +67,7 @@ def _version() -> bytes:
     here = Path(__file__).parent
     sources = [
         Path(public_tests.__file__),
-        *(here / name for name in ("checks.py", "grade.py", "notebook.py", "sandbox.py")),
-        here / "choice.py",
+        *(here / name for name in ("checks.py", "grade.py", "sandbox.py", "walls.py", "choice.py")),
         *sorted((here / "inside").glob("*.py")),
     ]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).digest()
@@ -75,7 +75,7 @@ def _version() -> bytes:
 
 def fingerprint(submission: Submission, settings: Settings) -> str:
     """What a result depends on: when it is unchanged, a finished submission is not run again."""
-    digest = hashlib.sha256(_version() + json.dumps(asdict(settings), sort_keys=True).encode())
+    digest = hashlib.sha256(_version() + json.dumps(asdict(replace(settings, hidden=())), sort_keys=True).encode())
     digest.update(json.dumps([submission.problem, submission.attempts, [name for name, _ in submission.files]]).encode())
     for _, content in submission.files:
         digest.update(content)
@@ -124,12 +124,12 @@ def grade_one(submission: Submission, settings: Settings, yardsticks: dict[str, 
 
 
 def _locally(todo: list[Submission], settings: Settings, yardsticks: dict, jobs: int) -> Iterator[tuple[Submission, dict]]:
-    """Results as they come, from `jobs` processes. A process that dies costs its submissions one more try, alone."""
+    """Results as they come, from `jobs` processes. When one dies, those that were in work are tried again, each alone."""
     if jobs == 1:
         for submission in todo:
             yield submission, grade_one(submission, settings, yardsticks)
         return
-    queue, tries = list(reversed(todo)), {}
+    queue = list(reversed(todo))
     while queue:
         running: dict[Any, Submission] = {}
         broken = []
@@ -150,16 +150,22 @@ def _locally(todo: list[Submission], settings: Settings, yardsticks: dict, jobs:
                 if broken and not running:
                     break
         for submission in broken:
-            tries[submission.student] = tries.get(submission.student, 0) + 1
-            if tries[submission.student] > 3:
-                yield submission, _failed("The grader's process died here, please grade by hand.")
-            else:
-                queue.append(submission)
+            yield submission, _alone(submission, settings, yardsticks)
+
+
+def _alone(submission: Submission, settings: Settings, yardsticks: dict) -> dict[str, Any]:
+    """The result of a submission in a process of its own: if that dies as well, no other one was to blame."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_quiet) as pool:
+        try:
+            return pool.submit(grade_one, submission, settings, yardsticks).result()
+        except BrokenProcessPool:
+            return _failed("The grader's process died here, please grade by hand.")
 
 
 def _quiet() -> None:
     """In a grading process: leave Ctrl-C to the main one, and end with it, however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    warnings.simplefilter("ignore")  # what is to be said of the sandbox was said by the main process
     if sys.platform == "linux":
         confine.end_with_parent()
 
@@ -249,7 +255,7 @@ def grade_class(
         Result by student; how many were run, how many were finished before, seconds.
     """
     start = time.perf_counter()
-    settings = settings_of(folder, settings)
+    settings = replace(settings_of(folder, settings), hidden=(*settings.hidden, str(folder.resolve())))
     results: dict[str, dict[str, Any]] = {}
     todo = []
     for submission in submissions:

@@ -23,8 +23,7 @@ import pandas as pd
 
 import public_tests
 
-from . import notebook
-from .inside import wire
+from .inside import notebook, wire
 from .sandbox import SandboxEnded, Session
 
 EXERCISES = public_tests.EXERCISES

@@ -13,7 +13,7 @@ from functools import cache
 from public_tests import EXERCISES
 from tools.lesson import lesson_paths, make_notebook
 
-from .notebook import NotebookError, read_cells
+from .inside.notebook import NotebookError, read_cells
 from .platforms import own_name
 from .submissions import Submission
 

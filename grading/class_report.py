@@ -9,7 +9,7 @@ from typing import Any
 from . import similarity
 from .batch import write_text
 from .course import Assignment, notebook
-from .notebook import find_answers
+from .inside.notebook import find_answers
 from .pages import page, title_of
 from .texts import visible
 

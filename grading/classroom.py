@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from .course import ROOT, assignment, notebook
-from .notebook import plain_python
+from .inside.notebook import plain_python
 
 FILES = ("requirements.txt", "LICENSE", "models/checksums.txt", "data/README.md")
 WORKFLOW = Path(__file__).parent / "templates" / "classroom.yml"

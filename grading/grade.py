@@ -5,13 +5,16 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import checks, notebook
+from . import checks
 from .course import Assignment, assignment
+from .inside import notebook, wire
 from .sandbox import Limits, Sandbox, SandboxBroken, SandboxBusy, SandboxEnded, Session
 
 PATIENCE = (
     2  # exercises that time out before the others of the same submission get a fifth of the time: nobody holds a worker for long
 )
+MOST_BUSY = 4  # times that one submission gets more patience because the machine is overloaded; then it is tried again later
+READING = Limits(cpu=20, wall=30.0, memory=768 << 20)  # what reading one notebook may take
 OUTCOMES = ("right", "wrong", "error", "timeout", "not attempted", "not found")
 
 
@@ -27,6 +30,7 @@ class Settings:
     memory: int = 0  # MiB; 0: as the notebook needs
     partial: bool = True
     warm: bool = True
+    hidden: tuple[str, ...] = ()  # files and folders that no sandbox may show: results, submissions
 
     @property
     def assignment(self) -> Assignment:
@@ -46,9 +50,14 @@ class Grader:
         self, settings: Settings, yardsticks: dict[str, checks.Yardstick] | None = None, shared: Sandbox | None = None
     ) -> None:
         self.settings, self.assignment = settings, settings.assignment
-        self.timeouts = 0  # of the submission that is being graded
+        self.left_out = ""  # lines of the last function that was run that did not run
+        self.timeouts = self.busy = 0  # of the submission that is being graded
         self.sandbox = shared or Sandbox(
-            settings.sandbox, tensorflow=self.assignment.tensorflow, image=settings.image, warm=settings.warm
+            settings.sandbox,
+            tensorflow=self.assignment.tensorflow,
+            image=settings.image,
+            warm=settings.warm,
+            hidden=settings.hidden,
         )
         try:
             self.yardsticks = yardsticks or self.calibrate()
@@ -93,9 +102,10 @@ class Grader:
             except SandboxEnded as ended:
                 return {"outcome": "timeout" if ended.how == "timeout" else "error", "message": f"{name}: {ended.text}"}
             except SandboxBusy:
-                limits = replace(limits, wall=10 * limits.wall)
-                if attempt == 3:
+                if attempt == 3 or self.busy >= MOST_BUSY:
                     raise
+                self.busy += 1
+                limits = replace(limits, wall=4 * limits.wall)
             except SandboxBroken:
                 self.sandbox.stop()
                 if attempt == 2:
@@ -106,6 +116,7 @@ class Grader:
 
     def _load(self, session: Session, name: str, answer: notebook.Answer) -> dict[str, Any] | None:
         reply, _ = session.ask({"exercise": name, "tensorflow": self.assignment.tensorflow, "code": answer.code})
+        self.left_out = _left_out(reply.get("problems")) if isinstance(reply, dict) else ""
         if not (isinstance(reply, dict) and reply.get("ready")):
             problems = reply.get("problems") if isinstance(reply, dict) else None
             return {"outcome": "error", "message": f"{name}: its definition fails: {_problem(problems)}"}
@@ -175,6 +186,9 @@ class Grader:
             where = ", ".join(f"{cell} line {line}" for cell, line in public.lines[-2:])
             message, _, hint = public.message.partition("\n  hint:")
             result.update(message=message + (f"\n  where:    {where}" if where and public.raised else ""), hint=hint.strip())
+        if self.left_out and not public.right:  # in the notebook they may have run, and the function be right
+            result.update(outcome="error", left_out=self.left_out)
+            result["message"] += f"\n  A line that the grader left out: {self.left_out}"
         result["group"] = result["group"] or (f"{public.raised}: " if public.raised else "") + _group(
             result["hint"] or result["message"]
         )
@@ -182,9 +196,9 @@ class Grader:
 
     def grade(self, data: bytes) -> dict[str, Any]:
         """Grade a notebook file: `status`, `exercises`, `total`, `seconds`. Never raises for what is in it."""
-        start, self.timeouts = time.perf_counter(), 0
+        start, self.timeouts, self.busy = time.perf_counter(), 0, 0
         try:
-            cells = notebook.read_cells(data)
+            answers, others = self.read(data)
         except notebook.NotebookError as error:
             return {
                 "status": "unreadable",
@@ -193,20 +207,16 @@ class Grader:
                 "total": 0.0,
                 "seconds": round(time.perf_counter() - start, 3),
             }
-        answers = notebook.find_answers(cells, self.assignment.exercises)
         status, note = "graded", ""
         if all(answer.found == "not found" for answer in answers.values()):
-            others = {
-                number: sum(a.found != "not found" for a in notebook.find_answers(cells, names).values())
-                for number, names in _by_notebook().items()
-                if number != self.assignment.number
-            }
-            best = max(others, key=others.get, default=0)
-            if others.get(best):
-                status, note = "wrong notebook", f"This looks like notebook {best:02d}; {self.assignment.name} was asked for."
+            number = _most_common(others)
+            if number:
+                status, note = "wrong notebook", f"This looks like notebook {number:02d}; {self.assignment.name} was asked for."
             else:
                 status, note = "no exercises", "None of the exercise functions is in this notebook."
         exercises = {name: self.exercise(name, answer) for name, answer in answers.items()}
+        if by_hand := [name for name, exercise in exercises.items() if "left_out" in exercise]:
+            note = f"{note} The grader left out lines of {', '.join(by_hand)}: please look at them by hand.".strip()
         return {
             "status": status,
             "note": note,
@@ -233,36 +243,42 @@ class Grader:
             for name, most in self.assignment.points.items()
         }
 
-    def number_found(self, data: bytes) -> int:
-        """How many exercises a notebook file has answers for."""
-        try:
-            answers = notebook.find_answers(notebook.read_cells(data), self.assignment.exercises)
-        except notebook.NotebookError:
-            return -1
-        return sum({"found": 100, "broken": 10, "not attempted": 1}.get(answer.found, 0) for answer in answers.values())
+    def read(self, data: bytes) -> tuple[dict[str, notebook.Answer], list[str]]:
+        """The answers in a notebook file, and which exercises of other notebooks it defines. Read in the sandbox, within limits.
+
+        Raises
+        ------
+        NotebookError
+            When it is none, or takes too much time or memory.
+        """
+        notebook.check_size(data)
+        names = self.assignment.exercises
+        others = [name for name in checks.EXERCISES if name not in names]
+        job = {"exercises": names, "others": others, "given": list(self.assignment.skeleton)}
+        for attempt in (1, 2):
+            try:
+                with self.sandbox.session(READING) as session:
+                    reply, _ = session.ask(job, [data], wire.MAX_JSON)
+                break
+            except SandboxEnded as ended:
+                what = f"more than {READING.cpu} s" if ended.how == "timeout" else f"more than {READING.memory >> 20} MB of memory"
+                raise notebook.NotebookError(
+                    f"To read this notebook takes {what}: clear the outputs and hand it in again."
+                ) from None
+            except SandboxBroken:
+                self.sandbox.stop()
+                if attempt == 2:
+                    raise
+        if "unreadable" in reply:
+            raise notebook.NotebookError(reply["unreadable"])
+        answers = {name: notebook.Answer(**answer) for name, answer in reply["answers"].items()}
+        return answers, [name for name, found in reply["others"].items() if found]
 
 
-def _by_notebook() -> dict[int, list[str]]:
-    numbers = sorted(set(checks.EXERCISES.values()))
-    return {number: [name for name, lesson in checks.EXERCISES.items() if lesson == number] for number in numbers}
-
-
-def guess_number(contents: list[bytes]) -> int | None:
-    """The notebook that most of these files are; None when none can be told."""
-    votes: dict[int, int] = {}
-    for data in contents:
-        try:
-            cells = notebook.read_cells(data)
-        except notebook.NotebookError:
-            continue
-        found = {
-            number: sum(a.found != "not found" for a in notebook.find_answers(cells, names).values())
-            for number, names in _by_notebook().items()
-        }
-        best = max(found, key=found.get)
-        if found[best]:
-            votes[best] = votes.get(best, 0) + 1
-    return max(votes, key=votes.get) if votes else None
+def _most_common(names: list[str]) -> int | None:
+    """The notebook that most of these exercises belong to."""
+    numbers = [checks.EXERCISES[name] for name in names]
+    return max(sorted(set(numbers)), key=numbers.count, default=None)
 
 
 def _problem(problems: Any) -> str:
@@ -270,9 +286,18 @@ def _problem(problems: Any) -> str:
     try:
         last = problems[-1]
         where = ", ".join(f"{cell} line {line}" for cell, line in last["lines"][-1:])
-        return f"{str(last['error'])[:60]}: {str(last['text'])[:300]}" + (f" ({where})" if where else "")
+        return notebook.plain_text(f"{str(last['error'])[:60]}: {str(last['text'])[:300]}" + (f" ({where})" if where else ""))
     except Exception:
         return "no reason was given"
+
+
+def _left_out(problems: Any) -> str:
+    """The statements that did not run here, in words. Told before the function has seen any input."""
+    try:
+        lines = [f"{p['place']} line {p['line']}, `{p['source']}` ({p['error']}: {str(p['text'])[:100]})" for p in problems]
+        return notebook.plain_text("; ".join(lines)[:1000])
+    except Exception:
+        return ""
 
 
 def _group(text: str) -> str:

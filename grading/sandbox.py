@@ -1,22 +1,21 @@
 """The grader's side of the sandbox: starts it, hands it exercises, calls the student's functions in it, ends it.
 
-Four ways, the best one that works here is taken unless the instructor names one:
+Four kinds (their commands: `walls`):
 
-* ``bubblewrap``: no network, a read-only view of Python and the system's libraries and of nothing else.
-* ``docker`` / ``podman``: a container for each exercise, by option only.
+* ``bubblewrap``: no network, a read-only view of Python and the system's libraries and of nothing else. Taken where it works;
+  where it does not, nobody is graded until the instructor names another one.
+* ``docker`` / ``podman``: a container for each exercise.
 * ``process``: an ordinary process with limits and a system call filter; newer kernels hide files from it, too. There
-  is no second wall behind these: a warning is given.
+  is no second wall behind these: what it does not protect is said at the start.
 
 In the first and the last a template process imports NumPy (and TensorFlow) once, computes nothing, and each exercise
 runs in a fork of it: TensorFlow starts its threads at the first operation, so a fork before that is as good as new.
 """
 
 import contextlib
-import functools
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -29,14 +28,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from models import ENGINE
+from . import walls
+from .inside import confine, wire
+from .walls import COURSE, INSIDE, ROOT, SandboxBroken
 
-from .inside import wire
-
-INSIDE = Path(__file__).resolve().parent / "inside"
-ROOT = INSIDE.parents[1]
-KINDS = ("bubblewrap", "docker", "podman", "process")
 START_SECONDS = 900  # importing TensorFlow on a busy machine
+UNREADABLE = "the answer could not be read: is it something else than numbers and arrays, or very large?"
 STRETCH = 10  # how much longer a wall-clock limit may become where the machine is busy: waiting for a core is nobody's fault
 
 
@@ -62,177 +59,8 @@ class SandboxEnded(BaseException):
         self.how, self.text = how, text  # how: "timeout" or "crash"
 
 
-class SandboxBroken(BaseException):
-    """The sandbox itself does not work: nothing about the student. Not an Exception, so that no check takes it for an answer."""
-
-
 class SandboxBusy(SandboxBroken):
     """The machine had no time for the student's process: to be tried again with more patience."""
-
-
-def environment() -> dict[str, str]:
-    """Environment variables of the sandbox: none of the instructor's."""
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": "/tmp",
-        "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "CUDA_VISIBLE_DEVICES": "",
-        "KERAS_BACKEND": "tensorflow",
-        "MPLBACKEND": "agg",
-        "TF_NUM_INTRAOP_THREADS": "1",
-        "TF_NUM_INTEROP_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "KERAS_HOME": "/tmp",
-        **ENGINE,
-    }
-
-
-def bubblewrap_command(inner: list[str]) -> list[str]:
-    """The command that runs `inner` in a sandbox: Python and libraries read-only, /tmp in memory, nothing else.
-
-    What is mounted later covers what was mounted before: the course may lie in /tmp, and Python in the course.
-    """
-    bind = [
-        option
-        for folder in ("/usr", "/lib", "/lib64", "/lib32", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
-        for option in _bind(folder)
-    ]
-    for prefix in dict.fromkeys([sys.base_prefix, sys.base_exec_prefix]):
-        if not Path(prefix).is_relative_to("/usr"):
-            bind += ["--ro-bind", prefix, prefix]
-        if ROOT.is_relative_to(prefix):
-            bind += ["--tmpfs", str(ROOT)]
-    python = sys.executable
-    if sys.prefix != sys.base_prefix:  # a virtual environment works at any place; at this one it tells nothing of the course
-        bind += ["--ro-bind", sys.prefix, "/venv"]
-        python = "/venv/" + Path(sys.executable).relative_to(sys.prefix).as_posix()
-    for name, value in environment().items():
-        bind += ["--setenv", name, value]
-    return [
-        "bwrap",
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--uid",
-        "1000",
-        "--gid",
-        "1000",
-        "--hostname",
-        "sandbox",
-        "--tmpfs",
-        "/tmp",
-        *bind,
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-        "--remount-ro",
-        "/dev",
-        "--tmpfs",
-        "/dev/shm",
-        "--ro-bind",
-        str(INSIDE),
-        "/inside",
-        "--chdir",
-        "/tmp",
-        "--remount-ro",
-        "/",
-        python,
-        "-sB",
-        *inner,
-    ]
-
-
-def readable() -> list[str]:
-    """What an ordinary process of a student may read where the system can hide the rest."""
-    return [
-        sys.base_prefix,
-        sys.prefix,
-        str(INSIDE),
-        "/usr",
-        "/lib",
-        "/lib64",
-        "/bin",
-        "/etc/ld.so.cache",
-        "/etc/localtime",
-        "/dev/null",
-        "/dev/urandom",
-    ]
-
-
-def _bind(folder: str) -> list[str]:
-    path = Path(folder)
-    if path.is_symlink() and not folder.startswith("/etc"):
-        return ["--symlink", os.readlink(folder), folder]
-    return ["--ro-bind", folder, folder] if path.exists() else []
-
-
-def container_command(engine: str, image: str, limits: Limits) -> list[str]:
-    """The command that runs one exercise in a container without network, privileges or a writable disk."""
-    variables = [option for name, value in environment().items() for option in ("--env", f"{name}={value}")]
-    return [
-        engine,
-        "run",
-        "--rm",
-        "--interactive",
-        "--network",
-        "none",
-        "--read-only",
-        "--tmpfs",
-        "/tmp:size=16m",
-        "--cap-drop",
-        "ALL",
-        "--security-opt",
-        "no-new-privileges",
-        "--pids-limit",
-        "256",
-        "--cpus",
-        "1",
-        "--memory",
-        str(2 * limits.memory),
-        "--user",
-        "1000:1000",
-        "--volume",
-        f"{INSIDE}:/inside:ro",
-        *variables,
-        image,
-        "python",
-        "-sB",
-        "/inside/worker.py",
-        "once",
-        "0",
-        "1",
-    ]
-
-
-@functools.cache
-def works(kind: str) -> bool:
-    """Whether this way of sandboxing works on this machine."""
-    if kind == "bubblewrap":
-        if not shutil.which("bwrap"):
-            return False
-        done = subprocess.run(bubblewrap_command(["-c", "import os; print(os.getuid())"]), capture_output=True, timeout=120)
-        return done.stdout.strip() == b"1000"
-    return kind == "process" or shutil.which(kind) is not None
-
-
-def choose(kind: str = "auto") -> str:
-    """The kind of sandbox to use; warns when it is the weakest."""
-    if kind == "auto":
-        kind = "bubblewrap" if works("bubblewrap") else "process"
-    elif not works(kind):
-        raise SandboxBroken(f"{kind} does not work on this machine. Install it, or choose another --sandbox ({', '.join(KINDS)}).")
-    if kind == "process":
-        warnings.warn(
-            "No bubblewrap: students' code runs as an ordinary process with limits. It has no network; whether it can read your "
-            "files depends on this system. Install bubblewrap (`sudo apt install bubblewrap`), or use --sandbox docker.",
-            stacklevel=2,
-        )
-    return kind
 
 
 class Session:
@@ -245,8 +73,8 @@ class Session:
         self.ahead = b""  # what came together with what was asked for: the rest of a short message takes no second look
         self.closed = False
 
-    def ask(self, tree: Any, buffers: list[bytes] = ()) -> tuple[Any, list[bytearray]]:
-        """Send a message, receive the answer.
+    def ask(self, tree: Any, buffers: list[bytes] = (), most: int = wire.MAX_ANSWER) -> tuple[Any, list[bytearray]]:
+        """Send a message, receive the answer, of at most so many bytes of JSON.
 
         Raises
         ------
@@ -257,12 +85,12 @@ class Session:
             raise SandboxEnded("crash", "your code has ended before")
         try:
             wire.send(self.fd_out, tree, buffers)
-            return wire.receive(self.fd_in, self._read, wire.MAX_ANSWER)
+            return wire.receive(self.fd_in, self._read, most)
         except (wire.Ended, wire.WireError) as error:
             raise self.ended(error) from None
 
     def ended(self, error: Exception) -> SandboxEnded | SandboxBroken:
-        """What to say about a process that does not answer any more."""
+        """What to say about a process that does not answer any more. In our own words: what it sent may hold hidden inputs."""
         status = self.close()
         if status.get("how") == "failed":
             raise SandboxBroken(f"the sandbox could not be made: {status.get('text', 'no reason given')}")
@@ -271,10 +99,9 @@ class Session:
         if status.get("how") == "slow" or isinstance(error, TooLate):
             return SandboxEnded("timeout", f"no answer within {self.limits.cpu} seconds: is there a loop that does not end?")
         if isinstance(error, wire.WireError):
-            return SandboxEnded("crash", f"the answer could not be read ({error})")
+            return SandboxEnded("crash", UNREADABLE)
         if status.get("how") == "signal":
-            name = signal.Signals(status["code"]).name if status.get("code") in set(signal.Signals) else "a signal"
-            return SandboxEnded("crash", f"Python itself was ended ({name}): out of memory, or a crash in a library")
+            return SandboxEnded("crash", "Python itself was ended: out of memory, or a crash in a library")
         return SandboxEnded("crash", "your code ended Python (os._exit, quit) or closed its files")
 
     def _read(self, fd: int, count: int) -> bytearray:
@@ -323,9 +150,17 @@ class Sandbox:
     """A place to run exercises one after the other. Keeps a warm template where the kind allows it."""
 
     def __init__(
-        self, kind: str = "auto", *, tensorflow: bool = False, image: str = "ai-for-medical-diagnosis", warm: bool = True
+        self,
+        kind: str = "auto",
+        *,
+        tensorflow: bool = False,
+        image: str = "ai-for-medical-diagnosis",
+        warm: bool = True,
+        hidden: tuple[str, ...] = (),
     ) -> None:
-        self.kind, self.tensorflow, self.image = choose(kind), tensorflow, image
+        self.kind, self.tensorflow, self.image, self.hidden = walls.choose(kind), tensorflow, image, hidden
+        if self.kind == "process":
+            warnings.warn(walls.unprotected(confine.landlock() > 0), stacklevel=2)
         self.warm = warm and self.kind in ("bubblewrap", "process") and sys.platform == "linux"
         self.process: subprocess.Popen | None = None
         self.scratch: tempfile.TemporaryDirectory | None = None
@@ -340,13 +175,11 @@ class Sandbox:
         with theirs:
             number = str(theirs.fileno())
             if self.kind == "process":
-                self.scratch = tempfile.TemporaryDirectory(prefix="grading-")
-                command, variables = (
-                    [sys.executable, "-sB", str(INSIDE / "worker.py"), "template", number],
-                    environment() | {"HOME": self.scratch.name},
-                )
+                self.scratch = _folder()
+                command = [sys.executable, "-sBP", str(INSIDE / "worker.py"), "template", number]
+                variables = walls.environment() | {"HOME": f"{self.scratch.name}/scratch"}
             else:
-                command, variables = bubblewrap_command(["/inside/worker.py", "template", number]), None
+                command, variables = walls.bubblewrap_command(["/inside/worker.py", "template", number], self.hidden), None
             self.process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
@@ -354,7 +187,7 @@ class Sandbox:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env=variables,
-                cwd=self.scratch and self.scratch.name,
+                cwd=self.scratch and f"{self.scratch.name}/scratch",
             )
         self.control = ours
         self.control.send(json.dumps({"tensorflow": self.tensorflow}).encode())
@@ -428,7 +261,7 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                job = self._job(limits) | {"wall": 2 * STRETCH * limits.wall}
+                job = self._job(limits, self.scratch) | {"wall": 2 * STRETCH * limits.wall}
                 socket.send_fds(self.control, [json.dumps(job).encode()], [theirs.fileno()])
         except OSError:
             self.stop()
@@ -437,27 +270,29 @@ class Sandbox:
         fd = ours.detach()
         return Session(fd, fd, limits, self._finish_fork)
 
-    def _job(self, limits: Limits, scratch: str = "") -> dict[str, Any]:
-        """What the worker is told: limits, the folder that it may write to, and what it may read (empty: all that it sees)."""
-        scratch = scratch or (self.scratch.name if self.scratch else "/tmp")
-        return {**asdict(limits), "scratch": scratch, "readable": readable() if self.kind == "process" else []}
+    def _job(self, limits: Limits, folder: tempfile.TemporaryDirectory | None) -> dict[str, Any]:
+        """What the worker is told: limits, the folder that it may write to, the course, what it may read (empty: all it sees)."""
+        if folder is None:
+            return {**asdict(limits), "scratch": "/tmp", "course": "/course", "readable": []}
+        scratch, course = (str(Path(folder.name).resolve() / name) for name in ("scratch", "course"))
+        return {**asdict(limits), "scratch": scratch, "course": course, "readable": [course, *walls.readable(self.hidden)]}
 
     def _once(self, limits: Limits) -> Session:
         if self.kind in ("docker", "podman"):
-            command = container_command(self.kind, self.image, limits)
+            command = walls.container_command(self.kind, self.image, limits.memory)
         elif self.kind == "bubblewrap":
-            command = bubblewrap_command(["/inside/worker.py", "once", "0", "1"])
+            command = walls.bubblewrap_command(["/inside/worker.py", "once", "0", "1"], self.hidden)
         else:
-            command = [sys.executable, "-sB", str(INSIDE / "worker.py"), "once", "0", "1"]
-        folder = tempfile.TemporaryDirectory(prefix="grading-") if self.kind == "process" else None
+            command = [sys.executable, "-sBP", str(INSIDE / "worker.py"), "once", "0", "1"]
+        folder = _folder() if self.kind == "process" else None
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            env=None if self.kind in ("docker", "podman") else environment(),
-            cwd=folder and folder.name,
+            env=None if self.kind in ("docker", "podman") else walls.environment(),
+            cwd=folder and f"{folder.name}/scratch",
         )
 
         def finish() -> dict:
@@ -480,5 +315,15 @@ class Sandbox:
         process.stdout.close()
         process.stdin.close()
         with contextlib.suppress(wire.Ended):
-            wire.send(fd_out, self._job(limits, folder.name if folder else ""))
-        return Session(fd_in, fd_out, limits, finish, patience=STRETCH)
+            wire.send(fd_out, self._job(limits, folder))
+        return Session(fd_in, fd_out, limits, finish, patience=STRETCH / 3)
+
+
+def _folder() -> tempfile.TemporaryDirectory:
+    """A folder for an ordinary process: `scratch`, where it may write, and `course`, which links to what it may import."""
+    folder = tempfile.TemporaryDirectory(prefix="grading-")
+    for name in ("scratch", "course"):
+        (Path(folder.name) / name).mkdir()
+    for name in COURSE:
+        (Path(folder.name) / "course" / name).symlink_to(ROOT / name)
+    return folder

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from grading import batch, sandbox
+from grading import batch, walls
 from grading.benchmark import disagreements
-from grading.grade import Settings, guess_number
+from grading.grade import Settings
 from grading.sandbox import Limits, Sandbox, SandboxEnded
 from grading.submissions import find_submissions
 from grading.synthetic_class import make_class
 
-KIND = "bubblewrap" if sandbox.works("bubblewrap") else "process"
+KIND = "bubblewrap" if walls.works("bubblewrap") else "process"
 needs_bubblewrap = pytest.mark.skipif(KIND != "bubblewrap", reason="bubblewrap does not work here (sudo apt install bubblewrap)")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made for Linux")
 ROOT = Path(__file__).parents[1]
@@ -45,11 +45,11 @@ def test_a_fresh_process_for_each_exercise(kind, tmp_path, monkeypatch):
         shim = tmp_path / "docker"
         shim.write_text(
             f"#!{sys.executable}\nimport os, sys\nassert '--network' in sys.argv and '--read-only' in sys.argv\n"
-            f"os.execv({sys.executable!r}, [{sys.executable!r}, {str(sandbox.INSIDE / 'worker.py')!r}, 'once', '0', '1'])\n"
+            f"os.execv({sys.executable!r}, [{sys.executable!r}, {str(walls.INSIDE / 'worker.py')!r}, 'once', '0', '1'])\n"
         )
         shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        sandbox.works.cache_clear()
+        walls.works.cache_clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         box = Sandbox(kind, warm=False)
@@ -66,24 +66,29 @@ def test_a_fresh_process_for_each_exercise(kind, tmp_path, monkeypatch):
         with pytest.raises(SandboxEnded) as ended:
             session.ask({"function": 0, "args": [["int", "9"]], "options": {}})
         assert ended.value.how == "timeout"
-    sandbox.works.cache_clear()
+    walls.works.cache_clear()
 
 
-def test_without_bubblewrap_a_warning_is_given():
-    with pytest.warns(UserWarning, match="No bubblewrap.*apt install"):
-        assert sandbox.choose("process") == "process"
+def test_an_ordinary_process_is_taken_only_when_it_is_asked_for(monkeypatch):
+    """And then it says what it does not protect."""
+    monkeypatch.setattr(walls, "works", lambda kind: kind == "process")
+    with pytest.raises(walls.SandboxBroken, match="apt install bubblewrap.*--sandbox docker.*--sandbox process"):
+        walls.choose()
+    with pytest.warns(UserWarning, match="No bubblewrap.*your files.*apt install"):
+        Sandbox("process")
+    assert "change all files" in walls.unprotected(landlock=False)
 
 
 def test_a_kind_that_is_not_there_is_said():
-    with pytest.raises(sandbox.SandboxBroken, match="podman does not work on this machine"):
+    with pytest.raises(walls.SandboxBroken, match="podman does not work on this machine"):
         assert not shutil.which("podman"), "skip this on a machine with podman"
-        sandbox.choose("podman")
+        walls.choose("podman")
 
 
 @needs_bubblewrap
 def test_the_course_may_lie_anywhere(monkeypatch):
     """What is mounted later covers what was mounted before; Python in a virtual environment gets a place of its own."""
-    command = sandbox.bubblewrap_command(["-c", "import os, numpy; print(sorted(set(os.listdir('/')) - {'lib32'}))"])
+    command = walls.bubblewrap_command(["-c", "import os, numpy; print(sorted(set(os.listdir('/')) - {'lib32'}))"])
     seen = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert seen.returncode == 0, seen.stderr
     assert not {"home", "var", "opt", "work"} & set(eval(seen.stdout)) or Path(sys.base_prefix).parts[1] in seen.stdout
@@ -238,11 +243,6 @@ def test_a_grader_that_dies_costs_one_row(graded, monkeypatch):
         got, _ = batch.grade_class(chosen, folder / "defect", SETTINGS, jobs=1)
     assert [got[s.student]["status"] for s in chosen] == ["graded", "grader failed", "graded"]
     assert "by hand" in got[bad.student]["note"] and "a defect" in got[bad.student]["note"]
-
-
-def test_the_notebook_is_recognised(graded):
-    folder, *_ = graded
-    assert guess_number([path.read_bytes() for path in (folder / "in").glob("*.ipynb")]) == 2
 
 
 def test_file_names_cannot_lead_out(tmp_path):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from grading import sandbox
+from grading import walls
 from grading.grade import Grader, Settings
 from grading.inside import confine
 
-KIND = "bubblewrap" if sandbox.works("bubblewrap") else "process"
+KIND = "bubblewrap" if walls.works("bubblewrap") else "process"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made for Linux")
 HONEST = "def get_prevalence(y):\n    return np.mean(y) if len(y) else np.nan"
 NEIGHBOUR = [HONEST, "def true_positives(y, pred, th=0.5):\n    return np.sum((pred > th) & (y == 1))"]  # one right, one partly
@@ -169,7 +169,7 @@ FORGERIES = {
         "wrong error",
     ),
     "patched json": (f"import json; json.dumps = lambda *a, **k: {FORGED!r}", "wrong error"),
-    "patched reporter": ("import sys; sys.modules['wire'].encode = lambda *a, **k: ['float', (1.0).hex()]", "wrong"),
+    "patched reporter": ("import sys; sys.modules['inside.wire'].encode = lambda *a, **k: ['float', (1.0).hex()]", "wrong"),
     "patched worker": (
         "import sys, gc\n    for e in gc.get_objects():\n        if type(e).__name__ == 'Exercise': type(e).call = lambda *a: ({'value': ['float', (1.0).hex()], 'gradient': ['none'], 'changed': {}, 'global_random': False}, [])",
         "wrong",
@@ -189,7 +189,7 @@ SECRETS = {
         "wrong",
     ),
     "course modules": (
-        "import importlib, sys\n    for name in ('public_tests', 'grading', 'lessons', 'util', 'tests', 'answers', 'course'):\n        try: importlib.import_module(name)\n        except ImportError: continue\n        if getattr(sys.modules[name], '__file__', None): return float('inf')",
+        "import importlib, sys\n    for name in ('public_tests', 'grading', 'lessons', 'tests', 'answers', 'course'):\n        try: importlib.import_module(name)\n        except ImportError: continue\n        if getattr(sys.modules[name], '__file__', None): return float('inf')",
         "wrong",
     ),
     "environment": (
@@ -240,12 +240,12 @@ def test_a_submission_that_sleeps_everywhere_does_not_hold_the_worker_for_long(g
 
 
 PROBES = {
-    "solutions": str(sandbox.ROOT / "lessons"),
-    "solved notebooks": str(next(sandbox.ROOT.glob("02_*.ipynb"))),
-    "oracle": str(sandbox.ROOT / "public_tests.py"),
+    "solutions": str(walls.ROOT / "lessons"),
+    "solved notebooks": str(next(walls.ROOT.glob("02_*.ipynb"))),
+    "oracle": str(walls.ROOT / "public_tests.py"),
     "answers": str(Path(__file__).parent / "answers"),
     "this file": __file__,
-    "grader": str(sandbox.ROOT / "grading" / "checks.py"),
+    "grader": str(walls.ROOT / "grading" / "checks.py"),
     "home": str(Path.home()),
     "passwords": "/etc/passwd",
     "root": "/",
@@ -294,7 +294,7 @@ def test_nothing_can_be_written_but_an_own_empty_folder(grader):
         "/proc",
         "/home",
         "/tmp/..",
-        str(sandbox.INSIDE),
+        str(walls.INSIDE),
     ]
     writes = f"""import os
 def get_prevalence(y):

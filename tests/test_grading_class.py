@@ -6,7 +6,7 @@ import pytest
 
 import public_tests
 from grading.course import assignment, notebook
-from grading.notebook import NotebookError, find_answers, read_cells
+from grading.inside.notebook import NotebookError, find_answers, read_cells
 from grading.submissions import find_submissions
 from grading.synthetic_class import KINDS, LAYOUTS, body, find_cell, make_class
 from grading.typical_answers import RIGHT, UNUSUAL, WRONG

@@ -6,13 +6,13 @@ import warnings
 
 import pytest
 
-from grading import sandbox
+from grading import walls
 from grading.course import assignment
 from grading.grade import Grader, Settings
 from grading.synthetic_class import body
 from grading.typical_answers import WRONG
 
-KIND = "bubblewrap" if sandbox.works("bubblewrap") else "process"
+KIND = "bubblewrap" if walls.works("bubblewrap") else "process"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made for Linux")
 
 

@@ -16,8 +16,8 @@ from IPython.core.inputtransformer2 import TransformerManager
 from grading import public_checks
 from grading.classroom import make_template
 from grading.course import assignment, lesson, notebook
+from grading.inside.notebook import NotebookError
 from grading.nbgrader_course import make_course
-from grading.notebook import NotebookError
 from grading.submissions import find_submissions
 from grading.synthetic_class import find_cell
 from tools.lesson import read_cells, solution_lines

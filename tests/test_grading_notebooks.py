@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from grading import notebook
 from grading.course import assignment
-from grading.notebook import NotebookError, find_answers, plain_python, read_cells
+from grading.inside import notebook
+from grading.inside.notebook import NotebookError, find_answers, plain_python, read_cells
 
 NAMES = ["get_ppv", "get_npv"]
 

@@ -78,12 +78,46 @@ REFUSED = {
     "mknod": (133, None),
     "mknodat": (259, 33),
     "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
     "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setattr": (314, 274),
+    "sched_setaffinity": (203, 122),  # many threads pinned to one core look as if the machine were busy
+    "memfd_secret": (447, 447),
+    "chmod": (90, None),  # what Landlock does not know: owner, rights, times and attributes of files
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "quotactl": (179, 60),
 }
-SPECIAL = {"kill": (62, 129), "tgkill": (234, 131), "clone": (56, 220), "clone3": (435, 435), "prlimit64": (302, 261)}
+SHARED_OR_GROWING = 0x001 | 0x100  # MAP_SHARED, MAP_GROWSDOWN: memory that RLIMIT_DATA does not count
+SPECIAL = {
+    "mmap": (9, 222),
+    "kill": (62, 129),
+    "tgkill": (234, 131),
+    "clone": (56, 220),
+    "clone3": (435, 435),
+    "prlimit64": (302, 261),
+}
 ARCH = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 EPERM, ENOSYS = 1, 38
 
@@ -121,10 +155,14 @@ def private_namespaces(scratch: str) -> None:
     check(c.mount(b"tmpfs", b"/proc", b"tmpfs", REMOUNT | READ_ONLY | NO_SET_UID | NO_DEVICES, None), "remount /proc")
 
 
+def landlock() -> int:
+    """The version of Landlock that this system has; below 1 it has none."""
+    return libc().syscall(444, None, 0, 1) if sys.platform == "linux" else 0
+
+
 def hide_files(readable: list[str], writable: list[str]) -> bool:
     """Landlock: from now on only these folders and files can be opened. False where the system does not know it."""
-    c = libc()
-    version = c.syscall(444, None, 0, 1)
+    c, version = libc(), landlock()
     if version < 1:
         return False
     read, files = 0b1101, 0b111 | (1 << 14 if version >= 3 else 0)  # execute, read file, read folder; what a file can be asked for
@@ -169,6 +207,7 @@ def limit(cpu: int, memory: int, tensorflow: bool, private: bool) -> None:
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_DATA, memory),
         (resource.RLIMIT_AS, memory * (8 if tensorflow else 2)),
+        (resource.RLIMIT_STACK, 8 << 20),  # also where the instructor's shell sets none
         *([(resource.RLIMIT_NPROC, 256)] if private else []),
         (resource.RLIMIT_FSIZE, 16 << 20),
         (resource.RLIMIT_NOFILE, 128),
@@ -200,6 +239,7 @@ def filter_program(machine: str, pid: int) -> bytes | None:
         allow,
         answer(EPERM),
     ]  # threads only
+    program += [jump(equal, SPECIAL["mmap"][column], 0, 4), load(40), jump(bits, SHARED_OR_GROWING, 0, 1), answer(EPERM), allow]
     program += [jump(equal, SPECIAL["clone3"][column], 0, 1), answer(ENOSYS)]  # the C library then takes clone
     program += [
         jump(equal, SPECIAL["prlimit64"][column], 0, 6),

@@ -11,9 +11,9 @@ import array
 import contextlib
 import ctypes
 import gc
-import importlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -22,22 +22,22 @@ import sys
 import time
 import traceback
 import warnings
+from dataclasses import asdict
 from typing import Any
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-
-import confine
 import numpy as np
-import wire
 
-PRELUDE = {"np": "numpy", "numpy": "numpy", "pd": "pandas", "pandas": "pandas", "math": "math"}  # what the lessons import
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from inside import confine, loading, notebook, wire
+
+del sys.path[0]  # what lies beside it is no business of a student's code
+
 GLOBAL_STATE = np.random.MT19937(1).state["state"]["key"]
 STATE_BYTES = 4 * 624 + 4  # NumPy's struct of a Mersenne twister: key, position
-PRELUDE_KERAS = {"keras": "keras", "ops": "keras.ops", "tf": "tensorflow"}
 
 
 def describe(error: BaseException) -> dict:
-    """Name, text and the lines of the student's own code of an exception."""
+    """Name (of the nearest built-in kind), text and the lines of the student's own code of an exception."""
     try:
         text = str(error)[:600]
     except BaseException:
@@ -49,30 +49,27 @@ def describe(error: BaseException) -> dict:
     ]
     if isinstance(error, SyntaxError) and str(error.filename).startswith("cell "):
         lines.append([error.filename, error.lineno or 0])
-    return {"error": type(error).__name__[:60], "text": text, "lines": lines[-4:]}
+    name = next(kind.__name__ for kind in type(error).__mro__ if kind.__module__ == "builtins")
+    return {"error": name, "text": text, "lines": lines[-4:]}
 
 
 class Exercise:
     """The student's function and all that belongs to one exercise."""
 
-    def __init__(self, fd_in: int, fd_out: int) -> None:
-        self.fd_in, self.fd_out = fd_in, fd_out
+    def __init__(self, fd_in: int, fd_out: int, cpu: int) -> None:
+        self.fd_in, self.fd_out, self.cpu = fd_in, fd_out, cpu
         self.functions: list = []
         self.models: dict[str, Any] = {}
         self.count, self.random = 0, b""
 
     def load(self, job: dict) -> dict:
-        """Run the definitions that the function needs. Where one fails, the others still run."""
-        space = self.space = {"__name__": "__main__", "__builtins__": __builtins__}
-        for name, module in {**PRELUDE, **(PRELUDE_KERAS if job["tensorflow"] else {})}.items():
-            with contextlib.suppress(ImportError):
-                space[name] = importlib.import_module(module)
-        problems = []
-        for cell, line, source in job["code"]:
-            try:
-                exec(compile("\n" * (line - 1) + source, cell, "exec"), space)
-            except (Exception, SystemExit) as error:
-                problems.append(describe(error))
+        """Run the statements that the function needs. Where one fails, the others still run."""
+        modules = {**loading.MODULES, **(loading.KERAS if job["tensorflow"] else {})}
+        space = self.space = loading.namespace(modules)
+        problems = [
+            describe(error) | {"place": place, "line": line, "source": source.strip().split("\n")[0][:80]}
+            for error, place, line, source in loading.load(job["code"], space, self.cpu / 5)
+        ]
         target = space.get(job["exercise"])
         if target is None:
             return {"ready": False, "problems": problems[-3:]}
@@ -160,9 +157,22 @@ class Exercise:
         """The state of np.random. Read from memory: get_state and set_state take longer than a student's function."""
         return ctypes.string_at(np.random.get_bit_generator().ctypes.state_address, STATE_BYTES)
 
+    def read(self, job: dict, data: bytes) -> dict:
+        """What a notebook file holds for the exercises: nothing of it is run."""
+        try:
+            cells = notebook.read_cells(data)
+        except notebook.NotebookError as error:
+            return {"unreadable": str(error)}
+        answers = notebook.find_answers(cells, job["exercises"], job["given"])
+        others = {name: any(re.search(rf"(?m)^[ \t]*def\s+{name}\b", cell) for cell in cells) for name in job["others"]}
+        return {"answers": {name: asdict(answer) for name, answer in answers.items()}, "others": others}
+
     def serve(self) -> None:
         """Answer until the grader hangs up."""
-        job, _ = wire.receive(self.fd_in)
+        job, buffers = wire.receive(self.fd_in)
+        if "exercises" in job:
+            wire.send(self.fd_out, self.read(job, bytes(buffers[0])))
+            return
         wire.send(self.fd_out, self.load(job))
         while True:
             message, buffers = wire.receive(self.fd_in)
@@ -183,13 +193,14 @@ def run_exercise(fd_in: int, fd_out: int, limits: dict, private: bool = False) -
         os.closerange(3, 100)
         os.closerange(102, 1024)
         os.chdir(limits["scratch"])
+        sys.path += [limits["course"], limits["scratch"]]
         confine.limit(limits["cpu"], limits["memory"], limits["tensorflow"], private)
         if sys.platform == "linux":
             confine.drop_privileges()
             if limits["readable"]:  # bubblewrap and containers have hidden everything else already
                 confine.hide_files(limits["readable"], [limits["scratch"], "/dev/null"])
             confine.filter_system_calls()
-        Exercise(fd_in, fd_out).serve()
+        Exercise(fd_in, fd_out, limits["cpu"]).serve()
     except BaseException:
         pass
     os._exit(0)
@@ -209,12 +220,15 @@ def keeper(channel: int, limits: dict) -> None:
             ending = bool(int(os.read(fd, 1000).rpartition(b")")[2].split()[6]) & 4)  # the kernel's PF_EXITING
             os.close(fd)
         stopped = stopped or not ending
-        with contextlib.suppress(OSError, ValueError, IndexError):  # seconds that a thread was ready to run and got no core
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            # Seconds that the main thread was ready to run and got no core, less those that threads beside it ran.
             tasks = os.open(f"{child}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=proc)
             for task in os.listdir(tasks):
                 fd = os.open(f"{task}/schedstat", os.O_RDONLY, dir_fd=tasks)
-                starved = max(starved, int(os.read(fd, 200).split()[1]) / 1e9)
+                ran, waited = (int(part) / 1e9 for part in os.read(fd, 200).split()[:2])
+                starved += waited if task == str(child) else -ran
                 os.close(fd)
+            starved = max(0.0, starved)
         if child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, signal.SIGKILL)
