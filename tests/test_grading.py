@@ -17,7 +17,7 @@ from grading import batch, walls
 from grading.benchmark import disagreements
 from grading.grade import Settings
 from grading.sandbox import Limits, Sandbox, SandboxEnded
-from grading.submissions import find_submissions
+from grading.submissions import Submission, find_submissions
 from grading.synthetic_class import make_class
 
 KIND = "bubblewrap" if walls.works("bubblewrap") else "process"
@@ -94,6 +94,35 @@ def test_the_course_may_lie_anywhere(monkeypatch):
     assert not {"home", "var", "opt", "work"} & set(eval(seen.stdout)) or Path(sys.base_prefix).parts[1] in seen.stdout
 
 
+def test_the_course_results_and_submissions_are_hidden_even_inside_of_what_python_needs(tmp_path, monkeypatch):
+    """A course under /usr/lib, results in the environment, a class's zip beside a library."""
+    library = tmp_path / "lib"
+    secrets = [library / "course" / "lessons" / "02.py", library / "x" / "out" / "seed.txt", library / "x" / "class.zip"]
+    seen = [library / "x" / "module.py", library / "y" / "z.so"]
+    for file in (*secrets, *seen):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("secret")
+    (library / "link").symlink_to(library / "course")
+    monkeypatch.setattr(walls, "LIBRARIES", (*walls.LIBRARIES, str(library)))
+    monkeypatch.setattr(walls, "ALWAYS_HIDDEN", (*walls.ALWAYS_HIDDEN, library / "course"))
+    walls.visible.cache_clear()
+    hidden = (str(secrets[1].parent), str(secrets[2]))
+    places = [place.resolve() for place, _ in walls.visible(hidden)]
+    assert not [file for file in secrets if any(file.is_relative_to(place) for place in places)]
+    assert all(any(file.is_relative_to(place) for place in places) for file in seen)
+    if KIND == "bubblewrap":
+        code = f"import os; print([os.path.exists(p) for p in {[*map(str, secrets), *map(str, seen)]!r}])"
+        done = subprocess.run(walls.bubblewrap_command(["-c", code], hidden), capture_output=True, text=True, timeout=120)
+        assert done.stdout.strip() == "[False, False, False, True, True]", done.stderr
+    walls.visible.cache_clear()
+
+
+def test_nothing_of_the_course_but_what_notebooks_import_is_visible():
+    places = [place.resolve() for place, _ in walls.visible(())]
+    for name in ("lessons", "public_tests.py", "tests", "student", "grading/checks.py", "02_diagnostic_model_evaluation.ipynb"):
+        assert not [place for place in places if (walls.ROOT / name).resolve().is_relative_to(place)], name
+
+
 # ---- a class ----------------------------------------------------------------------------------------------------------
 
 KINDS = {
@@ -147,6 +176,25 @@ def test_what_is_lost_or_cut_off_is_graded_again_and_nothing_else(graded):
         warnings.simplefilter("ignore")
         second, facts = batch.grade_class(submissions, out, SETTINGS, jobs=1)
     assert facts["run"] == 2 and marks(second) == marks(results)
+
+
+def dies(submission, settings, yardsticks):
+    """In place of batch.grade_one, in a process of its own: ends it for one student."""
+    if submission.student == "killer":
+        time.sleep(0.2)  # until the others are in work, too
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"status": "graded", "note": "", "exercises": {}, "total": 0.0, "seconds": 0.0}
+
+
+def test_a_submission_that_ends_the_grader_takes_nobody_along(monkeypatch):
+    monkeypatch.setattr(batch, "grade_one", dies)
+    todo = [Submission(name) for name in ("a", "b", "killer", "c", "d")]
+    results = {one.student: result["status"] for one, result in batch._locally(todo, SETTINGS, {}, 2)}
+    assert results == {"a": "graded", "b": "graded", "killer": "grader failed", "c": "graded", "d": "graded"}
+
+
+def test_the_seed_cannot_be_guessed(tmp_path):
+    assert batch.settings_of(tmp_path, SETTINGS).seed > 1 << 80
 
 
 def test_a_run_that_was_killed_goes_on_where_it_was(graded):

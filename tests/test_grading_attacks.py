@@ -8,6 +8,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from attacks import CRASHES, FORGERIES, SECRETS, STUCK
 
 from grading import walls
 from grading.grade import Grader, Settings
@@ -17,7 +18,6 @@ KIND = "bubblewrap" if walls.works("bubblewrap") else "process"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made for Linux")
 HONEST = "def get_prevalence(y):\n    return np.mean(y) if len(y) else np.nan"
 NEIGHBOUR = [HONEST, "def true_positives(y, pred, th=0.5):\n    return np.sum((pred > th) & (y == 1))"]  # one right, one partly
-FORGED = json.dumps({"value": ["float", (1.0).hex()], "gradient": ["none"], "changed": {}, "global_random": False})
 
 
 def nb(*cells: str) -> bytes:
@@ -25,15 +25,28 @@ def nb(*cells: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def grader(request):
-    """One for the module, so that all attacks meet the same template process."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        made = Grader(Settings(2, 4711, request.param, cpu=2))
-    made.before = seen(made.grade(nb(*NEIGHBOUR)))
-    yield made
-    assert made.sandbox.started <= 2 and made.sandbox.warm
-    made.close()
+def graders():
+    """One for each kind of sandbox, started when it is first asked for, so that all attacks meet the same template process."""
+    made: dict[str, Grader] = {}
+
+    def grader(kind: str) -> Grader:
+        if kind not in made:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made[kind] = Grader(Settings(2, 4711, kind, cpu=2))
+            made[kind].before = seen(made[kind].grade(nb(*NEIGHBOUR)))
+        return made[kind]
+
+    yield grader
+    for one in made.values():
+        check_neighbour(one)
+        assert one.sandbox.started <= 2 and one.sandbox.warm
+        one.close()
+
+
+@pytest.fixture
+def grader(graders, request):
+    return graders(request.param)
 
 
 def seen(result: dict) -> dict:
@@ -43,7 +56,7 @@ def seen(result: dict) -> dict:
 
 def needs_hidden_files(grader: Grader) -> None:
     """Without bubblewrap files are hidden by Landlock."""
-    if grader.sandbox.kind == "process" and confine.libc().syscall(444, None, 0, 1) < 1:
+    if grader.sandbox.kind == "process" and confine.landlock() < 1:
         pytest.skip("this kernel has no Landlock: an ordinary process can read files, as the warning says")
 
 
@@ -53,154 +66,6 @@ def check_neighbour(grader: Grader) -> None:
     assert 0 < after["exercises"]["true_positives"]["points"] < 5
 
 
-# What get_accuracy does before it answers 0.123 (which is wrong), and the outcomes that it may get.
-STUCK = {
-    "infinite loop": ("while True: pass", "timeout"),
-    "sleep": ("import time; time.sleep(1000)", "timeout"),
-    "signals ignored": (
-        "import signal\n    for s in range(1, 30):\n        try: signal.signal(s, signal.SIG_IGN)\n        except (OSError, ValueError): pass\n    while True: pass",
-        "timeout",
-    ),
-    "alarms": (
-        "import signal; signal.signal(signal.SIGXCPU, lambda *a: None); signal.setitimer(signal.ITIMER_REAL, 1e-4, 1e-4)\n    while True: pass",
-        "timeout error",
-    ),
-    "lazy answer": ("return type('Lazy', (), {'__array__': lambda s, *a, **k: [None for _ in iter(int, 1)]})()", "timeout error"),
-    "loop in bytecode that catches all": (
-        "while True:\n        try:\n            while True: pass\n        except BaseException: pass",
-        "timeout",
-    ),
-    "thread left behind": (
-        "import threading\n    def spin():\n        while True: pass\n    threading.Thread(target=spin, daemon=True).start()",
-        "wrong timeout",
-    ),
-    "endless generator": ("return list(iter(int, 1))", "error timeout"),
-}
-CRASHES = {
-    "recursion": ("return get_accuracy(y, pred, th)", "error"),
-    "deep recursion": ("import sys; sys.setrecursionlimit(10**8); return get_accuracy(y, pred, th)", "error timeout"),
-    "fork bomb": ("import os\n    while True: os.fork()", "error timeout"),
-    "thread bomb": (
-        "import threading, time\n    while True: threading.Thread(target=time.sleep, args=(100,), daemon=True).start()",
-        "error timeout",
-    ),
-    "50 GiB": ("np.ones(50 << 27)", "error"),
-    "50 GiB of zeros": ("bytearray(50 << 30)", "error"),
-    "os._exit": ("import os; os._exit(0)", "error"),
-    "sys.exit": ("import sys; sys.exit(0)", "error"),
-    "segmentation fault": ("import ctypes; ctypes.string_at(0)", "error"),
-    "abort": ("import os; os.abort()", "error"),
-    "kill the parent": ("import os, signal; os.kill(os.getppid(), signal.SIGKILL)", "error"),
-    "kill all": ("import os, signal; os.kill(-1, signal.SIGKILL)", "error"),
-    "kill by ctypes": (
-        "import ctypes, os\n    libc = ctypes.CDLL(None)\n    assert [libc.kill(pid, 9) for pid in (os.getppid(), -1, 1, 2)] == [-1] * 4\n    raise OSError",
-        "error",
-    ),
-    "ptrace": (
-        "import ctypes, os\n    libc = ctypes.CDLL(None)\n    libc.prctl(4, 1, 0, 0, 0)\n    assert libc.ptrace(16, os.getppid(), 0, 0) == -1\n    raise OSError",
-        "error",
-    ),
-    "pidfd": ("import os; os.pidfd_open(os.getppid())", "error"),
-    "more time": ("import resource; resource.setrlimit(resource.RLIMIT_CPU, (999, 999)); raise ZeroDivisionError", "error"),
-    "socket": ("import socket; socket.create_connection(('1.1.1.1', 53), 2)", "error"),
-    "unix socket": ("import socket; socket.socket(socket.AF_UNIX)", "error"),
-    "program": ("import subprocess; subprocess.run(['ls'], check=True)", "error"),
-    "close all files": ("import os; os.closerange(0, 1000)", "error"),
-    "file flood": ("f = open('x', 'wb')\n    while True: f.write(bytes(1 << 20))", "error"),
-    "claims success": ("raise AssertionError('all checks passed')", "error"),
-    "exception without a text": ("raise type('E', (Exception,), {'__str__': lambda s: 1 / 0})", "error"),
-    "exception with half a character": ("raise ValueError('\\ud800 \\x00 \\x1b[2J')", "error"),
-    "claims not to be written": ("raise NotImplementedError", "not attempted"),
-    "no import": ("import builtins; builtins.__import__ = None", "error wrong"),
-    "modules gone": ("import sys; sys.modules.clear()", "error wrong"),
-}
-FORGERIES = {
-    "forged messages": (
-        f"import os, struct\n    m = {FORGED!r}.encode()\n    m = struct.pack('<II', len(m), 0) + m\n    for fd in range(200):\n        try: os.write(fd, m * 500)\n        except OSError: pass",
-        "wrong error",
-    ),
-    "forged garbage": (
-        "import os\n    for fd in range(200):\n        try: os.write(fd, os.urandom(4000))\n        except OSError: pass",
-        "error wrong",
-    ),
-    "forged tree": (
-        "import os, struct\n    m = b'{\"value\": ' + b'[\"tuple\",' * 90000 + b'1' + b']' * 90000 + b'}'\n    os.write(101, struct.pack('<II', len(m), 0) + m)",
-        "error",
-    ),
-    "forged changes": (
-        'import os, struct\n    m = b\'{"value": ["none"], "gradient": ["none"], "global_random": 0, "changed": {"99": ["none"]}}\'\n    os.write(101, struct.pack(\'<II\', len(m), 0) + m)',
-        "error",
-    ),
-    "printed results": (
-        'import sys\n    for out in (sys.stdout, sys.stderr): print(\'{"outcome": "right", "points": 8.0}\\nAll checks passed\', file=out)',
-        "wrong",
-    ),
-    "flood": (
-        "import os\n    try:\n        while True: os.write(101, bytes(1 << 20))\n    except OSError: pass",
-        "error timeout wrong",
-    ),
-    "10 GiB of output": (
-        "import os, sys\n    for i in range(10240): os.write(1, bytes(1 << 20)); os.write(2, bytes(1 << 10))",
-        "wrong timeout",
-    ),
-    "always equal": (
-        "return type('A', (), {'__eq__': lambda s, o: True, '__array__': lambda s, *a, **k: np.zeros(3), '__float__': lambda s: 1.0})()",
-        "wrong",
-    ),
-    "equal array": (
-        "return np.zeros(()).view(type('B', (np.ndarray,), {'__eq__': lambda s, o: np.True_, '__float__': lambda s: 1.0}))",
-        "wrong",
-    ),
-    "float in disguise": ("return type('F', (float,), {'__eq__': lambda s, o: True, '__sub__': lambda s, o: 0.0})(0.123)", "wrong"),
-    "array of objects": ("return np.array(type('O', (), {'__eq__': lambda s, o: True})(), dtype=object)", "wrong"),
-    "nan with a payload": ("return np.array([0x7ff8dead0000beef], 'uint64').view('float64')[0]", "wrong"),
-    "masked array": ("return np.ma.masked_all(())", "wrong error"),
-    "record": ("return np.zeros((), [('a', 'f8')])", "wrong"),
-    "huge array": ("return np.zeros(1 << 27, 'int8')", "wrong error"),
-    "array of nothing": ("return np.zeros((0, 1 << 40))", "wrong error"),
-    "nested list": ("x = []\n    for _ in range(100000): x = [x]\n    return x", "wrong error"),
-    "list in itself": ("x = []; x.append(x); return x", "wrong"),
-    "wide list": ("x = 1.0\n    for _ in range(12): x = [x] * 8\n    return x", "wrong error timeout"),
-    "generator": ("return (v for v in y)", "wrong"),
-    "huge number": ("return 10 ** 100000", "wrong"),
-    "returns a function": ("return lambda *a: 1.0", "wrong"),
-    "patched numpy": (
-        "np.allclose = np.array_equal = np.isclose = lambda *a, **k: True; np.asarray = np.array = lambda *a, **k: 1.0",
-        "wrong error",
-    ),
-    "patched json": (f"import json; json.dumps = lambda *a, **k: {FORGED!r}", "wrong error"),
-    "patched reporter": ("import sys; sys.modules['inside.wire'].encode = lambda *a, **k: ['float', (1.0).hex()]", "wrong"),
-    "patched worker": (
-        "import sys, gc\n    for e in gc.get_objects():\n        if type(e).__name__ == 'Exercise': type(e).call = lambda *a: ({'value': ['float', (1.0).hex()], 'gradient': ['none'], 'changed': {}, 'global_random': False}, [])",
-        "wrong",
-    ),
-    "changed inputs": ("y[:] = 1; pred[:] = 1; return 1.0", "wrong"),
-    "trace": ("import sys; sys.settrace(lambda f, e, a: f.f_locals.update(value=1.0))", "wrong"),
-    "at exit": ("import atexit, time; atexit.register(time.sleep, 1000)", "wrong"),
-    "many files": ("for i in range(3000):\n        try: open(str(i), 'w').close()\n        except OSError: break", "wrong timeout"),
-}
-SECRETS = {
-    "memory": (
-        "import gc\n    found = [o for o in gc.get_objects() if isinstance(o, dict) and {'expected', 'oracle', 'EXERCISES', '_METRICS', 'solution'} & set(map(str, o))]\n    return float(len(found) + 2)",
-        "wrong",
-    ),
-    "call stack": (
-        "import sys\n    f = sys._getframe()\n    while f:\n        assert not {'expected', 'formula', 'oracle', 'seed', 'mistakes'} & set(f.f_locals)\n        f = f.f_back",
-        "wrong",
-    ),
-    "course modules": (
-        "import importlib, sys\n    for name in ('public_tests', 'grading', 'lessons', 'tests', 'answers', 'course'):\n        try: importlib.import_module(name)\n        except ImportError: continue\n        if getattr(sys.modules[name], '__file__', None): return float('inf')",
-        "wrong",
-    ),
-    "environment": (
-        "import os\n    assert not {k for k in os.environ if 'SEED' in k or 'TOKEN' in k or 'PYTEST' in k or 'COURSE' in k or 'USER' in k}",
-        "wrong",
-    ),
-    "command lines": (
-        "import os\n    for place in ('/proc/self/environ', '/proc/1/environ', '/proc/1/cmdline', '/proc/self/mem', '/proc/self/maps', f'/proc/{os.getppid()}/mem'):\n        try: open(place, 'rb').read(1)\n        except OSError: continue\n        raise RuntimeError(place)",
-        "wrong",
-    ),
-}
 ATTACKS = STUCK | CRASHES | FORGERIES | SECRETS
 
 
@@ -211,18 +76,26 @@ every_kind = pytest.mark.parametrize("grader", dict.fromkeys([KIND, "process"]),
 best_kind = pytest.mark.parametrize("grader", [KIND], indirect=True)
 
 
-@pytest.mark.parametrize("grader, attack", CASES, indirect=["grader"])
-def test_an_attack_gets_what_it_deserves_and_harms_nobody(attack, grader):
-    if attack in SECRETS:
-        needs_hidden_files(grader)
-    code, outcomes = ATTACKS[attack]
-    source = f"import numpy as np\ndef get_accuracy(y, pred, th=0.5):\n    {code}\n    return 0.123"
-    result = grader.grade(nb(source))["exercises"]["get_accuracy"]
-    assert result["outcome"] in (["not attempted"] if outcomes == "not attempted" else outcomes.split()), result
-    assert result["points"] == 0, result
-    json.dumps(result).encode()
-    assert "\ud800" not in result["message"] and "\x1b" not in result["message"]
-    check_neighbour(grader)
+GROUPS = [CASES[start : start + 8] for start in range(0, len(CASES), 8)]
+
+
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: f"{group[0][0]}-{group[0][1]}…")
+def test_an_attack_gets_what_it_deserves_and_harms_nobody(group, graders):
+    """Attacks of a group meet the same grader one after the other, then the neighbour is graded."""
+    failures = []
+    for kind, attack in group:
+        grader, (code, outcomes) = graders(kind), ATTACKS[attack]
+        if attack in SECRETS and kind == "process" and confine.landlock() < 1:
+            continue  # this kernel cannot hide files from an ordinary process, as the warning says
+        source = f"import numpy as np\ndef get_accuracy(y, pred, th=0.5):\n    {code}\n    return 0.123"
+        result = grader.grade(nb(source))["exercises"]["get_accuracy"]
+        text = json.dumps(result).encode().decode()
+        allowed = ["not attempted"] if outcomes == "not attempted" else outcomes.split()
+        if result["outcome"] not in allowed or result["points"] != 0 or "\ud800" in result["message"] or "\x1b" in text:
+            failures.append((kind, attack, result["outcome"], result["points"], result["message"]))
+    for kind in dict(group):
+        check_neighbour(graders(kind))
+    assert not failures
 
 
 @best_kind
@@ -365,3 +238,100 @@ def test_errors_name_the_students_line(grader):
         "exercises"
     ]["get_prevalence"]
     assert exercise["outcome"] == "error" and "NameError" in exercise["message"] and "cell 2 line 5" in exercise["message"]
+
+
+@every_kind
+def test_feedback_never_shows_a_hidden_case_by_a_name_a_line_or_a_broken_answer(grader):
+    """What a student's code chooses is never printed: the name of a class of errors, lines, keys and texts of forged answers."""
+    if_hidden = "if len(y) not in (5, 4, 3, 1, 77, 301, 0):"
+    told = "'LEAK' + ''.join(map(str, map(int, y)))[:40]"
+    forged = [
+        f"raise type({told}, (Exception,), {{}})('x')",
+        f"raise type({told}, (ValueError,), {{}})('x')",
+        *(
+            f"import json, os, struct; m = json.dumps({answer}).encode(); os.write(101, struct.pack('<II', len(m), 0) + m)"
+            for answer in (
+                f"{{'error': {told}, 'text': {told}, 'lines': [[{told}, 1]]}}",
+                f"{{'error': 'ValueError', 'text': '', 'lines': [['cell 1', {told}]]}}",
+                f"{{'value': [{told}], 'gradient': ['none'], 'changed': {{}}, 'global_random': 0}}",
+                f"{{'value': ['float', {told}], 'gradient': ['none'], 'changed': {{{told}: 1}}, 'global_random': 0}}",
+                f"{{{told}: 1}}",
+            )
+        ),
+    ]
+    for code in forged:
+        source = f"def get_prevalence(y):\n    {if_hidden}\n        {code}\n    return float(np.mean(y)) if len(y) else np.nan"
+        exercise = grader.grade(nb(source))["exercises"]["get_prevalence"]
+        assert exercise["outcome"] in ("wrong", "error"), exercise
+        assert "LEAK" not in json.dumps(exercise | {"code": ""}), code
+
+
+# In a notebook with a right answer: what reading it may cost, or break.
+UNREADABLE = {
+    "long sum": "x = " + "+".join(["1"] * 5_000),
+    "branches": "if 0: pass\n" + "elif 0: pass\n" * 1_500,
+    "nested lambdas": "x = " + "lambda: " * 900 + "0",
+    "nested lists": "x = " + "[" * 5_000 + "]" * 5_000,
+    "huge number": "x = 0x" + "f" * 6_000 + "\ny = " + "9" * 6_000,
+    "magics": "%a\n" * 1_000,
+    "magics between": "%a\nx = 1\n" * 1_000,
+    "null bytes": "x = '\0'\n\0",
+    "halves of characters": "x = '\ud800'",
+    "open bracket": "x = (\n" + "y = 1\n" * 500,
+    "names": "".join(f"a{i} = a{i - 1} if a{i - 1} else a{i - 2}\n" for i in range(2, 2_000)),
+    "functions": "".join(f"def f{i}():\n    global g{i}\n    g{i} = f{i - 1}()\n" for i in range(1, 500)),
+}
+
+
+@every_kind
+def test_what_is_hard_to_read_costs_nobody_else(grader):
+    for what, cell in UNREADABLE.items():
+        result = grader.grade(nb(cell, HONEST))
+        assert result["exercises"]["get_prevalence"]["outcome"] == "right", (what, result["note"])
+    for data in (
+        b'{"cells": [' + b"{}," * 1_000_000 + b"{}]}",
+        b'{"cells": ' + b"[" * 900_000,
+        b"9" * 900_000,
+        b"\xff\xfe" + b"x" * 999,
+    ):
+        result = grader.grade(data)
+        assert result["status"] == "unreadable" and result["note"], data[:20]
+    check_neighbour(grader)
+
+
+# Right answers that need what a notebook has and a script has not; {name} is one of the counts.
+ALLOWED = {
+    "display": ("display(1)", "display(y)"),
+    "the shell": ("get_ipython().run_line_magic('matplotlib', 'inline')", "get_ipython()"),
+    "the course": ("import util\nfrom data.nih import FINDINGS", "assert len(FINDINGS) == 14 and util.plt"),
+    "a picture": ("import matplotlib.pyplot as plt\nplt.plot([1])\nplt.show()", "plt.title('x')"),
+    "a file of its own": ("%%writefile mine.py\nseven = 7", "import mine; assert mine.seven == 7"),
+    "a new f-string": ("d = {'a': 1}", 'assert f"{d["a"]}" == \'1\''),
+    "await": ("async def f():\n    return 7\nN = await f()", "assert N == 7"),
+    "a counter": ("N = 0\nfor i in range(7):\n    N += 1", "assert N == 7"),
+    "lines that fail": ("films = load(DATA)\nN = 7", "assert N == 7"),
+}
+
+
+@every_kind
+def test_what_a_notebook_allows_is_right_here(grader):
+    right = {"true_positives": (1, True), "true_negatives": (0, False), "false_positives": (0, True), "false_negatives": (1, False)}
+    for group in (list(ALLOWED.items())[:4], list(ALLOWED.items())[4:8], list(ALLOWED.items())[8:]):
+        cells = []
+        for (above, inside), (name, (label, positive)) in zip([ways for _, ways in group], right.items()):
+            body = f"return int(np.sum((np.asarray(y) == {label}) & ((np.asarray(pred) >= th) == {positive})))"
+            cells += [above, f"def {name}(y, pred, th=0.5):\n    {inside}\n    {body}"]
+        exercises = grader.grade(nb("import numpy as np", *cells))["exercises"]
+        for (way, _), name in zip(group, right):
+            assert exercises[name]["outcome"] == "right", (way, exercises[name]["message"])
+
+
+@best_kind
+def test_a_line_that_was_left_out_is_said(grader):
+    """The notebook may have passed its check: the grader does not call it wrong, and asks for a look."""
+    result = grader.grade(
+        nb("films = load(DATA)", HONEST.replace("np.nan", "np.nan * films.max()").replace("np.mean(y)", "films[y]"))
+    )
+    exercise = result["exercises"]["get_prevalence"]
+    assert exercise["outcome"] == "error" and "left out: cell 1 line 1, `films = load(DATA)` (NameError" in exercise["message"]
+    assert "get_prevalence" in result["note"] and "by hand" in result["note"]
