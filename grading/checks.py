@@ -42,11 +42,18 @@ class Run:
     message: str = ""  # of the first failure (public run)
     hint: str = ""  # of the first failure
     raised: str = ""  # type of the first error in the student's code
+    about: str = ""  # key of the last requirement (public run)
+    proven: str = ""  # the slip that gives just the value of the first failure (public run)
     ended: str = ""  # "timeout" or "crash"
     not_written: bool = False
     bytes: int = 0  # of all arrays that were returned
     moved: int = 0  # calls that moved the global random state
     lines: list = field(default_factory=list)  # where in the notebook the error arose: (cell, line)
+
+    @property
+    def wrong_about(self) -> list[str]:
+        """What the cases that are wrong are about, in our own words."""
+        return list(dict.fromkeys(key for (key, _), right in self.cases.items() if not right))
 
     @property
     def right(self) -> bool:
@@ -176,11 +183,18 @@ class Forwarded(public_tests.Check):
         return self.run.moved
 
     def require(self, key: str, condition: Any, *texts: Any) -> None:
+        self.run.about = key
         super().require(key, condition, *texts)
         self.note(key, True)
 
-    def match(self, key: str, *args: Any) -> None:
-        super().match(key, *args)
+    def match(self, key: str, got: Any, expected: Any, hint: str, *more: Any) -> None:
+        self.run.about = key
+        try:
+            super().match(key, got, expected, hint, *more)
+        except AssertionError as error:
+            said = str(error).partition("hint:")[2].strip()
+            self.run.proven = said if said != hint.strip() else ""  # a slip was found that gives just this value
+            raise
         self.note(key, True)
 
     def done(self) -> None:

@@ -175,10 +175,11 @@ class Grader:
             result.update(outcome="timeout" if public.ended == "timeout" else "error", message=f"{name}: {public.message}")
         elif public.right:
             error = f" It raises {hidden.raised} there." if hidden.raised else ""
+            about = f" What they are about: {', '.join(hidden.wrong_about)}." if hidden.wrong_about else ""
             result.update(
-                message=f"{name} passes the check in the notebook, but is not right for other inputs.{error} Does it hold "
+                message=f"{name} passes the check in the notebook, but is not right for other inputs.{about}{error} Does it hold "
                 "for any threshold, shape and type, or only for the examples?",
-                group="right for the public cases only",
+                group=f"right for the public cases only{': ' * bool(about)}{', '.join(hidden.wrong_about)}",
             )
         else:
             if public.raised:
@@ -186,6 +187,8 @@ class Grader:
             where = ", ".join(f"{cell} line {line}" for cell, line in public.lines[-2:])
             message, _, hint = public.message.partition("\n  hint:")
             result.update(message=message + (f"\n  where:    {where}" if where and public.raised else ""), hint=hint.strip())
+            if not public.raised:  # what was proven, not what is guessed
+                result["group"] = public.proven or (f"not right: {public.about}" if public.about else "")
         if self.left_out and not public.right:  # in the notebook they may have run, and the function be right
             result.update(outcome="error", left_out=self.left_out)
             result["message"] += f"\n  A line that the grader left out: {self.left_out}"

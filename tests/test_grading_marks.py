@@ -2,19 +2,24 @@
 
 import json
 import os
+import shutil
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 
+import public_tests
 from grading import __main__ as command
-from grading import marks
+from grading import checks, marks
 from grading.course import assignment
 from grading.deadline import is_late, read_deadline, rule
 from grading.last_run import recall, remember
 from grading.roster import join, match, read_roster
 from grading.submissions import Submission
 
+ROOT = Path(__file__).parents[1]
 ROWS = "Nachname;Vorname;id\nMüller;Jürgen;007\nLovelace;Ada;42\n"
 
 
@@ -174,3 +179,44 @@ def test_what_cannot_be_written_is_said_in_a_sentence(tmp_path, capsys, monkeypa
     assert "cannot be read or written: Not a directory" in capsys.readouterr().err
     assert command.main([str(tmp_path / "in"), "--deadline", "2026-11-30", "--out", str(tmp_path / "out")]) == 2
     assert "a day without a time" in capsys.readouterr().err, "said before anybody is graded"
+
+
+# ---- what the class report counts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "answer, proven, about",
+    [("return float(np.sum((pred > th) & (y == 1)))", True, "at the threshold"), ("return -7.0", False, "")],
+)
+def test_a_slip_is_proven_only_where_it_gives_just_that_value(answer, proven, about):
+    space = {}
+    exec(f"import numpy as np\ndef true_positives(y, pred, th=0.5):\n    {answer}", space)
+
+    class Here(checks.Remote):
+        def ask(self, args, options):
+            return space["true_positives"](*args, **options), args
+
+    run = checks.Run()
+    with pytest.raises(AssertionError):
+        public_tests.true_positives_test(Here(None, 0, run), check=checks.Forwarded)
+    assert bool(run.proven) == proven and run.about
+    hidden = checks.Run()
+    public_tests.true_positives_test(Here(None, 0, hidden), seed=1, check=checks.Counted)
+    assert not about or about in hidden.wrong_about
+
+
+def test_make_clean_leaves_marks_and_submissions(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    kept = [
+        "build/grades/hw/seed.txt",
+        "build/nbgrader-course/submitted/ada/n.ipynb",
+        "grades/hw/grades.csv",
+        "build/old/gradebook.db",
+    ]
+    gone = ["build/executed/01.ipynb", "build/class/a.ipynb"]
+    for name in kept + gone:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    done = subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.count("kept") == 3, done.stderr
+    assert all((tmp_path / name).exists() for name in kept) and not any((tmp_path / name).exists() for name in gone)
