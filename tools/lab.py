@@ -37,10 +37,14 @@ def refusal(options: list[str], user: int | None) -> str:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """Environment for a JupyterLab without the menus of the instructor's extensions; the settings go to `folder`."""
+    """Environment for a JupyterLab without the instructor's menus and without its question about news; written to `folder`."""
+    settings = {
+        "page_config.json": {"disabledExtensions": dict.fromkeys(HIDDEN, True)},
+        "default_setting_overrides.json": {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false"}},
+    }
     (folder / "labconfig").mkdir()
-    settings = json.dumps({"disabledExtensions": dict.fromkeys(HIDDEN, True)})
-    (folder / "labconfig" / "page_config.json").write_text(settings, encoding="utf-8")
+    for name, content in settings.items():
+        (folder / "labconfig" / name).write_text(json.dumps(content), encoding="utf-8")
     paths = [str(folder), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
     return os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
 
