@@ -55,7 +55,6 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
 import public_tests
 import util
@@ -807,7 +806,7 @@ if cases:
 # %%
 rng = np.random.default_rng(5)
 played = boxed.sample(min(len(boxed), 10 if QUICK else 42), random_state=2).reset_index(drop=True)
-maps = [explain(model, case) for _, case in tqdm(list(played.iterrows()), desc="pointing game", unit="film")]
+maps = [explain(model, case) for _, case in util.progress(list(played.iterrows()), description="pointing game", unit="film")]
 hits = [util.points_into_box(heat, boxes_of(case)) for heat, (_, case) in zip(maps, played.iterrows())]
 areas, other_hits = [], []
 for number, case in played.iterrows():

@@ -41,7 +41,6 @@ import pandas as pd
 from keras import ops
 from nilearn import plotting
 from scipy import ndimage
-from tqdm import tqdm
 
 import public_tests
 import util
@@ -199,7 +198,7 @@ util.animate_slices(image[..., 0], label, brain.source)
 order = np.random.default_rng(0).permutation(len(brain))
 chosen = [brain[number] for number in order[: 4 if QUICK else 12]]
 rows = []
-for patient in tqdm(chosen, desc="reading masks", leave=False):
+for patient in util.progress(chosen, description="reading masks", leave=False):
     mask = patient.label()
     volumes = [util.volume_ml(mask == number, patient.spacing) for number in (1, 2, 3)]
     rows.append([patient.name, *volumes, sum(volumes), f"{(mask == 0).mean():.1%}"])
@@ -660,7 +659,7 @@ def load(patient):
     return standardize(image[box]).astype(np.float32), label[box]
 
 
-training_scans = [load(patient) for patient in tqdm(training_cases, desc="reading scans")]
+training_scans = [load(patient) for patient in util.progress(training_cases, description="reading scans")]
 validation_scans = [load(patient) for patient in validation_cases]
 
 
@@ -949,7 +948,7 @@ def segment(patient):
 
 
 rows = []
-for patient in tqdm(validation_cases, desc="segmenting validation scans"):
+for patient in util.progress(validation_cases, description="segmenting validation scans"):
     found, expert = segment(patient)
     for way, mask in (("all pieces", found), ("largest piece", keep_largest_piece(found))):
         dice = float(single_class_dice_coefficient(expert > 0, mask > 0))
@@ -965,7 +964,7 @@ print("on the test patients we keep", "the largest piece" if keep_one else "all 
 
 # %%
 found_masks, reports = {}, {}
-for patient in tqdm(test_cases, desc="segmenting test scans"):
+for patient in util.progress(test_cases, description="segmenting test scans"):
     found, expert = segment(patient)
     found_masks[patient.name] = keep_largest_piece(found) if keep_one else found
     reports[patient.name] = report(found_masks[patient.name], expert, patient.spacing)
