@@ -1,73 +1,67 @@
-"""Reads a folder in the format of NIH ChestX-ray14 (Wang et al., CVPR 2017), simulated or real.
+"""Reads a folder in the format of NIH ChestX-ray14 (Wang et al., CVPR 2017), simulated or real, in any of its editions.
 
-``images/*.png``, ``Data_Entry_2017_v2020.csv``, ``train_val_list.txt`` and ``test_list.txt`` must be there;
-``BBox_List_2017.csv`` and ``radiologist_labels.csv`` (a manual reading of some films) may be.
+``Data_Entry_2017*.csv``, ``train_val_list.txt``, ``test_list.txt`` and the X-rays must be there: PNG files in ``images/``, in the folders
+``images_001/images`` to ``images_012/images`` of Kaggle, or in any folder whose name begins so. ``BBox_List_2017.csv`` and
+``radiologist_labels.csv`` (a manual reading of some X-rays) may be.
 """
 
+import filecmp
+import os
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from data.errors import DataError
-
-FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
+from data.nih_tables import (  # noqa: F401  what a folder holds, by name, is part of this reader's interface
+    BOX_COLUMNS,
+    BOX_FILE,
+    BOX_REFERENCE_SIZE,
+    FINDINGS,
+    MANUAL_FILE,
+    SIMULATED_FILE,
+    SPLIT_FILES,
+    TABLE_COLUMNS,
+    TABLE_FILE,
+    beside,
+    find_table,
+    read_boxes,
+    read_labels,
+    read_manual,
+    read_splits,
+    warn,
+    warn_left_out,
 )
-"""The 14 findings in the order of the archive's paper."""
+from data.patient_columns import film_key
+from data.png import fit_square, read_png
 
-TABLE_FILE = "Data_Entry_2017_v2020.csv"
-BOX_FILE = "BBox_List_2017.csv"
-MANUAL_FILE = "radiologist_labels.csv"
-SPLIT_FILES = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
-SIMULATED_FILE = "SIMULATED.json"
-
-TABLE_COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "Patient Gender", "View Position")
-BOX_COLUMNS = ("Image Index", "Finding", "x", "y", "w", "h")
-BOX_REFERENCE_SIZE = 1024
-"""The boxes of the archive are given in pixels of its 1024 × 1024 films."""
-
-_OTHER_NAMES = {"Patient Sex": "Patient Gender"}  # what a newer edition of the table calls the column
-_BOX_NAMES = {"Infiltrate": "Infiltration"}  # the one finding that the archive's box list calls otherwise
-_PNG_END = b"IEND\xaeB`\x82"
+_LETTERBOX = "are filled up with black at both ends of the shorter side; nothing is stretched or cut away."
 
 
 @dataclass(frozen=True)
 class ChestFolder:
-    """The tables of one folder of chest films.
+    """The tables of one folder of chest X-rays.
 
     Attributes
     ----------
     folder : Path
-        Where the films are.
     table : DataFrame
-        One row a film: the columns of `TABLE_COLUMNS`, ``split`` ("train_val" or "test") and one 0/1 column for each of
-        `FINDINGS`, mined from the report's text.
+        One row an X-ray: the columns of `TABLE_COLUMNS`, ``split`` ("train_val" or "test") and one 0/1 column for each of
+        `FINDINGS`, mined from the report's text. ``Patient Age`` is in years, nan where unknown.
     boxes : DataFrame
-        ``Image Index``, ``Finding`` and ``x, y, w, h`` as fractions of the film (x to the right, y down).
+        ``Image Index``, ``Finding`` and ``x, y, w, h`` as fractions of the X-ray (x to the right, y down).
     manual : DataFrame
-        ``Image Index`` and one 0/1 column a finding, read by radiologists, for the films that they have read.
+        ``Image Index`` and one 0/1 column a finding, read by radiologists, for the X-rays that they have read.
     source : str
         "simulated", or "real patients: <name of the folder>"; belongs on every figure and table.
+    files : mapping of str to Path
+        Where each ``Image Index`` is; see `film_path`.
     """
 
     folder: Path
@@ -75,9 +69,14 @@ class ChestFolder:
     boxes: pd.DataFrame
     manual: pd.DataFrame
     source: str
+    files: Mapping[str, Path] = field(default_factory=dict, repr=False)
+
+    def film_path(self, name: str) -> Path:
+        """The file of an X-ray."""
+        return self.files.get(name, self.folder / "images" / name)
 
     def with_table(self, table: pd.DataFrame) -> "ChestFolder":
-        """The same folder with only the films of `table`."""
+        """The same folder with only the X-rays of `table`."""
         films = set(table["Image Index"])
         return replace(
             self,
@@ -88,44 +87,50 @@ class ChestFolder:
 
 
 def read_chest_folder(folder: Path | str) -> ChestFolder:
-    """Read the tables of a folder in the NIH format; the films themselves are read by `load_films`.
+    """Read the tables of a folder in the NIH format; the X-rays themselves are read by `load_films`.
 
-    Films without a row, and rows without a film, are named in a warning and left out.
+    X-rays without a row, rows without an X-ray, lateral views, values that say nothing and boxes that do not fit are named in a warning.
 
     Raises
     ------
     DataError
-        When a file or a needed column is missing, or no film is left.
+        When a file or a needed column is missing, a table contradicts itself or the split lists, or no X-ray is left.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise DataError(f"{folder}: there is no such folder. Name a folder in the NIH ChestX-ray14 format.")
-    table = _read_table(folder / TABLE_FILE)
-    table = _keep_films_on_disk(table, folder)
-    table["split"] = _read_splits(folder, table["Image Index"])
+    table_path = find_table(folder)
+    table = read_labels(table_path)
+    table, files = _keep_films_on_disk(table, table_path, folder)
+    table["split"] = read_splits(folder, table["Image Index"])
     in_no_list = table["split"].isna()
     if in_no_list.any():
-        _warn_left_out(folder, table.loc[in_no_list, "Image Index"], "is in neither split list")
+        warn_left_out(folder, table.loc[in_no_list, "Image Index"], "is in neither split list")
         table = table[~in_no_list].reset_index(drop=True)
     if table.empty:
-        raise DataError(f"{folder}: no film is in the table, in a split list and in images/. Check that the files belong together.")
-    source = "simulated" if (folder / SIMULATED_FILE).exists() else f"real patients: {folder.resolve().name}"
-    films = set(table["Image Index"])
-    boxes = _read_boxes(folder / BOX_FILE)
-    manual = _read_manual(folder / MANUAL_FILE)
+        raise DataError(
+            f"{folder}: no X-ray is in the table, in a split list and in images/. Check that the files belong together."
+        )
+    patients = table.groupby("split")["Patient ID"].agg(set)
+    shared = set.intersection(*patients) if len(patients) == 2 else set()
+    if shared:
+        warn(
+            f"{folder}: {len(shared)} patients are in both split lists, first {min(shared)}: scores on the test list will be too good."
+        )
     return ChestFolder(
         folder=folder,
         table=table,
-        boxes=boxes[boxes["Image Index"].isin(films)].reset_index(drop=True),
-        manual=manual[manual["Image Index"].isin(films)].reset_index(drop=True),
-        source=source,
-    )
+        boxes=read_boxes(beside(folder, BOX_FILE), files),
+        manual=read_manual(beside(folder, MANUAL_FILE), files),
+        source="simulated" if (folder / SIMULATED_FILE).exists() else f"real patients: {folder.resolve().name}",
+        files=files,
+    ).with_table(table)
 
 
 def take_patients(chest: ChestFolder, films: int, seed: int = 0) -> ChestFolder:
-    """Keep about `films` films of each split, always all films of a patient, drawn by patient.
+    """Keep about `films` X-rays of each split, always all X-rays of a patient, drawn by patient.
 
-    In the test split the films that radiologists have read come first.
+    In the test split the X-rays that radiologists have read come first.
     """
     rng = np.random.default_rng(seed)
     kept = []
@@ -142,7 +147,9 @@ def take_patients(chest: ChestFolder, films: int, seed: int = 0) -> ChestFolder:
 
 
 def read_film(path: Path | str, size: int) -> np.ndarray:
-    """Read one film and bring it to `size` × `size` pixels by area averaging.
+    """Read one X-ray and bring it to `size` × `size` pixels by area averaging.
+
+    One that is not square is filled up with black at both ends of the shorter side (`data.png.fit_square`), and a warning says so.
 
     Returns
     -------
@@ -152,73 +159,59 @@ def read_film(path: Path | str, size: int) -> np.ndarray:
     Raises
     ------
     DataError
-        When the file is missing, cut off, no 8-bit PNG, or coloured.
+        When the file is missing or no whole 8-bit grey PNG (`data.png.read_png`).
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: the film is not on disk. Get it again, or take its row out of {TABLE_FILE}.") from None
-    if not content.startswith(b"\x89PNG"):
-        raise DataError(f"{path}: not a PNG file. Convert the film to 8-bit grey PNG.")
-    if not content.endswith(_PNG_END):
-        raise DataError(f"{path}: the PNG is cut off ({len(content):,} bytes). Copy or download it again.")
-    film = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if film is None:
-        raise DataError(f"{path}: the PNG is damaged and cannot be decoded. Copy or download it again.")
-    if film.dtype != np.uint8:
-        raise DataError(
-            f"{path}: the PNG has 16 bits a pixel, and nothing says which of its grey levels are black and white. "
-            "Convert it to 8 bits with the window you want."
-        )
-    if film.ndim == 3:  # some hundred films of the archive are grey pictures stored as RGBA
-        colours = film[..., :3]
-        if (colours != colours[..., :1]).any():
-            raise DataError(f"{path}: a colour picture, not a film. Convert it to 8-bit grey, or leave it out.")
-        film = colours[..., 0]
-    if film.shape != (size, size):
-        film = cv2.resize(film, (size, size), interpolation=cv2.INTER_AREA)
-    return film
+    film = read_png(Path(path))
+    if film.shape[0] != film.shape[1]:
+        # no name of the X-ray: of many alike, Python then shows one
+        warnings.warn(f"{Path(path).parent}: X-rays that are not square {_LETTERBOX}", stacklevel=2)
+    return fit_square(film, size)
 
 
 def load_films(
     chest: ChestFolder, size: int, table: pd.DataFrame | None = None, *, skip_broken: bool = True, progress: bool = True
 ) -> tuple[np.ndarray, pd.DataFrame]:
-    """Read all films of a table into memory.
+    """Read all X-rays of a table into memory.
 
     Parameters
     ----------
     chest : ChestFolder
-        Where the films are.
+        Where the X-rays are.
     size : int
-        Side of a film in pixels; `size`² bytes of memory are needed a film.
+        Side of an X-ray in pixels; `size`² bytes of memory are needed for each.
     table : DataFrame, optional
         Rows to read; all of `chest.table` by default.
     skip_broken : bool
-        Name the films that cannot be read in a warning and leave them out; otherwise the first one raises.
+        Name the X-rays that cannot be read in a warning and leave them out; otherwise the first one raises.
 
     Returns
     -------
     films : ndarray of uint8, (films, size, size)
     table : DataFrame
-        The row of each film, in the same order, numbered from 0.
+        The row of each X-ray, in the same order, numbered from 0.
 
     Raises
     ------
     DataError
-        When a film is broken and `skip_broken` is false, or when no film could be read.
+        When an X-ray is broken and `skip_broken` is false, or when none could be read.
     """
     table = chest.table if table is None else table
     films = np.zeros((len(table), size, size), np.uint8)
     problems: dict[int, str] = {}
+    not_square: dict[int, str] = {}
 
     def read(row: int, name: str) -> None:
+        path = chest.film_path(name)
         try:
-            films[row] = read_film(chest.folder / "images" / name, size)
+            film = read_png(path)
         except DataError as error:
             if not skip_broken:
                 raise
             problems[row] = str(error)
+            return
+        if film.shape[0] != film.shape[1]:
+            not_square[row] = f"{path} has {film.shape[1]} × {film.shape[0]} pixels"
+        films[row] = fit_square(film, size)
 
     with ThreadPoolExecutor() as pool:
         names = list(table["Image Index"])
@@ -226,6 +219,9 @@ def load_films(
         for _ in pool.map(read, range(len(names)), names):
             bar.update()
         bar.close()
+    if not_square:
+        first = not_square[min(not_square)]
+        warnings.warn(f"{len(not_square)} X-rays are not square (first: {first}); they {_LETTERBOX}", stacklevel=2)
     if problems:
         if len(problems) == len(table):
             raise DataError(f"None of the {len(table)} films could be read. The first: {next(iter(problems.values()))}")
@@ -235,85 +231,36 @@ def load_films(
     return (films if whole.all() else films[whole]), table[whole].reset_index(drop=True)
 
 
-def _read_csv(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a CSV file that must hold `columns`."""
-    if not path.exists():
-        raise DataError(f"{path}: the file is missing. A folder in the NIH format needs it.")
-    try:
-        # index_col: some published versions end their rows, but not the header, with a comma
-        frame = pd.read_csv(path, index_col=False).rename(columns=_OTHER_NAMES)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable CSV table ({error}). Get the file again.") from error
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise DataError(
-            f"{path}: the table has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, frame.columns))}. "
-            "Use the file as the archive publishes it."
-        )
-    return frame
+def _films_on_disk(folder: Path) -> dict[str, Path]:
+    """The PNG files by `film_key`."""
+    found: dict[str, Path] = {}
+    for top in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower().startswith("images")):
+        for place, folders, names in os.walk(top, followlinks=True):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+            for name in sorted(names):
+                if not name.lower().endswith(".png") or name.startswith("."):
+                    continue
+                path = Path(place, name)
+                first = found.setdefault(film_key(name), path)
+                if first is not path and not filecmp.cmp(first, path, shallow=False):
+                    raise DataError(f"{path}: another X-ray than {first}, under one name. Keep one of them in the folder.")
+    return found
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    table = _read_csv(path, TABLE_COLUMNS)[list(TABLE_COLUMNS)]
-    twice = table["Image Index"].duplicated()
-    if twice.any():
-        raise DataError(f"{path}: film {table.loc[twice, 'Image Index'].iloc[0]} has two rows. Keep one of them.")
-    empty = table[list(TABLE_COLUMNS)].isna().any()
-    if empty["Finding Labels"] or empty["Patient ID"]:
-        raise DataError(f"{path}: a row without a label or a patient. Use the file as the archive publishes it.")
-    labels = table["Finding Labels"].str.get_dummies("|")
-    unknown = sorted(set(labels.columns) - set(FINDINGS) - {"No Finding"})
-    if unknown:
-        raise DataError(f"{path}: unknown finding {unknown[0]!r} in 'Finding Labels'. The 14 names are {', '.join(FINDINGS)}.")
-    labels = labels.reindex(columns=list(FINDINGS), fill_value=0).astype("int8")
-    return pd.concat([table, labels], axis=1)
-
-
-def _keep_films_on_disk(table: pd.DataFrame, folder: Path) -> pd.DataFrame:
-    if not (folder / "images").is_dir():
-        raise DataError(f"{folder / 'images'}: the folder of films is missing. Put the PNG files there.")
-    on_disk = {path.name for path in (folder / "images").glob("*.png")}
+def _keep_films_on_disk(table: pd.DataFrame, path: Path, folder: Path) -> tuple[pd.DataFrame, dict[str, Path]]:
+    on_disk = _films_on_disk(folder)
     if not on_disk:
+        if not any(part.is_dir() and part.name.lower().startswith("images") for part in folder.iterdir()):
+            raise DataError(
+                f"{folder / 'images'}: the folder of films is missing (images, or images_001 to images_012). Put the PNG files there."
+            )
         raise DataError(f"{folder / 'images'}: no PNG file in the folder. Put the films there.")
-    named = set(table["Image Index"])
-    _warn_left_out(folder, sorted(named - on_disk), f"is in {TABLE_FILE} but not in images/")
-    _warn_left_out(folder, sorted(on_disk - named), f"is in images/ but not in {TABLE_FILE}")
-    return table[table["Image Index"].isin(on_disk)].reset_index(drop=True)
-
-
-def _warn_left_out(folder: Path, names: Sequence[str], what: str) -> None:
-    names = list(names)
-    if names:
-        count = "1 film is" if len(names) == 1 else f"{len(names):,} films are"
-        warnings.warn(f"{folder}: {count} left out: {names[0]} {what}", stacklevel=4)
-
-
-def _read_splits(folder: Path, films: pd.Series) -> pd.Series:
-    split = pd.Series(pd.NA, index=films.index, dtype="string")
-    for name, file in SPLIT_FILES.items():
-        path = folder / file
-        if not path.exists():
-            raise DataError(f"{path}: the split list is missing. The archive publishes it beside the films.")
-        split = split.mask(films.isin(set(path.read_text().split())), name)
-    return split
-
-
-def _read_boxes(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=list(BOX_COLUMNS))
-    # The archive's header splits "Bbox [x,y,w,h]" at its commas, so that columns are taken by position.
-    boxes = _read_csv(path, ("Image Index", "Finding Label")).iloc[:, :6].set_axis(list(BOX_COLUMNS), axis=1)
-    boxes["Finding"] = boxes["Finding"].replace(_BOX_NAMES)
-    boxes[["x", "y", "w", "h"]] = boxes[["x", "y", "w", "h"]].astype(float) / BOX_REFERENCE_SIZE
-    return boxes
-
-
-def _read_manual(path: Path) -> pd.DataFrame:
-    if not path.exists():
-        return pd.DataFrame(columns=["Image Index", *FINDINGS])
-    columns = {name.replace("_", " "): name for name in FINDINGS}
-    manual = _read_csv(path, ("Image ID", *columns)).rename(columns={"Image ID": "Image Index", **columns})
-    answers = manual[list(FINDINGS)]
-    if not answers.isin(["YES", "NO"]).all(axis=None):
-        raise DataError(f"{path}: an answer other than YES or NO. Use the file as it is published.")
-    return pd.concat([manual[["Image Index"]], (answers == "YES").astype("int8")], axis=1)
+    keys = table["Image Index"].map(film_key)
+    named = dict(zip(keys, table["Image Index"].map(lambda name: re.split(r"[/\\]", name)[-1])))
+    table = table.assign(**{"Image Index": list(named.values())})
+    warn_left_out(folder, sorted(named[key] for key in named.keys() - on_disk.keys()), f"is in {path.name} but not in images/")
+    warn_left_out(
+        folder, sorted(on_disk[key].name for key in on_disk.keys() - named.keys()), f"is in images/ but not in {path.name}"
+    )
+    files = {name: on_disk[key] for key, name in named.items() if key in on_disk}
+    return table[keys.isin(on_disk.keys())].reset_index(drop=True), files

@@ -126,7 +126,7 @@ titles = ["\n".join(title.split("\n")[:2]) + (" …" if title.count("\n") > 1 el
 
 def picture(row):
     """A film at twice the network's resolution, to be looked at."""
-    return nih.read_film(chest.folder / "images" / table["Image Index"][row], 2 * CHEST_SIZE)
+    return nih.read_film(chest.film_path(table["Image Index"][row]), 2 * CHEST_SIZE)
 
 
 util.show_films([picture(row) for row in shown], titles, chest.source)
@@ -204,7 +204,7 @@ util.sign_figure(fig, chest.source)
 # %%
 fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.3), width_ratios=[1, 1, 2])
 axes[1].axis("off")
-for ax, view in zip(axes, sorted(table["View Position"].unique(), reverse=True)):  # PA, AP; or unknown
+for ax, view in zip(axes[:2], sorted(table["View Position"].unique(), key=["PA", "AP", "unknown"].index)):
     of_view = films[(table["View Position"] == view).to_numpy()]
     ax.imshow(of_view.mean(axis=0), vmin=0, vmax=255)
     ax.set_title(f"mean of {len(of_view):,} {view} films")

@@ -106,7 +106,7 @@ def _better_labels(path: Path, names: pd.Series) -> pd.DataFrame:
 
 def _decoded(chest: nih.ChestFolder, names: list[str], size: int, cache: Path, progress: bool) -> tuple[np.ndarray, np.ndarray]:
     """Memory map of the films `names`, and which of them could be read."""
-    paths = [chest.folder / "images" / name for name in names]
+    paths = [chest.film_path(name) for name in names]
     stamps = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
     digest = hashlib.sha256(json.dumps([size, stamps]).encode()).hexdigest()[:16]  # other films, another file
     final = cache / f"{chest.folder.resolve().name}-{size}-{digest}.films"

@@ -1,0 +1,201 @@
+"""Opens NIfTI files as people have them: headers, where the voxels lie in the head, the voxels themselves.
+
+Everything comes out with the axes to the patient's right, front and top (RAS), so that a file whose axes run another way, or in another
+order, needs no care of whoever reads it.
+"""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from nibabel.filebasedimages import ImageFileError
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+from nibabel.wrapstruct import WrapStructError
+
+from data.errors import DataError
+
+SUFFIXES = (".nii.gz", ".nii", ".img.gz", ".img")
+_GZIP = b"\x1f\x8b"
+_OTHERS = (
+    (b"ObjectType", "a MetaImage (.mha)"),
+    (b"NRRD", "an NRRD file"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"version https://git-lfs", "a pointer of Git LFS in place of the scan (`git lfs pull` fetches it)"),
+    (b"<", "a web page"),
+    (b"\x93NUMPY", "a NumPy array"),
+)
+
+
+def stem(file: Path) -> str | None:
+    """Name without the suffix of a NIfTI file, in small or capital letters; None for any other file, hidden ones included."""
+    name = file.name
+    if name.startswith("."):
+        return None
+    return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
+
+
+@dataclass(frozen=True)
+class Nifti:
+    """A NIfTI file whose header has been read and whose length has been compared with it.
+
+    Attributes
+    ----------
+    file : Path
+    header : nibabel header
+        As it is on disk.
+    shape : tuple of int
+        Voxels to the right, to the front, to the top, and what more axes there are; axes of length 1 behind the third are left out.
+    affine : numpy.ndarray of float, shape (4, 4)
+        Takes indices of `voxels` to millimetres.
+    """
+
+    file: Path
+    header: nib.Nifti1Header = field(repr=False)
+    shape: tuple[int, ...]
+    affine: np.ndarray = field(repr=False)
+
+    @cached_property
+    def fingerprint(self) -> tuple[int, int]:
+        """CRC-32 and length of the uncompressed file: equal for copies, whatever they are called and however they are packed."""
+        with readable(self.file):
+            if not _is_gzip(self.file):
+                content = self.file.read_bytes()
+                return zlib.crc32(content), len(content) % 2**32
+            with self.file.open("rb") as stream:
+                stream.seek(-8, 2)
+                end = stream.read(8)  # gzip ends with both
+            return int.from_bytes(end[:4], "little"), int.from_bytes(end[4:], "little")
+
+    def voxels(self) -> np.ndarray:
+        """Voxels with the axes turned to RAS; floats, and what a scale makes of integers, as float32.
+
+        Raises
+        ------
+        DataError
+            When the file cannot be decompressed or does not hold one number a voxel.
+        """
+        with readable(self.file), _opened(self.file) as image:
+            if image.header.get_data_dtype().names or image.header.get_data_dtype().kind not in "uif":
+                raise DataError(
+                    f"{self.file}: voxels of the type {image.header.get_data_dtype()}, not one number each. Export magnitudes as int16 or float32."
+                )
+            voxels = np.asanyarray(image.dataobj)
+            affine = image.affine
+        voxels = voxels.reshape(voxels.shape[:3] + tuple(size for size in voxels.shape[3:] if size > 1))
+        voxels = apply_orientation(voxels, io_orientation(affine))
+        return np.ascontiguousarray(voxels, dtype=np.float32 if voxels.dtype.kind == "f" else None)
+
+
+def open_nifti(file: Path) -> Nifti:
+    """Read the header of a file.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, empty, cut off, no NIfTI file, or does not say where the voxels lie.
+    """
+    with readable(file), _opened(file) as image:
+        header, affine = image.header, image.affine
+        shape = tuple(int(size) for size in header.get_data_shape())
+        wanted = int(image.dataobj.offset) + int(np.prod(shape)) * header.get_data_dtype().itemsize
+        if _is_gzip(file):
+            with file.open("rb") as stream:
+                stream.seek(-4, 2)
+                length = int.from_bytes(stream.read(4), "little")  # gzip ends with the length of what it holds
+            if length != wanted % 2**32:  # cut off, or written in several parts: only reading on can tell
+                with gzip.open(file) as stream:
+                    length = sum(len(block) for block in iter(lambda: stream.read(2**24), b""))
+            else:
+                length = wanted
+        else:
+            length = file.stat().st_size
+    if length < wanted:
+        raise DataError(f"{file}: cut off ({length:,} of {wanted:,} bytes). Copy or download it again.")
+    if len(shape) < 3:
+        raise DataError(f"{file}: {len(shape)} axes, but a scan has three. Export the whole volume.")
+    if not isinstance(header, nib.Nifti1Header):
+        raise DataError(f"{file}: an Analyze file, which does not say which side is left. Export the scan as NIfTI.")
+    _refuse_two_places(file, header)
+    if not np.isfinite(affine).all() or np.isnan(io_orientation(affine)).any():
+        raise DataError(f"{file}: its affine maps no volume to the head (it is singular). Export the scan again.")
+    turn = io_orientation(affine)
+    turned = tuple(shape[axis] for axis in np.argsort(turn[:, 0]))
+    more = tuple(size for size in shape[3:] if size > 1)
+    return Nifti(file, header, turned + more, affine @ inv_ornt_aff(turn, shape[:3]))
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """Turn what nibabel and gzip raise for a damaged file into a `DataError`."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise DataError(f"{file}: the file is missing. Copy it there, or take the case out.") from error
+    except (ImageFileError, WrapStructError, nib.spatialimages.HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{file}: {_what_it_is(file)} ({error}). Copy, download or export it again.") from error
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[nib.Nifti1Image]:
+    """The image, by what the file holds and not by what its name says: ``.nii`` may be compressed, ``.nii.gz`` may not be."""
+    if file.is_dir():
+        raise DataError(f"{file}: a folder with the name of a file. Put the file that is in it in its place.")
+    name, packed = file.name.lower(), _is_gzip(file)
+    if ".nii" not in name or packed == name.endswith(".gz"):
+        yield nib.load(file)
+        return
+    with gzip.open(file) if packed else file.open("rb") as stream:
+        size = stream.read(4)
+        stream.seek(0)
+        kind = nib.Nifti2Image if 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big")) else nib.Nifti1Image
+        yield kind.from_stream(stream)
+
+
+def _is_gzip(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(2) == _GZIP
+
+
+def _refuse_two_places(file: Path, header: nib.Nifti1Header) -> None:
+    """A header can say twice where the voxels lie; when the two turn the head differently, nobody knows left from right."""
+    if header["sform_code"] > 0 and header["qform_code"] > 0:
+        try:
+            axes = ["".join(nib.aff2axcodes(form)) for form in (header.get_sform(), header.get_qform())]
+        except (ValueError, TypeError, nib.spatialimages.HeaderDataError, np.linalg.LinAlgError):
+            return  # the quaternion is no rotation: the other form holds
+        if axes[0] != axes[1]:
+            raise DataError(
+                f"{file}: its header says twice where the voxels lie, and differently: axes {axes[0]} by the sform, {axes[1]} by the qform. "
+                "Find out which is right, and save the scan with that one in both."
+            )
+
+
+def _what_it_is(file: Path) -> str:
+    """What a file that cannot be read looks like."""
+    try:
+        content = file.open("rb").read(352)
+    except OSError:
+        return "cannot be opened"
+    if not content:
+        return "an empty file (0 bytes): was a copy cut off, or not a NIfTI file"
+    for start, what in _OTHERS:
+        if content.startswith(start):
+            return f"not a NIfTI file, but {what}"
+    if content.startswith(_GZIP):
+        try:
+            with gzip.open(file) as stream:
+                head = stream.read(348)
+        except (OSError, EOFError, zlib.error):
+            return "cut off or not a NIfTI file"
+        if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
+            return "a NIfTI file that is cut off or not a NIfTI file to its end: it cannot be decompressed to its end"
+        return "compressed by gzip, but cut off or not a NIfTI file inside"
+    return "cut off or not a NIfTI file"

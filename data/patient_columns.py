@@ -1,0 +1,132 @@
+"""What tables say about a patient and an X-ray, in the spellings of archives and programs: who, age, sex, view."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+UNKNOWN = "unknown"
+OLDEST = 120  # years: what is above is no age (the 2017 edition of the NIH table has 411)
+
+COLUMN_NAMES = {
+    **dict.fromkeys(("imageid", "image", "imagename", "imagefile", "filename"), "Image Index"),
+    **dict.fromkeys(("patientnumber", "subjectid"), "Patient ID"),
+    **dict.fromkeys(("age", "patientageyears", "ageyears"), "Patient Age"),
+    **dict.fromkeys(("patientsex", "sex", "gender"), "Patient Gender"),
+    **dict.fromkeys(("view", "projection"), "View Position"),
+}
+"""Other names of columns, as `data.tables.key_of` makes them."""
+
+_UNITS = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
+_AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(y|m|w|d|years?|yrs?|yo|months?|mos?|weeks?|days?)?\.?(?: old)?", re.IGNORECASE)
+_SEX = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
+_BLANK = frozenset({"", "unknown", "unk", "u", "o", "other", "x", "-", "?"})
+_NIH_NAME = re.compile(r"(\d{8})_\d{3}")
+
+
+def patient_of(value: object) -> str:
+    """The patient that a table names: ``13``, ``13.0`` and ``00000013`` are one, and their name is ``13``."""
+    text = str(value).strip()
+    number = re.fullmatch(r"(\d+)(?:[.,]0+)?", text)
+    return str(int(number[1])) if number else text
+
+
+def film_key(name: str) -> str:
+    """What identifies an X-ray, however its file is written: ``images/00000013_005.PNG`` is ``00000013_005``."""
+    name = str(name).strip().replace("\\", "/").rstrip("/").rpartition("/")[2]
+    return re.sub(r"\.(png|jpe?g|dcm)$", "", name, flags=re.IGNORECASE).lower()
+
+
+def patient_in_name(film: str) -> str | None:
+    """The patient in an X-ray's name as the NIH writes it, ``00000013_005.png``; None in another one."""
+    match = _NIH_NAME.fullmatch(film_key(film))
+    return patient_of(match[1]) if match else None
+
+
+def age_in_years(text: str) -> float:
+    """Age in years of ``58``, ``058Y``, ``60 years``, ``005M``, ``010D``; nan of a blank cell.
+
+    Raises
+    ------
+    ValueError
+        When it is no age, or none that people reach.
+    """
+    if text.lower() in _BLANK:
+        return np.nan
+    match = _AGE.fullmatch(text.strip())
+    if not match:
+        raise ValueError(text)
+    years = float(match[1].replace(",", ".")) * _UNITS[(match[2] or "y")[0].lower()]
+    if years > OLDEST:
+        raise ValueError(text)
+    return years
+
+
+def sex_of(text: str) -> str:
+    """``F``, ``M`` or ``unknown``; ValueError where the word does not say (0 and 1 are given to either)."""
+    if text.lower() in _BLANK:
+        return UNKNOWN
+    if text.lower() not in _SEX:
+        raise ValueError(text)
+    return _SEX[text.lower()]
+
+
+def view_of(text: str) -> str:
+    """``PA``, ``AP``, ``lateral`` or ``unknown``; ValueError where the word does not say (``Frontal`` is either PA or AP)."""
+    if text.lower() in _BLANK:
+        return UNKNOWN
+    words = re.sub(r"[^a-z]", "", text.lower())
+    if words in ("pa", "paview", "posteroanterior", "posterioranterior", "papa", "paerect", "chestpa"):
+        return "PA"
+    if words in ("ap", "apview", "anteroposterior", "anteriorposterior", "apsupine", "aperect", "apportable", "apaxial", "chestap"):
+        return "AP"
+    if words.startswith(("lat", "leftlat", "rightlat")) or words in ("ll", "rl", "l"):
+        return "lateral"
+    raise ValueError(text)
+
+
+_COLUMNS: dict[str, tuple[Callable, object, str]] = {
+    "Patient Age": (age_in_years, np.nan, "no age in years between 0 and 120: it counts as unknown"),
+    "Patient Gender": (sex_of, UNKNOWN, "neither F nor M (Female, Male): it counts as unknown"),
+    "View Position": (view_of, UNKNOWN, "neither PA nor AP: it counts as unknown"),
+}
+
+
+def understand(frame: pd.DataFrame, path: Path, say: Callable[[str], None]) -> pd.DataFrame:
+    """Turn the columns of text into ages (float or int), sexes and views, and patients into one spelling.
+
+    Parameters
+    ----------
+    frame : DataFrame of str
+        As `data.tables.read_table` gives it, with or without each of the columns.
+    path : Path
+        Of the file, for messages.
+    say : function
+        Gets one sentence a column for values that could not be understood, with the first one's line.
+    """
+    frame = frame.copy()
+    if "Patient ID" in frame:
+        frame["Patient ID"] = frame["Patient ID"].map(patient_of)
+    for column, (read, unknown, sentence) in _COLUMNS.items():
+        if column not in frame:
+            continue
+        meaning, wrong = {}, []
+        for text in frame[column].unique():
+            try:
+                meaning[text] = read(text)
+            except ValueError:
+                meaning[text] = unknown
+                wrong.append(text)
+        bad = frame[column].isin(wrong)
+        if bad.any():
+            first = frame[column][bad].iloc[0]
+            rows = "1 row" if bad.sum() == 1 else f"{bad.sum():,} rows"
+            say(f"{path}: {column} is {first!r} in line {frame.index[int(bad.to_numpy().argmax())]}, {sentence} ({rows}).")
+        frame[column] = frame[column].map(meaning)
+    if "Patient Age" in frame:
+        age = frame["Patient Age"].astype(float)
+        whole = age.notna().all() and (age % 1 == 0).all()
+        frame["Patient Age"] = age.astype("int64") if whole else age
+    return frame

@@ -1,0 +1,421 @@
+"""NIH folders as people have them: other editions, programs in between, columns in other spellings; the right value or the right sentence."""
+
+import struct
+import warnings
+import zlib
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from test_nih import HEADER, folder  # noqa: F401  the fixture
+
+from data import nih
+from data.errors import DataError
+from data.nih_tables import labels_of
+from data.patient_columns import age_in_years, film_key, patient_of, sex_of, view_of
+from data.png import read_png
+
+FIRST = "00000001_000.png"
+
+
+def said(folder) -> str:  # noqa: F811
+    """All that the reader warns of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        nih.read_chest_folder(folder)
+    return "\n".join(str(warning.message) for warning in caught)
+
+
+def edit(folder, change, name=nih.TABLE_FILE):  # noqa: F811
+    path = folder / name
+    before = path.read_text()
+    changed = change(before)
+    assert changed != before
+    path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+
+
+# -- the folder ---------------------------------------------------------------------------------------------------------
+
+
+def kaggle(folder):  # noqa: F811
+    for number, path in enumerate(sorted((folder / "images").iterdir())):
+        part = folder / f"images_{number % 2 + 1:03d}" / "images"
+        part.mkdir(parents=True, exist_ok=True)
+        path.rename(part / path.name)
+    (folder / "images").rmdir()
+    (folder / nih.TABLE_FILE).rename(folder / "Data_Entry_2017.csv")
+
+
+def resized(folder):  # noqa: F811
+    (folder / "images").rename(folder / "inner")
+    (folder / "images-224").mkdir()
+    (folder / "inner").rename(folder / "images-224" / "images-224")
+
+
+def capitals(folder):  # noqa: F811
+    for path in list((folder / "images").iterdir()):
+        path.rename(path.with_suffix(".PNG"))
+
+
+def paths_in_table(folder):  # noqa: F811
+    edit(folder, lambda text: text.replace("\n0000", "\nimages\\0000"))
+
+
+def paths_in_lists(folder):  # noqa: F811
+    for name in nih.SPLIT_FILES.values():
+        edit(folder, lambda text: "".join(f"./images_001/images/{line},\r\n" for line in text.split()), name)
+
+
+def lists_in_utf16(folder):  # noqa: F811
+    for name in nih.SPLIT_FILES.values():
+        edit(folder, lambda text: text.replace("\n", "\r\n").encode("utf-16"), name)
+
+
+def lists_named_nih(folder):  # noqa: F811
+    for name in nih.SPLIT_FILES.values():
+        (folder / name).rename(folder / name.replace(".txt", "_NIH.txt"))
+
+
+def left_by_a_mac(folder):  # noqa: F811
+    (folder / "images" / "._00000001_000.png").write_bytes(b"Mac OS X")
+
+
+def the_same_film_twice(folder):  # noqa: F811
+    (folder / "images_001").mkdir()
+    (folder / "images_001" / FIRST).write_bytes((folder / "images" / FIRST).read_bytes())
+
+
+def table_of_text(change):
+    return lambda place: edit(place, change)
+
+
+TABLES = {
+    "BOM": lambda text: "\ufeff" + text,
+    "CRLF": lambda text: text.replace("\n", "\r\n"),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "UTF-16 without BOM": lambda text: text.encode("utf-16-le"),
+    "semicolons": lambda text: text.replace(",", ";"),
+    "sep=": lambda text: "sep=;\r\n" + text.replace(",", ";"),
+    "tabs": lambda text: text.replace(",", "\t"),
+    "title above": lambda text: "NIH Chest X-rays\n\n" + text,
+    "header quoted": lambda text: text.replace("OriginalImage[Width,Height]", '"OriginalImage[Width,Height]"'),
+    "trailing commas": lambda text: text.replace("\n", ",\n"),
+    "rows end in a comma": lambda text: text.replace("0.171\n", "0.171,\n"),
+    "row numbers": lambda text: "\n".join(f"{'' if k == 0 else k - 1},{line}" for k, line in enumerate(text.splitlines())),
+    "R's row numbers": lambda text: "\n".join(line if k == 0 else f"{k},{line}" for k, line in enumerate(text.splitlines())),
+    "R's names": lambda text: text.replace("Image Index", "Image.Index").replace("Patient ID", "Patient.ID"),
+    "lower case": lambda text: text.replace("Patient Gender", "patient_gender").replace("View Position", "view_position"),
+    "a column twice": lambda text: "\n".join(
+        f"{line},{'Patient ID' if k == 0 else line.split(',')[3]}" for k, line in enumerate(text.splitlines())
+    ),
+    "ages of 2017": lambda text: text.replace(",50,", ",050Y,"),
+    "words": lambda text: text.replace(",F,PA,", ",Female,POSTERO-ANTERIOR,"),
+    "1.0": lambda text: text.replace(",0,1,50", ",0,1.0,50").replace(",0,2,50", ",0,00000002,50"),
+    "quoted newline": lambda text: text.replace("Image Index,", '"Image\nIndex",'),
+    "other separators of findings": lambda text: text.replace("Cardiomegaly|Effusion", '"effusion, CARDIOMEGALY"'),
+    "Pleural Thickening": lambda text: text.replace("Pleural_Thickening", "Pleural Thickening"),
+}
+SAME = {
+    **{f.__name__: f for f in (kaggle, resized, capitals, paths_in_table, paths_in_lists, lists_in_utf16, lists_named_nih)},
+    **{f.__name__: f for f in (left_by_a_mac, the_same_film_twice)},
+    **{name: table_of_text(change) for name, change in TABLES.items()},
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_one_folder_in_many_shapes(folder, name):  # noqa: F811
+    before = nih.read_chest_folder(folder)
+    films, _ = nih.load_films(before, 16, progress=False)
+    SAME[name](folder)
+    assert said(folder) == ""
+    after = nih.read_chest_folder(folder)
+    pd.testing.assert_frame_equal(after.table.drop(columns="Finding Labels"), before.table.drop(columns="Finding Labels"))
+    pd.testing.assert_frame_equal(after.boxes, before.boxes)
+    pd.testing.assert_frame_equal(after.manual, before.manual)
+    np.testing.assert_array_equal(nih.load_films(after, 16, progress=False)[0], films)
+
+
+def test_two_editions_of_the_table(folder):  # noqa: F811
+    (folder / "Data_Entry_2017.csv").write_text((folder / nih.TABLE_FILE).read_text().replace(",50,", ",411,"))
+    assert f"the corrected edition is used, {nih.TABLE_FILE}" in said(folder)
+    assert nih.read_chest_folder(folder).table["Patient Age"].tolist() == [50] * 6
+
+
+def test_one_name_two_films(folder):  # noqa: F811
+    the_same_film_twice(folder)
+    cv2.imwrite(str(folder / "images_001" / FIRST), np.eye(8, dtype=np.uint8) * 255)
+    with pytest.raises(DataError, match="images_001/00000001_000.png: another X-ray than .*images/00000001_000.png"):
+        nih.read_chest_folder(folder)
+
+
+def test_the_folder_above(folder):  # noqa: F811
+    with pytest.raises(DataError, match=f"is in .*{folder.name}: name that folder"):
+        nih.read_chest_folder(folder.parent)
+
+
+# -- columns ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "years"),
+    [
+        ("58", 58),
+        ("058Y", 58),
+        ("58.0", 58),
+        ("60 years", 60),
+        ("005M", 5 / 12),
+        ("010D", 10 / 365.25),
+        ("3 months", 0.25),
+        ("8W", 56 / 365.25),
+        ("0", 0),
+        ("58,5", 58.5),
+    ],
+)
+def test_ages(text, years):
+    assert age_in_years(text) == pytest.approx(years)
+
+
+@pytest.mark.parametrize("text", ["411", "-3", "60-70", ">89", "old", "1850Y"])
+def test_no_ages(text):
+    with pytest.raises(ValueError):
+        age_in_years(text)
+
+
+@pytest.mark.parametrize(
+    "read, text, meaning",
+    [
+        (sex_of, "Female", "F"),
+        (sex_of, "m", "M"),
+        (sex_of, "", "unknown"),
+        (view_of, "pa", "PA"),
+        (view_of, "AP Supine", "AP"),
+        (view_of, "Lateral", "lateral"),
+        (view_of, "LL", "lateral"),
+    ],
+)
+def test_words(read, text, meaning):
+    assert read(text) == meaning
+
+
+@pytest.mark.parametrize("text", ["13", "13.0", "00000013", " 13 ", 13, 13.0])
+def test_one_patient(text):
+    assert patient_of(text) == "13"
+
+
+def test_names_of_films():
+    assert {
+        film_key(name) for name in ("00000013_005.png", "images/00000013_005.PNG", r"C:\x\00000013_005.png", "00000013_005")
+    } == {"00000013_005"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence", "column", "value"),
+    [
+        (
+            ",1,50,F",
+            ",1,411,F",
+            r"Patient Age is '411' in line 2, no age .*: it counts as unknown \(2 rows\)",
+            "Patient Age",
+            np.nan,
+        ),
+        (",1,50,F", ",1,60-70,F", "Patient Age is '60-70' in line 2", "Patient Age", np.nan),
+        (",F,PA", ",1,PA", "Patient Gender is '1' in line 2, neither F nor M", "Patient Gender", "unknown"),
+        (",F,PA", ",F,Frontal", "View Position is 'Frontal' in line 2, neither PA nor AP", "View Position", "unknown"),
+    ],
+)
+def test_what_a_cell_does_not_say(folder, old, new, sentence, column, value):  # noqa: F811
+    edit(folder, lambda text: text.replace(old, new))
+    with pytest.warns(UserWarning, match=sentence):
+        found = nih.read_chest_folder(folder).table[column].iloc[0]
+    assert found is value or found == value or (np.isnan(value) and np.isnan(found))
+
+
+def test_months_are_not_years(folder):  # noqa: F811
+    edit(folder, lambda text: text.replace(",1,50,F", ",1,006M,F"))
+    assert nih.read_chest_folder(folder).table["Patient Age"].tolist() == [0.5, 0.5, 50, 50, 50, 50]
+
+
+def test_lateral_views_are_left_out(folder):  # noqa: F811
+    edit(folder, lambda text: text.replace(",2,50,F,PA", ",2,50,F,Lateral"))
+    with pytest.warns(UserWarning, match=r"1 film is left out: 00000002_000.png is a lateral view \(line 4\)"):
+        assert len(nih.read_chest_folder(folder).table) == 5
+
+
+def test_rows_and_headers_that_are_repeated(folder):  # noqa: F811
+    edit(folder, lambda text: text + HEADER + text.splitlines()[1] + "\n")
+    notes = said(folder)
+    assert "the header is repeated in line 8" in notes and "1 rows are there twice, the first in line 9" in notes
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert len(nih.read_chest_folder(folder).table) == 6
+
+
+def test_a_column_sorted_without_the_others(folder):  # noqa: F811
+    edit(folder, lambda text: text.replace("00000002_000.png,Hernia,0,2", "00000002_000.png,Hernia,0,3"))
+    assert "1 rows name another patient than their X-ray, first 00000002_000.png and patient 3 in line 4" in said(folder)
+
+
+def test_patient_in_both_lists(folder):  # noqa: F811
+    edit(folder, lambda text: text + "00000001_001.png\n", "test_list.txt")
+    edit(folder, lambda text: text.replace("00000001_001.png\n", ""), "train_val_list.txt")
+    assert "1 patients are in both split lists, first 1" in said(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "words"),
+    [
+        (nih.TABLE_FILE, lambda text: text.replace("No Finding", "No Finding|Mass", 1), "line 3, 'Finding Labels': .*that nothing was found and that something was"),
+        (nih.TABLE_FILE, lambda text: text.replace("Hernia", "Lung Opacity"), "line 4, 'Finding Labels': unknown finding 'Lung Opacity'"),
+        (nih.TABLE_FILE, lambda text: text.replace(",50,F,PA,2500", ",50,5,F,PA,2500", 1), "line 2 has 12 fields, but the header names 11.*decimal comma"),
+        (nih.TABLE_FILE, lambda text: text + "00000005_000.png,Ma", "line 8 has 2 fields, the header names 11. Is the file cut off"),
+        (nih.TABLE_FILE, lambda text: text.replace("Follow-up #", "Patient ID"), r"two columns are called 'Patient ID', and they differ \(line 2\)"),
+        (nih.TABLE_FILE, lambda text: b"PK\x03\x04\x00\x00", "not a text file"),
+        ("test_list.txt", lambda text: text + FIRST, r"1 films are in both split lists, first 00000001_000.png \(line 1 of train_val_list.txt and line 3 of test_list.txt\)"),
+        ("test_list.txt", lambda text: "\n", "test_list.txt: the file is empty"),
+        (nih.BOX_FILE, lambda text: text.replace("256,512", "1500,512"), "line 2 ends at 1628, outside of the archive's 1024 × 1024.*OriginalImage"),
+        (nih.BOX_FILE, lambda text: text.replace("256,512,128,64", "256,512,-128,64"), "line 2 is no box"),
+        (nih.BOX_FILE, lambda text: text.replace("256,512,128,64", "256,512,wide,64"), "line 2 is no box"),
+        (nih.BOX_FILE, lambda text: text.replace("Infiltrate", "Tumour"), "unknown finding 'Tumour' in line 2"),
+        (nih.BOX_FILE, lambda text: text.replace("Bbox [x,y,w,h]", "x1,y1,x2,y2"), r"a box is x, y, w, h \(left, top, width, height\).*'x1', 'y1'"),
+        (nih.MANUAL_FILE, lambda text: text + text.splitlines()[1], "00000004_001.png is there again in line 3.*majority"),
+    ],
+)  # fmt: skip
+def test_refused_with_line_and_remedy(folder, file, change, words):  # noqa: F811
+    edit(folder, change, file)
+    with pytest.raises(DataError, match=words):
+        nih.read_chest_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "findings"),
+    [
+        ("No Finding", []),
+        ("no findings", []),
+        ("Nodule;Mass", ["Mass", "Nodule"]),
+        ("Mass | pleural thickening", ["Mass", "Pleural_Thickening"]),
+        ("Infiltrate", ["Infiltration"]),
+        ("Pleural Effusion/Edema", ["Effusion", "Edema"]),
+    ],
+)
+def test_findings(text, findings):
+    assert labels_of(text) == findings
+
+
+# -- boxes --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Image Index,Finding Label,"Bbox [x,y,w,h]"\n{0},Infiltrate,"[256, 512, 128, 64]"\n',
+        "Image Index,Finding Label,Bbox\n{0},Infiltration,256 512 128 64\n".replace("Bbox", "bbox_x_y_w_h"),
+        "Image Index,Finding Label,x,y,w,h\n{0},Infiltrate,256,512,128,64\nImage Index,Finding Label,x,y,w,h\n",
+        "h;w;y;x;Finding Label;Image Index\n64,0;128,0;512,0;256,0;Infiltrate;{0}\n",
+        "Image Index,Finding Label,x,y,w,h\n{0},Infiltrate,0.25,0.5,0.125,0.0625\n",
+        "Image Index,Finding Label,Bbox [x,y,w,h],,,\nimages/{0},Infiltrate,256,512,128,64,,,\n{0},Infiltrate,256,512,128,64\n",
+    ],
+)
+def test_boxes_in_other_spellings(folder, text):  # noqa: F811
+    (folder / nih.BOX_FILE).write_text(text.format(FIRST))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        boxes = nih.read_chest_folder(folder).boxes
+    assert boxes.values.tolist() == [[FIRST, "Infiltration", 0.25, 0.5, 0.125, 0.0625]]
+    assert any("fractions" in str(warning.message) for warning in caught) == ("0.25" in text)
+
+
+def test_box_on_a_film_that_is_not_square(folder):  # noqa: F811
+    cv2.imwrite(str(folder / "images" / FIRST), np.arange(64 * 32, dtype=np.uint8).reshape(64, 32))
+    with pytest.warns(UserWarning, match="00000001_000.png has 32 × 64 pixels: the boxes of 1 such X-rays are left out"):
+        assert len(nih.read_chest_folder(folder).boxes) == 0
+
+
+# -- X-rays -------------------------------------------------------------------------------------------------------------
+
+
+def png(pixels) -> bytes:
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+GREY = np.arange(64, dtype=np.uint8).reshape(8, 8)
+
+
+def indexed(palette) -> bytes:
+    rows = b"".join(b"\0" + bytes(row) for row in GREY)
+    parts = [
+        chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 3, 0, 0, 0)),
+        chunk(b"PLTE", bytes(palette)),
+        chunk(b"IDAT", zlib.compress(rows)),
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
+
+
+def with_exif(orientation: int) -> bytes:
+    exif = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01" + struct.pack(">HH", orientation, 0) + b"\0\0\0\0"
+    content = png(GREY)
+    return content[:33] + chunk(b"eXIf", exif) + content[33:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(GREY) + b"\r\n",
+        png(GREY) + b"\0" * 512 + b"IEND",
+        png(np.dstack([GREY] * 3)),
+        png(np.dstack([GREY] * 3 + [np.full_like(GREY, 255)])),
+        indexed([level for level in range(64) for _ in range(3)]),
+        with_exif(1),
+    ],
+    ids=["newline behind", "zeros behind", "three channels", "RGBA", "palette", "upright"],
+)
+def test_whole_pictures(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    np.testing.assert_array_equal(read_png(tmp_path / "a.png"), GREY)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a PNG file, but empty"),
+        (png(GREY)[:-8], r"cut off: \d+ bytes without its last chunk"),
+        (png(GREY)[:-20] + b"IEND\xaeB`\x82", "cut off|cannot be decoded"),
+        (cv2.imencode(".jpg", GREY)[1].tobytes(), "not a PNG file, but a JPEG picture under another name"),
+        (b"\xff\xd8\xff\xee\0\x0eAdobe\0d", "JPEG picture under another name .by Adobe"),
+        (b"\0" * 128 + b"DICM", "a DICOM file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"\x1f\x8b\x08\0", "compressed by gzip"),
+        (indexed([level for level in range(64) for _ in range(2)] + [0] * 64), "a colour picture"),
+        (png(np.dstack([GREY] * 3 + [GREY])), "partly transparent"),
+        (png(np.zeros((8, 8), np.uint8)), "every pixel has the grey level 0"),
+        (with_exif(6), "turned or mirrored before it is shown .orientation 6"),
+    ],
+)
+def test_refused_pictures(tmp_path, content, words):
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=f"a.png: .*{words}"):
+        read_png(tmp_path / "a.png")
+
+
+def test_a_folder_named_like_a_film(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(DataError, match="a.png: cannot be read"):
+        read_png(tmp_path / "a.png")
+
+
+def test_a_film_that_is_not_square_is_letterboxed_and_said(folder):  # noqa: F811
+    narrow = np.full((4, 2), 100, np.uint8)
+    narrow[0, 0] = 50
+    for name in ("00000002_000.png", "00000003_000.png"):
+        cv2.imwrite(str(folder / "images" / name), narrow)
+    with pytest.warns(
+        UserWarning, match=r"2 X-rays are not square \(first: .*00000002_000.png has 2 × 4 pixels\); they are filled up with black"
+    ):
+        films, table = nih.load_films(nih.read_chest_folder(folder), 4, progress=False)
+    assert films[table["Image Index"].tolist().index("00000002_000.png")].tolist() == [[0, 50, 100, 0], *[[0, 100, 100, 0]] * 3]
+    with pytest.warns(UserWarning, match="images: X-rays that are not square are filled up"):
+        assert nih.read_film(folder / "images" / "00000002_000.png", 4).tolist() == films[2].tolist()
