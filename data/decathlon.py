@@ -2,37 +2,31 @@
 
 * Medical Segmentation Decathlon, Task01_BrainTumour (Antonelli et al., Nature Communications 2022): ``dataset.json``,
   ``imagesTr/BRATS_001.nii.gz`` (x, y, z, 4), ``labelsTr/BRATS_001.nii.gz`` (x, y, z).
-* BraTS (Menze et al., IEEE TMI 2015): per patient ``ID_flair.nii.gz``, ``ID_t1``, ``ID_t1ce``, ``ID_t2`` and ``ID_seg``;
-  since 2023 ``ID-t2f``, ``ID-t1n``, ``ID-t1c``, ``ID-t2w`` and ``ID-seg``.
+* BraTS, all releases (`data.brats`): per patient one file a sequence, and one with the mask.
 
 Both come out the same: axes to the patient's right, front and top (RAS), four channels, labels 0 to 3.
 """
 
-import gzip
 import json
-import re
 import warnings
-import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
+from data import brats
 from data.errors import DataError
+from data.nifti import Nifti, open_nifti, stem
 
 CHANNELS = ("FLAIR", "T1w", "T1gd", "T2w")
 LABELS = ("background", "edema", "non-enhancing tumour", "enhancing tumour")
 
-BRATS_NAME = re.compile(r"(?P<case>.+)[_-](?P<part>flair|t2f|t1ce|t1gd|t1c|t1n|t1|t2w|t2|seg)\.nii(\.gz)?", re.IGNORECASE)
-BRATS_PARTS = {"flair": 0, "t2f": 0, "t1": 1, "t1n": 1, "t1ce": 2, "t1c": 2, "t1gd": 2, "t2": 3, "t2w": 3, "seg": "seg"}
-# necrotic and non-enhancing 1, edema 2, enhancing 4 (3 since 2023) -> the Decathlon's order
-BRATS_LABELS = {0: 0, 1: 2, 2: 1, 3: 3, 4: 3}
-DECATHLON_LABELS = {0: 0, 1: 1, 2: 2, 3: 3}
+DECATHLON = brats.Convention(
+    {0: 0, 1: 1, 2: 2, 3: 3}, "the Decathlon", hints={4: "4 is BraTS' enhancing tumour until 2021; in the Decathlon it is 3."}
+)
 
 
 @dataclass(frozen=True)
@@ -50,8 +44,10 @@ class BrainCase:
         Voxels along x (to the right), y (to the front) and z (to the top).
     affine : numpy.ndarray of float, shape (4, 4)
         Takes voxel indices of `image` and `label` to millimetres in the scanner's space.
-    label_values : dict of int to int
-        Label in the file to label of the course (an index of `LABELS`).
+    convention : data.brats.Convention
+        Which labels the mask holds, and what they mean.
+    known_as : str
+        Name of the same scan in an earlier release, where the folder's ``name_mapping.csv`` tells it; else `name`.
     """
 
     name: str
@@ -59,7 +55,17 @@ class BrainCase:
     label_file: Path
     shape: tuple[int, int, int]
     affine: np.ndarray = field(repr=False, compare=False)
-    label_values: dict[int, int] = field(repr=False, compare=False)
+    convention: brats.Convention = field(repr=False, compare=False)
+    known_as: str = field(repr=False, compare=False)
+
+    @property
+    def patient(self) -> str:
+        """Whose scan it is: the same for all scans of a patient, whatever the year, the time point and the spelling of `name`."""
+        return brats.patient_of(self.known_as)
+
+    def is_among(self, names: Iterable[str]) -> bool | None:
+        """Whether the patient is among those of other cases' names; None where their names cannot be compared with this one."""
+        return brats.is_among(self.known_as, names)
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -69,8 +75,7 @@ class BrainCase:
     @property
     def header(self) -> nib.Nifti1Header:
         """NIfTI header of the scan's (first) file, as it is on disk."""
-        with _readable(self.image_files[0]):
-            return nib.load(self.image_files[0]).header
+        return open_nifti(self.image_files[0]).header
 
     def image(self) -> np.ndarray:
         """Read the four sequences.
@@ -78,24 +83,27 @@ class BrainCase:
         Returns
         -------
         numpy.ndarray of int16 or float32, shape (x, y, z, 4)
-            Channels as in `CHANNELS`; intensities as stored, which have no unit.
+            Channels as in `CHANNELS`; intensities as stored, which have no unit. Where a sequence has a background other than 0, that
+            value is subtracted, and a warning says so: all that follows finds the brain by what is not 0.
 
         Raises
         ------
         DataError
             When a file cannot be decompressed, holds NaN or infinity, or has an empty channel.
         """
-        parts = [_voxels(file) for file in self.image_files]
+        parts = [open_nifti(file).voxels() for file in self.image_files]
         image = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
         for channel, name in enumerate(CHANNELS):
             file = self.image_files[channel if len(parts) > 1 else 0]
-            values = image[..., channel]
+            values = parts[channel] if len(parts) > 1 else image[..., channel]
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 count = int((~np.isfinite(values)).sum())
                 raise DataError(f"{file}: {name} holds {count:,} values that are NaN or infinite. Export the scan again.")
-            if not values.any():
-                raise DataError(f"{file}: {name} is zero everywhere. Export the scan again, or take the case out.")
-        return image
+            if values.min() == values.max():
+                raise DataError(
+                    f"{file}: {name} is {_word(values.flat[0])} everywhere. Export the scan again, or take the case out."
+                )
+        return _without_background(image, self)
 
     def label(self) -> np.ndarray:
         """Read the expert's mask.
@@ -103,27 +111,37 @@ class BrainCase:
         Returns
         -------
         numpy.ndarray of uint8, shape (x, y, z)
-            Indices of `LABELS`.
+            Indices of `LABELS`. A warning says so where nothing is marked, or where a label of the release has no place among these.
 
         Raises
         ------
         DataError
             When the file cannot be decompressed or holds a value that its format does not know.
         """
-        stored = _voxels(self.label_file)
-        found = set(np.unique(stored).tolist())
-        unknown = sorted(found - set(self.label_values), key=str)
-        if unknown:
-            listed = ", ".join(f"{value:g}" for value in unknown)
-            known = ", ".join(map(str, self.label_values))
-            hint = " 4 is BraTS' enhancing tumour, 3 in the Decathlon." if unknown == [4] else ""
+        stored = open_nifti(self.label_file).voxels()
+        values, known = np.unique(stored), self.convention.values
+        between = values[np.isnan(values) | (np.abs(values - np.rint(values)) > 1e-3)] if values.dtype.kind == "f" else values[:0]
+        if between.size:
             raise DataError(
-                f"{self.label_file}: label value {listed}, but this folder's format knows {known}.{hint} Map the labels, "
-                "or name the files as their format does."
+                f"{self.label_file}: {between.size} values are no labels, such as {between[0]:g}. Was the mask resampled with interpolation? "
+                "Resample the original one with nearest neighbours."
             )
-        lookup = np.zeros(max(self.label_values) + 1, np.uint8)
-        lookup[list(self.label_values)] = list(self.label_values.values())
-        return lookup[stored.astype(np.uint8)]
+        found = {int(round(value)) for value in values.tolist()}
+        unknown = sorted(found - set(known))
+        if unknown:
+            hints = " ".join(self.convention.hints[value] for value in unknown if value in self.convention.hints)
+            raise DataError(
+                f"{self.label_file}: label value {', '.join(map(str, unknown))}, but {self.convention.name} knows {', '.join(map(str, known))}. "
+                f"{hints + ' ' if hints else ''}Map the labels, or name the files as their format does."
+            )
+        for value, note in self.convention.notes.items():
+            if value in found:
+                warnings.warn(f"{self.label_file}: {note}", stacklevel=2)
+        if found == {0}:
+            warnings.warn(f"{self.label_file}: nothing is marked in this mask.", stacklevel=2)
+        lookup = np.zeros(max(known) + 1, np.uint8)
+        lookup[list(known)] = list(known.values())
+        return lookup[(np.rint(stored) if stored.dtype.kind == "f" else stored).astype(np.uint8)]
 
 
 @dataclass(frozen=True)
@@ -151,8 +169,18 @@ class BrainCohort(Sequence):
     def __getitem__(self, index):
         return self.cases[index]
 
+    def draw(self, count: int, rng: np.random.Generator) -> list[BrainCase]:
+        """Up to `count` cases at random: one scan of each patient before the second one of any."""
+        order = [self.cases[number] for number in rng.permutation(len(self.cases))]
+        turns: Counter[str] = Counter()
+        turn = {}
+        for case in order:
+            turn[case.name] = turns[case.patient]
+            turns[case.patient] += 1
+        return sorted(order, key=lambda case: turn[case.name])[:count]
 
-def read_brain(folder: str | Path, *, strict: bool = False) -> BrainCohort:
+
+def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None = None) -> BrainCohort:
     """Open a folder of brain scans in the Decathlon or the BraTS format.
 
     Headers are read and compared now, voxels only by `BrainCase.image` and `BrainCase.label`.
@@ -161,6 +189,8 @@ def read_brain(folder: str | Path, *, strict: bool = False) -> BrainCohort:
     ----------
     folder : str or Path
         With ``imagesTr`` in it (Decathlon), or with folders of ``*_flair.nii.gz`` and the rest, at any depth (BraTS).
+    edition : int, optional
+        Year of the BraTS release, where names do not tell what the labels mean (`data.brats.convention_of`).
     strict : bool
         Whether a broken case is an error. Otherwise it is left out with a warning and listed in `BrainCohort.broken`.
 
@@ -180,37 +210,56 @@ def read_brain(folder: str | Path, *, strict: bool = False) -> BrainCohort:
     simulated = (folder / "SIMULATED.json").exists()
     source = "simulated" if simulated else f"real patients: {folder.resolve().name}"
     decathlon = (folder / "imagesTr").is_dir() or (folder / "dataset.json").exists()
-    listed = _list_decathlon(folder) if decathlon else _list_brats(folder)
-    values = DECATHLON_LABELS if decathlon else BRATS_LABELS
-    cases, broken = [], []
-    for name, files, label_file in listed:
+    listed = list(_list_decathlon(folder) if decathlon else brats.list_cases(folder, edition))
+    old_names = {} if decathlon else brats.aliases(folder)
+    cases, broken, seen = [], [], {}
+    for entry in listed:
         try:
-            cases.append(_open_case(name, files, label_file, values))
+            case, content = _open_case(entry, old_names.get(entry.name, entry.name))
+            for key in (("name", case.name), ("content", content)):
+                if key in seen:
+                    raise DataError(f"{case.image_files[0]}: {_the_same(*key, seen[key])} Take one of them out.")
+            seen |= {("name", case.name): case, ("content", content): case}
+            cases.append(case)
         except DataError as error:
             if strict:
                 raise
-            warnings.warn(f"{name} is left out. {error}", stacklevel=2)
+            warnings.warn(f"{entry.name} is left out. {error}", stacklevel=2)
             broken.append(str(error))
+        else:
+            if entry.note:
+                warnings.warn(entry.note, stacklevel=2)
     if not cases:
-        reasons = f" Left out: {' '.join(broken[:3])}" if broken else ""
+        reasons = f" Left out: {' '.join(broken[:3])}" if broken else _instead(folder)
         raise DataError(
             f"{folder}: no usable brain scan. Wanted is imagesTr/ and labelsTr/ (Decathlon) or folders with files such as "
             f"ID_flair.nii.gz, ID_t1, ID_t1ce, ID_t2, ID_seg (BraTS).{reasons}"
         )
+    if two := brats.cannot_be_compared(case.known_as for case in cases):
+        warnings.warn(
+            f"{folder}: {two[0]} and {two[1]} are of releases that name patients differently, so one patient may be there under two names, "
+            "and a split by patient cannot see it.",
+            stacklevel=2,
+        )
     return BrainCohort(folder, cases, broken, source)
 
 
-Listed = Iterator[tuple[str, tuple[Path | None, ...], Path | None]]
-
-
-def _list_decathlon(folder: Path) -> Listed:
-    """Name, image file and label file of each training case that ``dataset.json`` lists, or of each file without it."""
+def _list_decathlon(folder: Path) -> Iterator[brats.Listed]:
+    """Each training case that ``dataset.json`` lists, or each file without it."""
+    files = sorted(path for path in (folder / "imagesTr").glob("*") if stem(path) is not None)
+    bases = [stem(path)[:-5] for path in files if stem(path).endswith("_0001")]
+    if any(list((folder / "labelsTr").glob(f"{base}.nii*")) for base in bases):
+        raise DataError(
+            f"{folder}: nnU-Net's layout (one file a sequence: CASE_0000.nii.gz, CASE_0001 …), which leaves order and labels to each data set. "
+            "Name the folder that it was converted from, or join FLAIR, T1w, T1gd and T2w in this order into one file CASE.nii.gz."
+        )
     index = folder / "dataset.json"
     if index.exists():
         try:
-            description = json.loads(index.read_text())
+            description = json.loads(index.read_text(encoding="utf-8-sig"))
             channels = [name for _, name in sorted(description["modality"].items(), key=lambda item: int(item[0]))]
             pairs = sorted((entry["image"], entry["label"]) for entry in description["training"])
+            labels = {str(key): str(value) for key, value in dict(description.get("labels") or {}).items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{index}: not a Decathlon index ({type(error).__name__}: {error}). It needs 'modality' and 'training'; "
@@ -218,27 +267,32 @@ def _list_decathlon(folder: Path) -> Listed:
             ) from error
         if [name.lower() for name in channels] != [name.lower() for name in CHANNELS]:
             raise DataError(f"{index}: sequences {channels}, but the course needs {list(CHANNELS)} in this order.")
+        meant = {number: labels.get(number, "").lower() for number in "123"}
+        if labels and not ("edema" in meant["1"] and meant["2"].startswith(("non", "necro")) and meant["3"].startswith("enhanc")):
+            raise DataError(
+                f"{index}: labels {labels}, but the course reads 1 edema, 2 non-enhancing tumour, 3 enhancing tumour. Map the masks, or correct "
+                "this file if they are so."
+            )
     else:
-        files = sorted((folder / "imagesTr").glob("[!.]*.nii*"))  # archives made on a Mac hold hidden doubles, ._BRATS…
         pairs = [(f"imagesTr/{file.name}", f"labelsTr/{file.name}") for file in files]
     for image, label in pairs:
-        yield Path(image).name.split(".nii")[0], (folder / image,), folder / label
+        file, mask = (_as_on_disk(folder / part) for part in (image, label))
+        yield brats.Listed(stem(Path(image)) or Path(image).name, (file,), mask, DECATHLON)
 
 
-def _list_brats(folder: Path) -> Listed:
-    """Name, four image files (None where missing) and label file (or None) of each patient's folder."""
-    patients: dict[tuple[Path, str], dict[int | str, Path]] = {}
-    for file in sorted(folder.rglob("[!.]*.nii*")):
-        match = BRATS_NAME.fullmatch(file.name)
-        if match:
-            patient = patients.setdefault((file.parent, match["case"]), {})
-            patient[BRATS_PARTS[match["part"].lower()]] = file
-    for (_, name), parts in sorted(patients.items(), key=lambda item: item[0][1]):
-        yield name, tuple(parts.get(channel) for channel in range(len(CHANNELS))), parts.get("seg")
+def _as_on_disk(file: Path) -> Path:
+    """The file that an index lists, or the same one packed, or unpacked."""
+    called = stem(file)
+    if file.exists() or called is None or not file.parent.is_dir():
+        return file
+    return next((path for path in sorted(file.parent.glob(f"{called}.*")) if stem(path) == called), file)
 
 
-def _open_case(name: str, files: tuple[Path | None, ...], label_file: Path | None, values: dict[int, int]) -> BrainCase:
-    """Read the headers of a case and compare them."""
+def _open_case(entry: brats.Listed, known_as: str) -> tuple[BrainCase, object]:
+    """Read the headers of a case and compare them; the case, and what identifies the content of its files."""
+    name, files, label_file = entry.name, entry.images, entry.label
+    if entry.problem:
+        raise DataError(entry.problem)
     missing = [channel for channel, file in zip(CHANNELS, files) if file is None]
     if missing:
         place = next(file for file in (*files, label_file) if file is not None).parent
@@ -246,74 +300,77 @@ def _open_case(name: str, files: tuple[Path | None, ...], label_file: Path | Non
     if label_file is None or not label_file.exists():
         wanted = label_file or f"{files[0].parent}/{name}_seg.nii.gz"
         raise DataError(f"{wanted}: the mask is missing. Only cases with an expert's mask can be used; add it.")
-    headers = [_whole_header(file) for file in files]
-    shape, affine = headers[0].get_data_shape()[:3], headers[0].get_best_affine()
-    channels = headers[0].get_data_shape()[3:] if len(files) == 1 else (len(files),)
-    if channels != (len(CHANNELS),):
-        found = channels[0] if channels else 1
-        raise DataError(f"{files[0]}: {found} sequences, but {len(CHANNELS)} are needed: {', '.join(CHANNELS)}.")
-    for file, header in [*zip(files[1:], headers[1:]), (label_file, _whole_header(label_file))]:
-        if header.get_data_shape() != shape:
-            raise DataError(
-                f"{file}: shape {header.get_data_shape()}, but {files[0].name} has {shape}. They are not of the same "
-                "scan, or one was resampled; resample it to the other's grid."
-            )
-        if not np.allclose(header.get_best_affine(), affine, atol=1e-3):
-            raise DataError(
-                f"{file}: its affine differs from that of {files[0].name}, so it lies elsewhere in the head. Resample one "
-                "to the other's grid."
-            )
-    turn = io_orientation(affine)
-    if np.isnan(turn).any():
-        raise DataError(f"{files[0]}: its affine maps no volume to the head (it is singular). Export the scan again.")
-    return BrainCase(
-        name,
-        tuple(files),
-        label_file,
-        tuple(int(shape[axis]) for axis in np.argsort(turn[:, 0])),
-        affine @ inv_ornt_aff(turn, shape),
-        values,
-    )
+    scans, mask = [open_nifti(file) for file in files], open_nifti(label_file)
+    first = scans[0]
+    if len(scans) == 1 and first.shape[3:] != (len(CHANNELS),):
+        found = first.shape[3] if len(first.shape) > 3 else 1
+        raise DataError(
+            f"{files[0]}: {found} sequences, but {len(CHANNELS)} are needed: {', '.join(CHANNELS)}, on the fourth axis."
+        )
+    for scan in (*(scans if len(scans) > 1 else ()), mask):
+        if len(scan.shape) > 3:
+            what = "a mask has one label a voxel" if scan is mask else "each of the four sequences is one volume"
+            raise DataError(f"{scan.file}: {scan.shape[3]} volumes (shape {scan.shape}), but {what}. Export the one that is meant.")
+        _compare(scan, first)
+    case = BrainCase(name, tuple(files), label_file, first.shape[:3], first.affine, entry.convention, known_as)
+    return case, tuple(scan.fingerprint for scan in scans)
 
 
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Turn what nibabel and gzip raise for a damaged file into a `DataError`."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(f"{file}: the file is missing. Copy it there, or take the case out.") from error
-    except (ImageFileError, OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{file}: cut off or not a NIfTI file ({error}). Copy or download it again.") from error
+def _compare(scan: Nifti, first: Nifti) -> None:
+    """Two files are of one grid, once their axes run the same way."""
+    if scan.shape != first.shape[:3]:
+        raise DataError(
+            f"{scan.file}: shape {scan.shape}, but {first.file.name} has {first.shape[:3]}. They are not of the same "
+            "scan, or one was resampled; resample it to the other's grid."
+        )
+    if not np.allclose(scan.affine, first.affine, atol=1e-3):
+        raise DataError(
+            f"{scan.file}: its affine differs from that of {first.file.name}, so it lies elsewhere in the head. Resample one "
+            "to the other's grid; if the voxels are the same, copy the affine of the other."
+        )
 
 
-def _whole_header(file: Path) -> nib.Nifti1Header:
-    """Header of a NIfTI file that is as long as its header says."""
-    with _readable(file):
-        image = nib.load(file)
-        header = image.header
-        wanted = int(image.dataobj.offset) + int(np.prod(header.get_data_shape())) * header.get_data_dtype().itemsize
-        if file.suffix == ".gz":
-            with file.open("rb") as stream:
-                stream.seek(-4, 2)
-                length = int.from_bytes(stream.read(4), "little")  # gzip ends with the length of what it holds
-            if length != wanted % 2**32:  # cut off, or written in several parts: only reading on can tell
-                with gzip.open(file) as stream:
-                    length = sum(len(block) for block in iter(lambda: stream.read(2**24), b""))
-        else:
-            length = file.stat().st_size
-    if length < wanted:
-        raise DataError(f"{file}: cut off ({length:,} of {wanted:,} bytes). Copy or download it again.")
-    return header
+def _the_same(key: str, _: object, other: BrainCase) -> str:
+    """What two cases have in common."""
+    if key == "name":
+        return f"a second case of this name; the first is {other.image_files[0]}."
+    return f"the same scan as {other.name} ({other.image_files[0]}), under another name."
 
 
-def _voxels(file: Path) -> np.ndarray:
-    """Voxels of a NIfTI file, axes turned to RAS; floats as float32."""
-    with _readable(file):
-        image = nib.load(file)
-        voxels = np.asanyarray(image.dataobj)
-    voxels = apply_orientation(voxels, io_orientation(image.affine))
-    return np.ascontiguousarray(voxels, dtype=np.float32 if voxels.dtype.kind == "f" else None)
+def _instead(folder: Path) -> str:
+    """What the folder holds that may be meant."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() and path.name == "imagesTr":
+            return f" There is one in {path.parent}: name that folder."
+        if path.suffix.lower() in (".mha", ".mhd", ".nrrd", ".dcm", ".zip", ".tar"):
+            return f" It holds {path.suffix} files, such as {path.name}: convert them to NIfTI, or unpack them."
+    return ""
+
+
+def _word(value: float) -> str:
+    return "zero" if value == 0 else f"{value:g}"
+
+
+def _without_background(image: np.ndarray, case: BrainCase) -> np.ndarray:
+    """The image with 0 outside of the brain: standardising programs leave the background at one value that is not 0.
+
+    That value is the one in all eight corners of the volume and in a tenth of it or more.
+    """
+    corners = image[np.ix_((0, -1), (0, -1), (0, -1))].reshape(8, -1)
+    level = np.zeros(image.shape[-1], image.dtype)
+    for channel, value in enumerate(corners[0]):
+        if value != 0 and (corners[:, channel] == value).all() and (image[..., channel] == value).mean() >= 0.1:
+            level[channel] = value
+    if level.any():
+        listed = ", ".join(f"{name} {value:g}" for name, value in zip(CHANNELS, level) if value != 0)
+        warnings.warn(f"{case.image_files[0]}: the background is not 0 ({listed}); it was subtracted, so that it is.", stacklevel=3)
+        return image.astype(np.float32) - level.astype(np.float32)
+    if image[..., 0].size > 10_000 and (image != 0).any(axis=-1).mean() > 0.97:
+        warnings.warn(
+            f"{case.image_files[0]}: hardly any voxel is 0, so that the whole volume counts as brain. Is the skull still there, or noise around it?",
+            stacklevel=3,
+        )
+    return image
 
 
 def brain_box(image: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice]:

@@ -80,16 +80,29 @@ class Nifti:
         DataError
             When the file cannot be decompressed or does not hold one number a voxel.
         """
-        with readable(self.file), _opened(self.file) as image:
+        image = load(self.file)
+        with readable(self.file):
             if image.header.get_data_dtype().names or image.header.get_data_dtype().kind not in "uif":
                 raise DataError(
                     f"{self.file}: voxels of the type {image.header.get_data_dtype()}, not one number each. Export magnitudes as int16 or float32."
                 )
             voxels = np.asanyarray(image.dataobj)
-            affine = image.affine
         voxels = voxels.reshape(voxels.shape[:3] + tuple(size for size in voxels.shape[3:] if size > 1))
-        voxels = apply_orientation(voxels, io_orientation(affine))
+        voxels = apply_orientation(voxels, io_orientation(image.affine))
         return np.ascontiguousarray(voxels, dtype=np.float32 if voxels.dtype.kind == "f" else None)
+
+
+def load(file: Path) -> nib.Nifti1Image:
+    """Image as nibabel has it, by what the file holds and not by what its name says: ``.nii`` may be compressed, ``.nii.gz`` may not be."""
+    if file.is_dir():
+        raise DataError(f"{file}: a folder with the name of a file. Put the file that is in it in its place.")
+    with readable(file):
+        name, packed = file.name.lower(), _is_gzip(file)
+        if ".nii" not in name or packed == name.endswith(".gz"):
+            return nib.load(file)
+        content = gzip.decompress(file.read_bytes()) if packed else file.read_bytes()
+        newer = 540 in (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
+        return (nib.Nifti2Image if newer else nib.Nifti1Image).from_bytes(content)
 
 
 def open_nifti(file: Path) -> Nifti:
@@ -100,7 +113,8 @@ def open_nifti(file: Path) -> Nifti:
     DataError
         When the file is missing, empty, cut off, no NIfTI file, or does not say where the voxels lie.
     """
-    with readable(file), _opened(file) as image:
+    image = load(file)
+    with readable(file):
         header, affine = image.header, image.affine
         shape = tuple(int(size) for size in header.get_data_shape())
         wanted = int(image.dataobj.offset) + int(np.prod(shape)) * header.get_data_dtype().itemsize
@@ -141,22 +155,6 @@ def readable(file: Path) -> Iterator[None]:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{file}: {_what_it_is(file)} ({error}). Copy, download or export it again.") from error
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[nib.Nifti1Image]:
-    """The image, by what the file holds and not by what its name says: ``.nii`` may be compressed, ``.nii.gz`` may not be."""
-    if file.is_dir():
-        raise DataError(f"{file}: a folder with the name of a file. Put the file that is in it in its place.")
-    name, packed = file.name.lower(), _is_gzip(file)
-    if ".nii" not in name or packed == name.endswith(".gz"):
-        yield nib.load(file)
-        return
-    with gzip.open(file) if packed else file.open("rb") as stream:
-        size = stream.read(4)
-        stream.seek(0)
-        kind = nib.Nifti2Image if 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big")) else nib.Nifti1Image
-        yield kind.from_stream(stream)
 
 
 def _is_gzip(file: Path) -> bool:

@@ -44,7 +44,7 @@ from scipy import ndimage
 
 import public_tests
 import util
-from data import decathlon
+from data import decathlon, nifti
 from data.brain_simulator.cohort import brain_cohort
 from models.brain import network as brain_network
 from models.brain import predict as brain_predict
@@ -134,7 +134,7 @@ util.show_table(table, f"From the header of {case.name}", brain.source)
 # %%
 voxel = [int(index) for index in np.argwhere(label == label.max())[0]]
 place = nib.affines.apply_affine(case.affine, voxel)
-stored = nib.load(case.label_file)
+stored = nifti.load(case.label_file)
 in_file = nib.affines.apply_affine(np.linalg.inv(stored.affine), place).round().astype(int).tolist()
 print("affine after reading:", *case.affine.round(2), sep="\n  ")
 before, after = ("".join(nib.aff2axcodes(affine)) for affine in (stored.affine, case.affine))
@@ -195,8 +195,7 @@ util.animate_slices(image[..., 0], label, brain.source)
 # How much of a scan is tumour? The answer decides how we cut patches, which loss we take and which metrics mean anything.
 
 # %%
-order = np.random.default_rng(0).permutation(len(brain))
-chosen = [brain[number] for number in order[: 4 if QUICK else 12]]
+chosen = brain.draw(4 if QUICK else 12, np.random.default_rng(0))
 rows = []
 for patient in util.progress(chosen, description="reading masks", leave=False):
     mask = patient.label()
@@ -641,15 +640,23 @@ def dice_and_cross_entropy(y_true, y_pred):
 
 # %%
 tests, validations = (1, 1) if QUICK else (4, 2)
-assert len(chosen) > tests + validations, f"{len(brain)} scans are too few: at least {tests + validations + 1} are needed"
-# The shipped network of 3.7 was trained on some public patients: whom it has seen cannot test it.
-unseen = [patient for patient in chosen if patient.name not in brain_network.TRAINED_ON]
+known = {scan.name: brain.source != "simulated" and scan.is_among(brain_network.TRAINED_ON) for scan in chosen}
+scans_of = {}  # each patient's, for a patient may have several; last those on whom the shipped network of 3.7 was trained
+for scan in sorted(chosen, key=lambda scan: [False, None, True].index(known[scan.name])):
+    scans_of.setdefault(scan.patient, []).append(scan)
+assert len(scans_of) > tests + validations, f"{len(scans_of)} patients are too few: at least {tests + validations + 1} are needed"
+unseen = [person for person, scans in scans_of.items() if not known[scans[0].name]]
+test_people = (unseen or list(scans_of))[:tests]
+test_cases = [scans_of[person][0] for person in test_people]
 if not unseen:
     print("ATTENTION: the shipped network was trained on all of these patients, so its results below are too good.")
-test_cases = (unseen or chosen)[:tests]
-others = [patient for patient in chosen if patient not in test_cases]
-validation_cases, training_cases = others[:validations], others[validations:]
-print(f"{len(training_cases)} patients to train, {len(validation_cases)} to validate, {len(test_cases)} to test")
+elif any(known[scan.name] is None for scan in test_cases):
+    print("ATTENTION: this release names patients differently, so the shipped network may have been trained on the test patients.")
+others = [scans for person, scans in scans_of.items() if person not in test_people]
+validation_cases, training_cases = sum(others[:validations], []), sum(others[validations:], [])
+print(
+    f"{len(training_cases)} scans to train, {len(validation_cases)} to validate, {len(test_cases)} to test, of {len(scans_of)} patients"
+)
 
 
 def load(patient):
