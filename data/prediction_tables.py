@@ -12,8 +12,11 @@ import numpy as np
 import pandas as pd
 
 from data.errors import DataError
-from data.nih import FINDINGS
+from data.nih_tables import FINDING_NAMES, FINDINGS
+from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, understand
 from data.storage import atomic_file
+from data.tables import numbers
+from data.tables import read_table as read_text_table
 
 ABOUT = ("Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position")
 
@@ -85,17 +88,14 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
         raise DataError(
             f"{folder}: there is no such folder. DATA_DIR must name a folder with valid.csv and test.csv, or with one CSV."
         )
-    files = sorted(path for path in folder.glob("*.csv") if not path.name.startswith("."))
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv" and not path.name.startswith("."))
+    named = {path.name.lower(): path for path in files}
     notes: list[str] = []
-    if {"valid.csv", "test.csv"} <= {path.name for path in files}:
-        tables = {
-            name: read_table(folder / f"{name}.csv", notes)
-            for name in ("train", "valid", "test")
-            if (folder / f"{name}.csv").exists()
-        }
-        _refuse_shared_patients(folder, tables)
-    elif len(files) == 1 and files[0].stem not in ("train", "valid", "test"):
-        tables = _split_in_half(read_table(files[0], notes), seed)
+    if {"valid.csv", "test.csv"} <= named.keys():
+        tables = {name: read_table(named[f"{name}.csv"], notes) for name in ("train", "valid", "test") if f"{name}.csv" in named}
+        _refuse_shared(folder, tables, notes)
+    elif len(files) == 1 and files[0].stem.lower() not in ("train", "valid", "test"):
+        tables = _split_in_half(read_table(files[0], notes), seed, files[0])
         notes.append(
             f"{files[0].name} is one table: its patients were split at random (seed {seed}) into a validation and a test half."
         )
@@ -105,6 +105,8 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
             f"{folder}: holds {found}. Needed are valid.csv and test.csv (and train.csv, if any), or exactly one other CSV."
         )
     for name, table in tables.items():
+        if len(np.unique(table.patients)) == 1:
+            notes.append(f"{name}: all X-rays are of one patient, so that no interval over patients can be given (nan).")
         for kind, empty in (("positive", table.y.sum(axis=0) == 0), ("negative", table.y.min(axis=0, initial=1) == 1)):
             if empty.any():
                 these = ", ".join(np.array(FINDINGS)[empty])
@@ -135,52 +137,61 @@ def write_predictions(folder: str | Path, tables: dict[str, PredictionTable], si
 def read_table(path: Path, notes: list[str] | None = None) -> PredictionTable:
     """Read and check one CSV file; what a reader of the results must know is appended to `notes`."""
     notes = [] if notes is None else notes
-    try:
-        frame = pd.read_csv(path, dtype={"Patient ID": str, "Image Index": str})
-    except pd.errors.EmptyDataError:
-        frame = pd.DataFrame()
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: is not a readable CSV file ({error}). Write it again.") from error
+    names = COLUMN_NAMES | {
+        key + end: FINDING_NAMES[key] + under
+        for key in FINDING_NAMES
+        if FINDING_NAMES[key] in FINDINGS
+        for end, under in _ENDINGS.items()
+    }
+    frame = read_text_table(path, (), (*ABOUT, *(f"{f}{end}" for f in FINDINGS for end in _ENDINGS.values())), names)
     if frame.empty:
         raise DataError(f"{path}: the file is empty. Write the predictions again, for example with notebook 01.")
     _need_columns(path, frame)
 
-    y = _checked(path, frame, FINDINGS, "a label", lambda values: np.isin(values, (0, 1)), "must be 0 or 1").astype(int)
-    p = _checked(
-        path,
-        frame,
-        [f"{f}_pred" for f in FINDINGS],
-        "a probability",
-        lambda v: (v >= 0) & (v <= 1),
-        "must lie between 0 and 1 (are these logits? then apply the sigmoid first)",
-    )
+    y = _labels(path, frame, FINDINGS)
+    p = _probabilities(path, frame, notes)
     mined_columns = [f"{f}_mined" for f in FINDINGS]
     mined = None
     if any(column in frame for column in mined_columns):
         missing = [column for column in mined_columns if column not in frame]
         if missing:
             raise DataError(f"{path}: column {missing[0]} is missing. Text-mined labels are given for all 14 findings or for none.")
-        mined = _checked(path, frame, mined_columns, "a label", lambda values: np.isin(values, (0, 1)), "must be 0 or 1").astype(
-            int
-        )
+        mined = _labels(path, frame, mined_columns)
 
-    about = frame[[column for column in ABOUT if column in frame]].copy()
-    if "Image Index" in about and about["Image Index"].duplicated().any():
-        twice = about.loc[about["Image Index"].duplicated(), "Image Index"].iloc[0]
-        raise DataError(f"{path}: film {twice} is listed twice. Keep one row per film.")
-    if "Patient ID" not in about:
-        about["Patient ID"] = [f"row {row}" for row in range(len(about))]
+    about = understand(frame[[column for column in ABOUT if column in frame]], path, notes.append)
+    if "Image Index" in about:
+        empty = about["Image Index"] == ""
+        twice = about["Image Index"].map(film_key).duplicated() & ~empty
+        if twice.any():
+            line = about.index[int(twice.to_numpy().argmax())]
+            raise DataError(f"{path}: film {about.at[line, 'Image Index']} is listed twice (line {line}). Keep one row per film.")
+    elif frame.duplicated().any():
+        line = frame.index[int(frame.duplicated().to_numpy().argmax())]
         notes.append(
-            f"{path.name} has no column Patient ID: every film counts as a patient of its own, so intervals may be too narrow."
+            f"{path.name}: {frame.duplicated().sum():,} rows repeat another one, first line {line}; all were kept. Copies of one X-ray?"
         )
-    elif about["Patient ID"].isna().any():
-        raise DataError(
-            f"{path}: Patient ID is missing in line {_line(about['Patient ID'].isna())}. Without it films cannot be kept together."
-        )
+    if "Patient ID" not in about:
+        inside = about["Image Index"].map(patient_in_name) if "Image Index" in about else pd.Series([None])
+        if inside.notna().all():
+            about["Patient ID"] = inside
+            notes.append(f"{path.name} has no column Patient ID: patients were taken from the names of the X-rays.")
+        else:
+            about["Patient ID"] = [f"row {row}" for row in range(len(about))]
+            notes.append(
+                f"{path.name} has no column Patient ID: every film counts as a patient of its own, so intervals may be too narrow."
+            )
+    elif (about["Patient ID"] == "").any():
+        line = about.index[int((about["Patient ID"] == "").to_numpy().argmax())]
+        raise DataError(f"{path}: Patient ID is missing in line {line}. Without it films cannot be kept together.")
     absent = [column for column in ABOUT[2:] if column not in about]
     if absent:
         notes.append(f"{path.name} has no column {', '.join(absent)}: what needs it is left out.")
+    about.index = pd.RangeIndex(len(about))
     return PredictionTable(about, y, p, mined)
+
+
+_ENDINGS = {"": "", "pred": "_pred", "mined": "_mined"}
+_ROUNDING = 1e-6  # a probability of 32 bits may be so far outside of [0, 1]
 
 
 def _need_columns(path: Path, frame: pd.DataFrame) -> None:
@@ -189,32 +200,74 @@ def _need_columns(path: Path, frame: pd.DataFrame) -> None:
             if column not in frame:
                 why = f"although {other} is there" if other in frame else f"and so is {other}"
                 raise DataError(
-                    f"{path}: column {column} is missing, {why}. Each of the 14 findings needs a label F and a probability F_pred."
+                    f"{path}: column {column} is missing, {why}. Each of the 14 findings needs its label F and its "
+                    f"probability F_pred; the table has {', '.join(map(str, frame.columns))[:200]}."
                 )
 
 
-def _checked(path, frame, columns, what, allowed, rule) -> np.ndarray:
-    values = frame[list(columns)].apply(pd.to_numeric, errors="coerce")
-    for bad, text in ((values.isna(), "is missing or is not a number"), (~allowed(values.to_numpy(dtype=float)), rule)):
-        bad = np.asarray(bad)
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            found = frame[columns[column]].iloc[row]
-            raise DataError(
-                f"{path}: {what} {text}: {columns[column]} in line {row + 2} is {found!s}. Correct it or remove the row."
-            )
-    return values.to_numpy(dtype=float)
+def _refuse(path: Path, frame: pd.DataFrame, columns, bad: np.ndarray, what: str, text: str) -> None:
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        found = frame[columns[column]].iloc[row] or "empty"
+        raise DataError(
+            f"{path}: {what} {text}: {columns[column]} in line {frame.index[row]} is {found}. Correct it or remove the row."
+        )
 
 
-def _line(bad: pd.Series) -> int:
-    return int(np.flatnonzero(bad)[0]) + 2  # counted as an editor does, after the header
+def _labels(path: Path, frame: pd.DataFrame, columns) -> np.ndarray:
+    values = numbers(frame[list(columns)], {"true": 1, "false": 0, "yes": 1, "no": 0})
+    _refuse(path, frame, columns, np.isnan(values), "a label", "is missing or is not a number")
+    text = "must be 0 or 1"
+    if (values == -1).any() and np.isin(values, (-1, 0, 1)).all():
+        text += f" ({(values == -1).sum():,} labels are −1, CheXpert's sign for uncertain: decide whether that is 0, 1, or a row to leave out)"
+    _refuse(path, frame, columns, ~np.isin(values, (0, 1)), "a label", text)
+    return values.astype(int)
 
 
-def _refuse_shared_patients(folder: Path, tables: dict[str, PredictionTable]) -> None:
-    known = {name: set(table.patients) for name, table in tables.items() if not table.patients[0].startswith("row ")}
-    names = list(known)
+def _probabilities(path: Path, frame: pd.DataFrame, notes: list[str]) -> np.ndarray:
+    columns = [f"{f}_pred" for f in FINDINGS]
+    values = numbers(frame[columns])
+    _refuse(path, frame, columns, np.isnan(values), "a probability", "is missing or is not a number")
+    outside = (values < -_ROUNDING) | (values > 1 + _ROUNDING)
+    if outside.any():
+        low, high = values.min(), values.max()
+        cause = f"{outside.sum():,} of {outside.size:,} do not; they reach from {low:g} to {high:g}"
+        if low < 0 and np.isfinite(values).all() and (values < 0).mean() > 0.01:
+            cause += ". Logits? Then apply the sigmoid first"
+        elif low >= 0 and 2 < high <= 100:
+            cause += ". Per cent? Then divide by 100"
+        _refuse(path, frame, columns, outside, "a probability", f"must lie between 0 and 1 ({cause})")
+    rounded = (values < 0) | (values > 1)
+    if rounded.any():
+        notes.append(
+            f"{path.name}: {rounded.sum():,} probabilities lie outside of [0, 1] by rounding (up to {values.max():.8g}); they were clipped."
+        )
+    return values.clip(0, 1)
+
+
+def _refuse_shared(folder: Path, tables: dict[str, PredictionTable], notes: list[str]) -> None:
+    """No X-ray and no patient may be in two tables."""
+    names = list(tables)
     for first, second in ((a, b) for k, a in enumerate(names) for b in names[k + 1 :]):
-        shared = known[first] & known[second]
+        one, two = tables[first], tables[second]
+        if "Image Index" in one.about and "Image Index" in two.about:
+            keys = [table.about["Image Index"].map(film_key) for table in (one, two)]
+            shared = keys[0][(keys[0] != "") & keys[0].isin(set(keys[1]))]
+            if len(shared):
+                rows = [int((key == shared.iloc[0]).to_numpy().argmax()) + 1 for key in keys]
+                raise DataError(
+                    f"{folder}: film {one.about['Image Index'].iloc[rows[0] - 1]} is in {first}.csv (row {rows[0]}) and in {second}.csv "
+                    f"(row {rows[1]}); {len(shared)} films are in both. Results would be too good. Split by patient and write the tables again."
+                )
+        else:
+            rows = [[tuple(row) for row in np.hstack([table.y, table.p]).tolist()] for table in (one, two)]
+            same = set(rows[0]) & set(rows[1])
+            if same and len(set(rows[1])) > len(two) / 2:  # predictions differ from row to row, so that equal ones are no accident
+                notes.append(
+                    f"{len(same):,} rows of {second}.csv have labels and predictions of {first}.csv to the last digit. The same X-rays?"
+                )
+        shared = set(one.patients) & set(two.patients)
+        shared = {patient for patient in shared if not patient.startswith("row ")}
         if shared:
             raise DataError(
                 f"{folder}: patient {sorted(shared)[0]} is in {first}.csv and in {second}.csv ({len(shared)} patients in both). "
@@ -222,8 +275,12 @@ def _refuse_shared_patients(folder: Path, tables: dict[str, PredictionTable]) ->
             )
 
 
-def _split_in_half(table: PredictionTable, seed: int) -> dict[str, PredictionTable]:
+def _split_in_half(table: PredictionTable, seed: int, path: Path) -> dict[str, PredictionTable]:
     patients = np.unique(table.patients)
+    if len(patients) < 2:
+        raise DataError(
+            f"{path}: one table of one patient cannot be split into validation and test patients. Give valid.csv and test.csv, or more patients."
+        )
     chosen = np.random.default_rng(seed).permutation(patients)[: len(patients) // 2]
     in_valid = np.isin(table.patients, chosen)
     return {"valid": table.take(in_valid), "test": table.take(~in_valid)}

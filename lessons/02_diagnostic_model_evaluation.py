@@ -773,7 +773,7 @@ samples = [bootstrap_patients(test.patients, rng) for _ in range(100)]
 start = time.perf_counter()
 areas = np.array([util.auroc(y[rows], p[rows]) for rows in samples])
 seconds_loop = (time.perf_counter() - start) / len(samples)
-low, high = np.nanpercentile(areas, [2.5, 97.5])
+low, high = np.nanpercentile(areas, [2.5, 97.5]) if len(np.unique(test.patients)) > 1 else (np.nan, np.nan)
 print(f"{EXAMPLE}: AUROC {util.auroc(y, p):.3f}, 95 % interval {low:.3f} to {high:.3f}")
 
 # %% [markdown]
@@ -1212,6 +1212,18 @@ util.show_table(frame, "Table 15. Cost of the errors on the test films, mean ove
 
 
 # %%
+def say_who_is_missing(kind, members):
+    """Print which groups are empty, and how many films are in none because the table does not say."""
+    empty = [name for name, rows in members.items() if not rows.any()]
+    nowhere = (~np.any(list(members.values()), axis=0)).sum()
+    if empty:
+        print(f"By {kind}, no test film belongs to: {', '.join(empty)}. Nothing is compared there.")
+    if nowhere:
+        print(
+            f"By {kind}, {nowhere:,} of {len(test):,} test films belong to no group, because the table does not say it (notes above)."
+        )
+
+
 def subgroups(about):
     """Rows of each group that the columns of the table allow: {kind: {name: boolean array}}."""
     groups = {}
@@ -1221,12 +1233,14 @@ def subgroups(about):
     ]:
         if column in about:
             groups[kind] = {name: (about[column] == value).to_numpy() for value, name in names.items()}
+            say_who_is_missing(kind, groups[kind])
         else:
             print(f"The table has no column {column}: no subgroups by {kind}.")
     if "Patient Age" in about:
         age = pd.to_numeric(about["Patient Age"], errors="coerce").to_numpy()
         middle = (age >= 40) & (age < 60)
         groups["age"] = {"under 40": age < 40, "40 to 59": middle, "60 and older": age >= 60}
+        say_who_is_missing("age", groups["age"])
     else:
         print("The table has no column Patient Age: no subgroups by age.")
     return groups

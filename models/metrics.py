@@ -70,7 +70,7 @@ def bootstrap_auroc(y, pred, patient, counts) -> np.ndarray:
     Returns
     -------
     array of float64, shape (resamples, findings)
-        nan where a sample holds one class only.
+        nan where a sample holds one class only, and everywhere when there is one patient: what others would give is then unknown.
 
     References
     ----------
@@ -78,6 +78,8 @@ def bootstrap_auroc(y, pred, patient, counts) -> np.ndarray:
     """
     y, pred = np.asarray(y).astype(bool), np.asarray(pred)
     areas = np.full((counts.shape[1], y.shape[1]), np.nan)
+    if len(counts) < 2:
+        return areas
 
     def summed_weights(piece: np.ndarray, rows: np.ndarray, pieces: int) -> np.ndarray:
         ones = np.ones(piece.size, dtype=np.float32)
@@ -119,9 +121,11 @@ def auroc_intervals(y, pred, patient_ids, findings, rng, n_resamples: int = 1000
 def bootstrap_metric(metric, patient_ids, rng, *arrays, n_resamples: int = 1000) -> np.ndarray:
     """Any metric in bootstrap samples of patients: `metric(*arrays)` of the drawn rows, shape (n_resamples,).
 
-    The plain loop. It serves every metric; `bootstrap_auroc` is the fast way for the one that is slow.
+    The plain loop. It serves every metric; `bootstrap_auroc` is the fast way for the one that is slow. nan when there is one patient.
     """
     patient, counts = resample_patients(patient_ids, n_resamples, rng)
+    if len(counts) < 2:
+        return np.full(n_resamples, np.nan)
     rows = [np.repeat(np.arange(patient.size), counts[patient, k].astype(int)) for k in range(n_resamples)]
     return np.array([metric(*(array[drawn] for array in arrays)) for drawn in rows], dtype=float)
 
