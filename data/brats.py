@@ -1,6 +1,7 @@
-"""The names and label conventions of the BraTS challenges (Menze et al., IEEE TMI 2015), 2012 to 2025, and what people make of them.
+"""Names and label conventions of the BraTS challenges (Menze et al., IEEE TMI 2015), 2012 to 2025, and what people make of them.
 
-A case is a group of files in one folder: ``ID_flair.nii.gz``, ``ID_t1``, ``ID_t1ce``, ``ID_t2`` and ``ID_seg`` until 2021; since 2023 ``ID-t2f``,
+A case is a group of files in one folder: ``ID_flair.nii.gz``, ``ID_t1``, ``ID_t1ce``, ``ID_t2`` and ``ID_seg`` until 2021; since
+2023 ``ID-t2f``,
 ``ID-t1n``, ``ID-t1c``, ``ID-t2w`` and ``ID-seg``. Releases reuse numbers and names for other things:
 
 ===================================  =======================================================================
@@ -89,7 +90,9 @@ class Listed:
 
 
 _OLD_HINTS = {
-    3: "3 is the non-enhancing tumour in BraTS 2012 to 2015 and the enhancing one since 2023; files named as in 2017 to 2021 have 0, 1, 2 and 4."
+    3: "3 is the non-enhancing tumour in BraTS 2012 to 2015 and the enhancing one since 2023; files with names of 2017 to 2021
+    have "
+    "0, 1, 2 and 4."
 }
 _CAVITY = {4: "Label 4 is the resection cavity in this release, not enhancing tumour: it counts as background."}
 _CYST = {3: "Label 3 is the cystic component in this release: it counts as non-enhancing tumour."}
@@ -121,13 +124,16 @@ def convention_of(case: str, *, new_parts: bool = False, edition: int | None = N
     kind = new["kind"].upper()
     if kind == "MEN-RT":
         raise DataError(
-            f"{case}: BraTS-MEN-RT has one sequence (t1c) and one label (the target of radiotherapy). The course needs four and three."
+            f"{case}: BraTS-MEN-RT has one sequence (t1c) and one label (the target of radiotherapy). The course needs four and "
+            "three."
         )
     if kind.startswith("PED"):
         if edition is None:
             raise DataError(
-                f"{case}: labels of BraTS-PED differ between releases under the same names: 1 is non-enhancing, 2 edema, 3 enhancing in 2023; 1 is "
-                "enhancing, 2 non-enhancing, 3 cyst, 4 edema since 2024. Say which: read_brain(folder, edition=2023) or edition=2024."
+                f"{case}: labels of BraTS-PED differ between releases under the same names: 1 is non-enhancing, 2 edema, 3 "
+                "enhancing in 2023; 1 is "
+                "enhancing, 2 non-enhancing, 3 cyst, 4 edema since 2024. Say which: read_brain(folder, edition=2023) or "
+                "edition=2024."
             )
         if edition >= 2024:
             return Convention(PED_2024, "BraTS-PED since 2024", _CYST)
@@ -177,8 +183,10 @@ def _listed(place: Path, case: str, parts: dict, new_parts: bool, edition: int |
         problem = problem or str(error)
     if case.upper().startswith("UCSF-PDGM"):
         problem = (
-            f"{place}: UCSF-PDGM (its masks are called tumor_segmentation, and there are other sequences beside) is not read. Copy FLAIR, T1, T1c, T2 "
-            f"and the mask to files {case}_flair, _t1, _t1ce, _t2, _seg under a name without UCSF-PDGM; its labels are those of BraTS until 2021."
+            f"{place}: UCSF-PDGM (its masks are called tumor_segmentation, and there are other sequences beside) is not read. "
+            "Copy FLAIR, T1, T1c, T2 "
+            f"and the mask to files {case}_flair, _t1, _t1ce, _t2, _seg under a name without UCSF-PDGM; its labels are those of "
+            "BraTS until 2021."
         )
     if (label := chosen.get("seg")) and not _NAME.fullmatch(stem(label) or ""):
         note = f"{label}: taken for the mask of {case}, because it is the only other file there and its name says seg."
@@ -244,7 +252,8 @@ _ELSEWHERE = ("ped ", "men ", "met ", "ssa ", "ucsf-pdgm-")  # other diseases an
 def patient_of(name: str) -> str:
     """The patient behind a case's name, without year, time point and spelling.
 
-    ``BraTS-GLI-00005-000`` and ``-001`` are one patient at two times, ``BRATS19_CBICA_ABM_1`` and ``Brats18_CBICA_ABM_1`` one scan in two
+    ``BraTS-GLI-00005-000`` and ``-001`` are one patient at two times, ``BRATS19_CBICA_ABM_1`` and ``Brats18_CBICA_ABM_1`` one
+    scan in two
     releases. A name that no release uses is its own patient.
     """
     plain = name.strip().lower()

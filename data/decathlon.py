@@ -83,7 +83,8 @@ class BrainCase:
         Returns
         -------
         numpy.ndarray of int16 or float32, shape (x, y, z, 4)
-            Channels as in `CHANNELS`; intensities as stored, which have no unit. Where a sequence has a background other than 0, that
+            Channels as in `CHANNELS`; intensities as stored, which have no unit. Where a sequence has a background other than 0,
+            that
             value is subtracted, and a warning says so: all that follows finds the brain by what is not 0.
 
         Raises
@@ -111,7 +112,8 @@ class BrainCase:
         Returns
         -------
         numpy.ndarray of uint8, shape (x, y, z)
-            Indices of `LABELS`. A warning says so where nothing is marked, or where a label of the release has no place among these.
+            Indices of `LABELS`. A warning says so where nothing is marked, or where a label of the release has no place among
+            these.
 
         Raises
         ------
@@ -123,15 +125,17 @@ class BrainCase:
         between = values[np.isnan(values) | (np.abs(values - np.rint(values)) > 1e-3)] if values.dtype.kind == "f" else values[:0]
         if between.size:
             raise DataError(
-                f"{self.label_file}: {between.size} values are no labels, such as {between[0]:g}. Was the mask resampled with interpolation? "
+                f"{self.label_file}: {between.size} values are no labels, such as {between[0]:g}. Was the mask resampled with "
+                "interpolation? "
                 "Resample the original one with nearest neighbours."
             )
-        found = {int(round(value)) for value in values.tolist()}
+        found = {round(value) for value in values.tolist()}
         unknown = sorted(found - set(known))
         if unknown:
             hints = " ".join(self.convention.hints[value] for value in unknown if value in self.convention.hints)
             raise DataError(
-                f"{self.label_file}: label value {', '.join(map(str, unknown))}, but {self.convention.name} knows {', '.join(map(str, known))}. "
+                f"{self.label_file}: label value {', '.join(map(str, unknown))}, but {self.convention.name} knows "
+                f"{', '.join(map(str, known))}. "
                 f"{hints + ' ' if hints else ''}Map the labels, or name the files as their format does."
             )
         for value, note in self.convention.notes.items():
@@ -237,7 +241,8 @@ def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None 
         )
     if two := brats.cannot_be_compared(case.known_as for case in cases):
         warnings.warn(
-            f"{folder}: {two[0]} and {two[1]} are of releases that name patients differently, so one patient may be there under two names, "
+            f"{folder}: {two[0]} and {two[1]} are of releases that name patients differently, so one patient may be there under "
+            "two names, "
             "and a split by patient cannot see it.",
             stacklevel=2,
         )
@@ -250,7 +255,8 @@ def _list_decathlon(folder: Path) -> Iterator[brats.Listed]:
     bases = [stem(path)[:-5] for path in files if stem(path).endswith("_0001")]
     if any(list((folder / "labelsTr").glob(f"{base}.nii*")) for base in bases):
         raise DataError(
-            f"{folder}: nnU-Net's layout (one file a sequence: CASE_0000.nii.gz, CASE_0001 …), which leaves order and labels to each data set. "
+            f"{folder}: nnU-Net's layout (one file a sequence: CASE_0000.nii.gz, CASE_0001 …), which leaves order and labels to "
+            "each data set. "
             "Name the folder that it was converted from, or join FLAIR, T1w, T1gd and T2w in this order into one file CASE.nii.gz."
         )
     index = folder / "dataset.json"
@@ -270,7 +276,8 @@ def _list_decathlon(folder: Path) -> Iterator[brats.Listed]:
         meant = {number: labels.get(number, "").lower() for number in "123"}
         if labels and not ("edema" in meant["1"] and meant["2"].startswith(("non", "necro")) and meant["3"].startswith("enhanc")):
             raise DataError(
-                f"{index}: labels {labels}, but the course reads 1 edema, 2 non-enhancing tumour, 3 enhancing tumour. Map the masks, or correct "
+                f"{index}: labels {labels}, but the course reads 1 edema, 2 non-enhancing tumour, 3 enhancing tumour. Map the "
+                "masks, or correct "
                 "this file if they are so."
             )
     else:
@@ -367,7 +374,8 @@ def _without_background(image: np.ndarray, case: BrainCase) -> np.ndarray:
         return image.astype(np.float32) - level.astype(np.float32)
     if image[..., 0].size > 10_000 and (image != 0).any(axis=-1).mean() > 0.97:
         warnings.warn(
-            f"{case.image_files[0]}: hardly any voxel is 0, so that the whole volume counts as brain. Is the skull still there, or noise around it?",
+            f"{case.image_files[0]}: hardly any voxel is 0, so that the whole volume counts as brain. Is the skull still there, "
+            "or noise around it?",
             stacklevel=3,
         )
     return image

@@ -1,6 +1,7 @@
 """Opens NIfTI files as people have them: headers, where the voxels lie in the head, the voxels themselves.
 
-Everything comes out with the axes to the patient's right, front and top (RAS), so that a file whose axes run another way, or in another
+Everything comes out with the axes to the patient's right, front and top (RAS), so that a file whose axes run another way, or in
+another
 order, needs no care of whoever reads it.
 """
 
@@ -84,7 +85,8 @@ class Nifti:
         with readable(self.file):
             if image.header.get_data_dtype().names or image.header.get_data_dtype().kind not in "uif":
                 raise DataError(
-                    f"{self.file}: voxels of the type {image.header.get_data_dtype()}, not one number each. Export magnitudes as int16 or float32."
+                    f"{self.file}: voxels of the type {image.header.get_data_dtype()}, not one number each. Export magnitudes "
+                    "as int16 or float32."
                 )
             voxels = np.asanyarray(image.dataobj)
         voxels = voxels.reshape(voxels.shape[:3] + tuple(size for size in voxels.shape[3:] if size > 1))
@@ -93,7 +95,7 @@ class Nifti:
 
 
 def load(file: Path) -> nib.Nifti1Image:
-    """Image as nibabel has it, by what the file holds and not by what its name says: ``.nii`` may be compressed, ``.nii.gz`` may not be."""
+    """Image as nibabel has it, by what the file holds and not by its name: a ``.nii`` may be compressed, a ``.nii.gz`` may not."""
     if file.is_dir():
         raise DataError(f"{file}: a folder with the name of a file. Put the file that is in it in its place.")
     with readable(file):
@@ -171,7 +173,8 @@ def _refuse_two_places(file: Path, header: nib.Nifti1Header) -> None:
             return  # the quaternion is no rotation: the other form holds
         if axes[0] != axes[1]:
             raise DataError(
-                f"{file}: its header says twice where the voxels lie, and differently: axes {axes[0]} by the sform, {axes[1]} by the qform. "
+                f"{file}: its header says twice where the voxels lie, and differently: axes {axes[0]} by the sform, {axes[1]} "
+                "by the qform. "
                 "Find out which is right, and save the scan with that one in both."
             )
 

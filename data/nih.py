@@ -1,6 +1,7 @@
 """Reads a folder in the format of NIH ChestX-ray14 (Wang et al., CVPR 2017), simulated or real, in any of its editions.
 
-``Data_Entry_2017*.csv``, ``train_val_list.txt``, ``test_list.txt`` and the X-rays must be there: PNG files in ``images/``, in the folders
+``Data_Entry_2017*.csv``, ``train_val_list.txt``, ``test_list.txt`` and the X-rays must be there: PNG files in ``images/``, in
+the folders
 ``images_001/images`` to ``images_012/images`` of Kaggle, or in any folder whose name begins so. ``BBox_List_2017.csv`` and
 ``radiologist_labels.csv`` (a manual reading of some X-rays) may be.
 """
@@ -89,7 +90,8 @@ class ChestFolder:
 def read_chest_folder(folder: Path | str) -> ChestFolder:
     """Read the tables of a folder in the NIH format; the X-rays themselves are read by `load_films`.
 
-    X-rays without a row, rows without an X-ray, lateral views, values that say nothing and boxes that do not fit are named in a warning.
+    X-rays without a row, rows without an X-ray, lateral views, values that say nothing and boxes that do not fit are named in a
+    warning.
 
     Raises
     ------
@@ -115,7 +117,8 @@ def read_chest_folder(folder: Path | str) -> ChestFolder:
     shared = set.intersection(*patients) if len(patients) == 2 else set()
     if shared:
         warn(
-            f"{folder}: {len(shared)} patients are in both split lists, first {min(shared)}: scores on the test list will be too good."
+            f"{folder}: {len(shared)} patients are in both split lists, first {min(shared)}: scores on the test list will be "
+            "too good."
         )
     return ChestFolder(
         folder=folder,
@@ -252,7 +255,8 @@ def _keep_films_on_disk(table: pd.DataFrame, path: Path, folder: Path) -> tuple[
     if not on_disk:
         if not any(part.is_dir() and part.name.lower().startswith("images") for part in folder.iterdir()):
             raise DataError(
-                f"{folder / 'images'}: the folder of films is missing (images, or images_001 to images_012). Put the PNG files there."
+                f"{folder / 'images'}: the folder of films is missing (images, or images_001 to images_012). Put the PNG files "
+                "there."
             )
         raise DataError(f"{folder / 'images'}: no PNG file in the folder. Put the films there.")
     keys = table["Image Index"].map(film_key)

@@ -1,4 +1,4 @@
-"""The tables and lists of the NIH ChestX-ray14 archive, in the spellings of its editions and of the programs that they went through."""
+"""The tables and lists of NIH ChestX-ray14, in the spellings of its editions and of the programs that they went through."""
 
 import re
 import warnings
@@ -115,7 +115,8 @@ def read_labels(path: Path) -> pd.DataFrame:
         empty = table[column] == ""
         if empty.any():
             raise DataError(
-                f"{path}: line {_line(empty)} is a row without a label or a patient: its {column} is empty. Use the file as the archive "
+                f"{path}: line {_line(empty)} is a row without a label or a patient: its {column} is empty. Use the file as the "
+                "archive "
                 "publishes it."
             )
     same = table.duplicated()
@@ -146,7 +147,8 @@ def read_labels(path: Path) -> pd.DataFrame:
     if other.any():
         name, patient = table.loc[other, ["Image Index", "Patient ID"]].iloc[0]
         warn(
-            f"{path}: {other.sum():,} rows name another patient than their X-ray, first {name} and patient {patient} in line {_line(other)}. "
+            f"{path}: {other.sum():,} rows name another patient than their X-ray, first {name} and patient {patient} in line "
+            f"{_line(other)}. "
             "Was a column sorted without the others?"
         )
     if table["Patient ID"].str.fullmatch(r"\d{1,18}").all():
@@ -175,7 +177,8 @@ def read_splits(folder: Path, films: pd.Series) -> pd.Series:
     if both:
         lines = " and ".join(f"line {listed[name][film_key(both[0])]} of {file}" for name, file in SPLIT_FILES.items())
         raise DataError(
-            f"{folder}: {len(both)} films are in both split lists, first {both[0]} ({lines}). An X-ray that trains cannot test: delete it "
+            f"{folder}: {len(both)} films are in both split lists, first {both[0]} ({lines}). An X-ray that trains cannot test: "
+            "delete it "
             "from one of them."
         )
     split = pd.Series(pd.NA, index=films.index, dtype="string")
@@ -206,7 +209,8 @@ def read_boxes(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
     if sides is None:
         if "box" not in boxes:
             raise DataError(
-                f"{path}: a box is x, y, w, h (left, top, width, height), or all four in one column 'Bbox [x,y,w,h]'; the table has "
+                f"{path}: a box is x, y, w, h (left, top, width, height), or all four in one column 'Bbox [x,y,w,h]'; the table "
+                "has "
                 f"{', '.join(map(repr, boxes.columns))}."
             )
         packed = boxes["box"].str.strip("[]() ").str.split(r"[\s,;|]+", regex=True)
@@ -226,8 +230,10 @@ def read_boxes(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
     outside = ends > BOX_REFERENCE_SIZE + 1
     if outside.any():
         raise DataError(
-            f"{path}: the box in line {_line(outside)} ends at {ends[outside].iloc[0]:g}, outside of the archive's 1024 × 1024 pixels, in which "
-            "boxes are given. If they are in pixels of the original, multiply x and w by 1024 / width and y and h by 1024 / height (columns "
+            f"{path}: the box in line {_line(outside)} ends at {ends[outside].iloc[0]:g}, outside of the archive's 1024 × 1024 "
+            "pixels, in which "
+            "boxes are given. If they are in pixels of the original, multiply x and w by 1024 / width and y and h by 1024 / "
+            "height (columns "
             "OriginalImage of the table). If w and h are the right and lower ends, subtract x and y."
         )
     unit = BOX_REFERENCE_SIZE
@@ -246,7 +252,8 @@ def read_boxes(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
     if stretched:
         width, height = sizes[stretched[0]]
         warn(
-            f"{path}: boxes are in pixels of the archive's square X-rays, but {stretched[0]} has {width} × {height} pixels: the boxes of "
+            f"{path}: boxes are in pixels of the archive's square X-rays, but {stretched[0]} has {width} × {height} pixels: the "
+            "boxes of "
             f"{len(stretched)} such X-rays are left out."
         )
         result = result[~result["Image Index"].isin(stretched)]
@@ -265,13 +272,15 @@ def read_manual(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
         row, column = np.argwhere(wrong)[0]
         found = manual[FINDINGS[column]].iloc[row]
         raise DataError(
-            f"{path}: an answer other than YES or NO: {FINDINGS[column]} in line {manual.index[row]} is {found!r}. Use the file as published."
+            f"{path}: an answer other than YES or NO: {FINDINGS[column]} in line {manual.index[row]} is {found!r}. Use the file "
+            "as published."
         )
     keys = manual["Image Index"].map(film_key)
     if keys.duplicated().any():
         again = keys.duplicated()
         raise DataError(
-            f"{path}: {manual['Image Index'][again].iloc[0]} is there again in line {_line(again)}. Wanted is one row an X-ray: the majority, "
+            f"{path}: {manual['Image Index'][again].iloc[0]} is there again in line {_line(again)}. Wanted is one row an X-ray: "
+            "the majority, "
             "where several readers have answered."
         )
     by_key = {film_key(name): name for name in files}

@@ -26,7 +26,7 @@ _OTHERS = (  # first bytes, what the file is
 
 
 def png_end(content: bytes) -> int | None:
-    """Where a PNG ends (behind its IEND chunk), or None where it ends before that; what stands behind is not part of the picture."""
+    """Where a PNG ends (behind its IEND chunk), None where it ends before that; what stands behind is not the picture."""
     end = None
     for kind, _, end in _chunks(content):
         if kind == b"IEND":
@@ -72,7 +72,8 @@ def read_png(path: Path) -> np.ndarray:
         )
     if (turned := _orientation(content)) not in (0, 1):
         raise DataError(
-            f"{path}: its EXIF data say that it is to be turned or mirrored before it is shown (orientation {turned}). Save it upright."
+            f"{path}: its EXIF data say that it is to be turned or mirrored before it is shown (orientation {turned}). Save it "
+            "upright."
         )
     film = cv2.imdecode(np.frombuffer(content[:end], np.uint8), cv2.IMREAD_UNCHANGED)
     if film is None:
@@ -101,7 +102,7 @@ def read_png(path: Path) -> np.ndarray:
 
 
 def fit_square(film: np.ndarray, size: int) -> np.ndarray:
-    """Bring an X-ray to `size` × `size` pixels by area averaging; a side that is shorter is filled up with black, on both ends alike.
+    """Bring an X-ray to `size` × `size` pixels by area averaging; a shorter side is filled up with black, on both ends alike.
 
     Nothing is cut away and nothing is stretched: the width of a heart is judged against the width of the chest.
     """

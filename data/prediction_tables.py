@@ -168,7 +168,8 @@ def read_table(path: Path, notes: list[str] | None = None) -> PredictionTable:
     elif frame.duplicated().any():
         line = frame.index[int(frame.duplicated().to_numpy().argmax())]
         notes.append(
-            f"{path.name}: {frame.duplicated().sum():,} rows repeat another one, first line {line}; all were kept. Copies of one X-ray?"
+            f"{path.name}: {frame.duplicated().sum():,} rows repeat another one, first line {line}; all were kept. Copies of "
+            "one X-ray?"
         )
     if "Patient ID" not in about:
         inside = about["Image Index"].map(patient_in_name) if "Image Index" in about else pd.Series([None])
@@ -219,7 +220,10 @@ def _labels(path: Path, frame: pd.DataFrame, columns) -> np.ndarray:
     _refuse(path, frame, columns, np.isnan(values), "a label", "is missing or is not a number")
     text = "must be 0 or 1"
     if (values == -1).any() and np.isin(values, (-1, 0, 1)).all():
-        text += f" ({(values == -1).sum():,} labels are −1, CheXpert's sign for uncertain: decide whether that is 0, 1, or a row to leave out)"
+        text += (
+            f" ({(values == -1).sum():,} labels are −1, CheXpert's sign for uncertain: decide whether that is 0, 1, or a row to "
+            "leave out)"
+        )
     _refuse(path, frame, columns, ~np.isin(values, (0, 1)), "a label", text)
     return values.astype(int)
 
@@ -240,7 +244,8 @@ def _probabilities(path: Path, frame: pd.DataFrame, notes: list[str]) -> np.ndar
     rounded = (values < 0) | (values > 1)
     if rounded.any():
         notes.append(
-            f"{path.name}: {rounded.sum():,} probabilities lie outside of [0, 1] by rounding (up to {values.max():.8g}); they were clipped."
+            f"{path.name}: {rounded.sum():,} probabilities lie outside of [0, 1] by rounding (up to {values.max():.8g}); they "
+            "were clipped."
         )
     return values.clip(0, 1)
 
@@ -256,15 +261,18 @@ def _refuse_shared(folder: Path, tables: dict[str, PredictionTable], notes: list
             if len(shared):
                 rows = [int((key == shared.iloc[0]).to_numpy().argmax()) + 1 for key in keys]
                 raise DataError(
-                    f"{folder}: film {one.about['Image Index'].iloc[rows[0] - 1]} is in {first}.csv (row {rows[0]}) and in {second}.csv "
-                    f"(row {rows[1]}); {len(shared)} films are in both. Results would be too good. Split by patient and write the tables again."
+                    f"{folder}: film {one.about['Image Index'].iloc[rows[0] - 1]} is in {first}.csv (row {rows[0]}) and in "
+                    f"{second}.csv "
+                    f"(row {rows[1]}); {len(shared)} films are in both. Results would be too good. Split by patient and write "
+                    "the tables again."
                 )
         else:
             rows = [[tuple(row) for row in np.hstack([table.y, table.p]).tolist()] for table in (one, two)]
             same = set(rows[0]) & set(rows[1])
             if same and len(set(rows[1])) > len(two) / 2:  # predictions differ from row to row, so that equal ones are no accident
                 notes.append(
-                    f"{len(same):,} rows of {second}.csv have labels and predictions of {first}.csv to the last digit. The same X-rays?"
+                    f"{len(same):,} rows of {second}.csv have labels and predictions of {first}.csv to the last digit. The same "
+                    "X-rays?"
                 )
         shared = set(one.patients) & set(two.patients)
         shared = {patient for patient in shared if not patient.startswith("row ")}
@@ -279,7 +287,8 @@ def _split_in_half(table: PredictionTable, seed: int, path: Path) -> dict[str, P
     patients = np.unique(table.patients)
     if len(patients) < 2:
         raise DataError(
-            f"{path}: one table of one patient cannot be split into validation and test patients. Give valid.csv and test.csv, or more patients."
+            f"{path}: one table of one patient cannot be split into validation and test patients. Give valid.csv and test.csv, "
+            "or more patients."
         )
     chosen = np.random.default_rng(seed).permutation(patients)[: len(patients) // 2]
     in_valid = np.isin(table.patients, chosen)

@@ -1,6 +1,7 @@
 """Reads the text tables that other programs write: any encoding, separator and line ending, every cell as text, lines numbered.
 
-Excel, R and pandas, Kaggle and the archives themselves write the same table in many ways. What can be told apart is read right; the rest is
+Excel, R and pandas, Kaggle and the archives themselves write the same table in many ways. What can be told apart is read right;
+the rest is
 refused with file and line. What a cell means is for the reader of the format to say.
 """
 
@@ -87,7 +88,8 @@ def read_table(
     Raises
     ------
     DataError
-        When the file is no table, a required column is missing, two columns of one name differ, or a row has more or fewer fields than
+        When the file is no table, a required column is missing, two columns of one name differ, or a row has more or fewer
+        fields than
         the header names.
     """
     text = read_text(path)
@@ -185,7 +187,8 @@ def _rows(text: str, separator: str) -> list[tuple[int, list[str]]]:
 def _fit_header(path: Path, header: list[str], rows: list, separator: str, wanted: Mapping[str, str]) -> list[str]:
     """The header with one name for each field of the rows.
 
-    A name such as ``Bbox [x,y,w,h]`` may stand for several fields, R leaves out the name of the row numbers, and some programs end rows, or
+    A name such as ``Bbox [x,y,w,h]`` may stand for several fields, R leaves out the name of the row numbers, and some programs
+    end rows, or
     the header, with a separator.
     """
     while header and not header[-1].strip():
@@ -203,7 +206,8 @@ def _fit_header(path: Path, header: list[str], rows: list, separator: str, wante
     line = next(line for line, row in rows if len(_stripped(row)) == width)
     comma = " A decimal comma in a table that is separated by commas?" if separator == "," else ""
     raise DataError(
-        f"{path}: line {line} has {width} fields, but the header names {len(header)}, so that it cannot be said which value belongs to "
+        f"{path}: line {line} has {width} fields, but the header names {len(header)}, so that it cannot be said which value "
+        "belongs to "
         f"which column.{comma} Name every column, or export the table with another separator."
     )
 

@@ -652,8 +652,10 @@ if not unseen:
     print("ATTENTION: the shipped network was trained on all of these patients, so its results below are too good.")
 elif any(known[scan.name] is None for scan in test_cases):
     print("ATTENTION: this release names patients differently, so the shipped network may have been trained on the test patients.")
-others = [scans for person, scans in scans_of.items() if person not in test_people]
-validation_cases, training_cases = sum(others[:validations], []), sum(others[validations:], [])
+others = [person for person in scans_of if person not in test_people]
+validation_cases, training_cases = (
+    [scan for person in part for scan in scans_of[person]] for part in (others[:validations], others[validations:])
+)
 print(
     f"{len(training_cases)} scans to train, {len(validation_cases)} to validate, {len(test_cases)} to test, of {len(scans_of)} patients"
 )

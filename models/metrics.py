@@ -121,7 +121,8 @@ def auroc_intervals(y, pred, patient_ids, findings, rng, n_resamples: int = 1000
 def bootstrap_metric(metric, patient_ids, rng, *arrays, n_resamples: int = 1000) -> np.ndarray:
     """Any metric in bootstrap samples of patients: `metric(*arrays)` of the drawn rows, shape (n_resamples,).
 
-    The plain loop. It serves every metric; `bootstrap_auroc` is the fast way for the one that is slow. nan when there is one patient.
+    The plain loop. It serves every metric; `bootstrap_auroc` is the fast way for the one that is slow. nan when there is one
+    patient.
     """
     patient, counts = resample_patients(patient_ids, n_resamples, rng)
     if len(counts) < 2:
