@@ -90,9 +90,8 @@ class Listed:
 
 
 _OLD_HINTS = {
-    3: "3 is the non-enhancing tumour in BraTS 2012 to 2015 and the enhancing one since 2023; files with names of 2017 to 2021
-    have "
-    "0, 1, 2 and 4."
+    3: "3 is the non-enhancing tumour in BraTS 2012 to 2015 and the enhancing one since 2023; files named as in 2017 to 2021 "
+    "have 0, 1, 2 and 4."
 }
 _CAVITY = {4: "Label 4 is the resection cavity in this release, not enhancing tumour: it counts as background."}
 _CYST = {3: "Label 3 is the cystic component in this release: it counts as non-enhancing tumour."}
