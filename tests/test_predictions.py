@@ -6,6 +6,7 @@ import pytest
 
 from data.errors import DataError
 from data.prediction_tables import FINDINGS, PredictionTable, read_predictions, read_table, write_predictions
+from models import metrics
 
 
 def make_table(n=40, first_patient=0, seed=0, mined=False) -> PredictionTable:
@@ -204,3 +205,161 @@ def test_a_finding_without_positives_is_a_note_not_an_error(folder):
 
 def test_reading_one_file_alone(folder):
     assert len(read_table(folder / "valid.csv")) == 30
+
+
+# -- tables of other tools: the right value, a note, or the right sentence ----------------------------------------------
+
+
+def text_of(folder, change) -> None:
+    path = folder / "test.csv"
+    before = path.read_text()
+    changed = change(before)
+    assert changed != before
+    path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
+
+
+def german(text):
+    return text.replace(",", ";").replace(".", ",").replace(",png", ".png")
+
+
+SAME = {
+    "semicolons and decimal commas": german,
+    "sep=": lambda text: "sep=;\n" + german(text),
+    "tabs": lambda text: text.replace(",", "\t"),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "BOM and CRLF": lambda text: "\ufeff" + text.replace("\n", "\r\n"),
+    "trailing commas": lambda text: text.replace("\n", ",\n"),
+    "rows end in a comma": lambda text: "\n".join(line + "," * (k > 0) for k, line in enumerate(text.splitlines())),
+    "pandas' index": lambda text: "\n".join(f"{'' if k == 0 else k - 1},{line}" for k, line in enumerate(text.splitlines())),
+    "R's row names": lambda text: "\n".join(line if k == 0 else f'"{k}",{line}' for k, line in enumerate(text.splitlines())),
+    "R's names": lambda text: text.replace("Patient ID", "Patient.ID").replace("Image Index", "Image.Index"),
+    "Pleural Thickening": lambda text: text.replace("Pleural_Thickening", "Pleural Thickening"),
+    "patients 00000200": lambda text: text.replace(".png,2", ".png,000002"),
+    "patients 200.0": lambda text: "\n".join(",".join(cell + ".0" * (k > 0 and n == 1) for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
+    "labels 1.0": lambda text: "\n".join(",".join(cell + ".0" * (k > 0 and 5 <= n < 19) for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
+    "labels True": lambda text: "\n".join(",".join({"0": "False", "1": "TRUE"}[cell] if k > 0 and 5 <= n < 19 else cell for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
+    "decimal commas in quotes": lambda text: "\n".join(",".join(f'"{cell.replace(".", ",")}"' if k > 0 and 19 <= n < 33 else cell for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
+    "a column twice": lambda text: "\n".join(f"{line},{line.split(',')[5]}" for line in text.splitlines()),
+    "sexes in words": lambda text: text.replace(",F,", ",Female,").replace(",M,", ",male,"),
+    "ages of DICOM": lambda text: "\n".join(",".join(f"0{cell}Y" if k > 0 and n == 2 else cell for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
+    "file in capitals": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_one_table_in_many_shapes(folder, name):
+    before = read_predictions(folder).test
+    if SAME[name]:
+        text_of(folder, SAME[name])
+    else:
+        (folder / "test.csv").rename(folder / "Test.CSV")
+    found = read_predictions(folder)
+    assert found.notes == ()
+    pd.testing.assert_frame_equal(found.test.about, before.about)
+    for array in ("y", "p", "mined"):
+        np.testing.assert_array_equal(getattr(found.test, array), getattr(before, array))
+
+
+@pytest.mark.parametrize("value, note", [("1.0000001", "up to 1.0000001"), ("-1e-9", "by rounding"), ("100%", None)])
+def test_rounding_is_clipped_and_said(folder, value, note):
+    before = read_predictions(folder).test.p
+
+    def change(frame):
+        frame["Nodule_pred"] = frame["Nodule_pred"].astype(object)
+        frame.loc[3, "Nodule_pred"] = value
+
+    edit(folder / "test.csv", change)
+    found = read_predictions(folder)
+    assert found.test.p[3, FINDINGS.index("Nodule")] == (0 if value.startswith("-") else 1)
+    assert (found.test.p != before).sum() == 1
+    assert [note in text and "clipped" in text for text in found.notes] == [True] * (note is not None)
+
+
+PRED = [f"{f}_pred" for f in FINDINGS]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda frame: frame.assign(**{c: frame[c] * 100 for c in PRED}), ["Per cent? Then divide by 100", "reach from 0"]),
+        (lambda frame: frame.assign(**{c: np.log(frame[c] / (1 - frame[c])) for c in PRED}), ["Logits? Then apply the sigmoid first"]),
+        (lambda frame: frame.assign(Mass=frame["Mass"].replace(0, -1)), ["are −1, CheXpert's sign for uncertain", "Mass in line"]),
+        (lambda frame: frame.assign(Mass_pred="yes"), ["Mass_pred in line 2 is yes", "not a number"]),
+        (lambda frame: frame.assign(**{"Patient.ID": 1}), ["two columns are called 'Patient ID', and they differ (line 2)"]),
+    ],
+)  # fmt: skip
+def test_what_was_seen_then_the_likely_cause(folder, change, words):
+    edit(folder / "test.csv", change)
+    refused(folder, "test.csv", *words)
+
+
+def test_one_value_too_large_is_not_called_logits(folder):
+    edit(folder / "test.csv", lambda frame: frame.assign(Mass_pred=np.where(frame.index == 3, 1.2, frame["Mass_pred"])))
+    with pytest.raises(DataError) as error:
+        read_predictions(folder)
+    assert "ogit" not in str(error.value) and "Per cent" not in str(error.value) and "1 of 280 do not" in str(error.value)
+
+
+def test_decimal_commas_between_commas(folder):
+    text_of(folder, lambda text: text.splitlines()[0] + "\n" + text.split("\n", 1)[1].replace("0.", "0,"))
+    refused(folder, "test.csv", "fields, but the header names", "decimal comma")
+
+
+def test_a_patient_is_one_however_written(folder):
+    edit(folder / "test.csv", lambda frame: frame.assign(**{"Patient ID": ["00000100", *frame["Patient ID"][1:]]}))
+    refused(folder, "patient 100", "valid.csv and in test.csv")
+
+
+def test_the_same_film_in_two_tables_without_patients(folder):
+    for name in ("valid", "test", "train"):
+        edit(
+            folder / f"{name}.csv",
+            lambda frame, name=name: frame.drop(columns="Patient ID").assign(
+                **{"Image Index": [f"film_{name}_{k}.png" for k in range(len(frame))]}
+            ),
+        )
+    assert "every film counts as a patient of its own" in " ".join(read_predictions(folder).notes)
+    edit(folder / "test.csv", lambda frame: frame.assign(**{"Image Index": ["images/film_valid_2.PNG", *frame["Image Index"][1:]]}))
+    refused(folder, "film_valid_2.png is in valid.csv (row 3) and in test.csv (row 1)", "1 films are in both")
+
+
+def test_patients_from_the_archives_names(folder):
+    for name in ("valid", "test", "train"):
+        edit(folder / f"{name}.csv", lambda frame: frame.drop(columns="Patient ID"))
+    found = read_predictions(folder)
+    assert list(found.test.patients) == list(make_table(20, 200, 2).patients)
+    assert "patients were taken from the names" in " ".join(found.notes)
+    edit(folder / "test.csv", lambda frame: frame.assign(**{"Image Index": ["00000100_007.png", *frame["Image Index"][1:]]}))
+    refused(folder, "patient 100 is in valid.csv and in test.csv")
+
+
+def test_the_same_table_twice_without_any_names(folder):
+    (folder / "train.csv").unlink()
+    edit(folder / "valid.csv", lambda frame: frame.drop(columns=["Patient ID", "Image Index"]))
+    (folder / "test.csv").write_bytes((folder / "valid.csv").read_bytes())
+    assert any("30 rows of test.csv have labels and predictions of valid.csv" in note for note in read_predictions(folder).notes)
+
+
+def test_rows_that_repeat_without_names(folder):
+    edit(folder / "test.csv", lambda frame: pd.concat([frame, frame[:2]]).drop(columns=["Patient ID", "Image Index"]))
+    assert any("2 rows repeat another one, first line 22" in note for note in read_predictions(folder).notes)
+
+
+def test_one_patient(folder, tmp_path):
+    edit(folder / "test.csv", lambda frame: frame.assign(**{"Patient ID": 200}))
+    found = read_predictions(folder)
+    assert any(note.startswith("test: all X-rays are of one patient") for note in found.notes)
+    intervals = metrics.auroc_intervals(found.test.y, found.test.p, found.test.patients, FINDINGS, np.random.default_rng(0), 20)
+    assert intervals["AUROC"].notna().all() and intervals[["low", "high"]].isna().all(axis=None)
+    assert np.isnan(
+        metrics.bootstrap_metric(lambda y: y.mean(), found.test.patients, np.random.default_rng(0), found.test.y, n_resamples=5)
+    ).all()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "model.csv").write_bytes((folder / "test.csv").read_bytes())
+    refused(tmp_path / "one", "model.csv: one table of one patient cannot be split")
+
+
+def test_an_age_that_is_none_is_a_note(folder):
+    edit(folder / "test.csv", lambda frame: frame.assign(**{"Patient Age": np.where(frame.index == 0, 411, frame["Patient Age"])}))
+    found = read_predictions(folder)
+    assert np.isnan(found.test.about["Patient Age"][0]) and "Patient Age is '411' in line 2" in found.notes[0]
