@@ -14,6 +14,22 @@ from data.storage import atomic_file
 MODELS = Path(__file__).parent
 
 
+def require_channels_last() -> None:
+    """Stop where Keras is set to put channels first: images, networks and weights of the course have them last.
+
+    Raises
+    ------
+    DataError
+    """
+    import keras  # here, because the rest of this module needs none
+
+    if keras.config.image_data_format() != "channels_last":
+        raise DataError(
+            f"Keras is set to image_data_format {keras.config.image_data_format()!r}, but the course's networks have channels "
+            'last. Set "image_data_format" to "channels_last" in ~/.keras/keras.json, and start again.'
+        )
+
+
 def _sha256(path: Path) -> str:
     """SHA-256 of a file, as 64 hexadecimal digits."""
     with path.open("rb") as file:
@@ -50,6 +66,7 @@ def load_weights(model, name: str | Path) -> None:
     """
 
     path = MODELS / name
+    require_channels_last()
     if not path.exists():
         raise DataError(f"{path}: the weights are missing. Get them back with `git checkout -- models`, or clone again.")
     if path.parent == MODELS:
@@ -76,12 +93,15 @@ def load_weights(model, name: str | Path) -> None:
         model.set_weights(before)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DataError(
-            f"{path}: these are the weights of another architecture than {model.name!r} ({reason}). Build the model "
-            "with the arguments it was trained with."
+            f"{path}: does not fit {model.name!r}: {reason}. The weights of another architecture, or a file that is no weights "
+            "of Keras? Build the model with the arguments it was trained with."
         ) from error
     except OSError as error:
         model.set_weights(before)
-        raise DataError(f"{path}: cut off or damaged, so it holds no weights. Copy or train it again.") from error
+        raise DataError(
+            f"{path}: cannot be read as HDF5 ({error}). If it is cut off or damaged, copy or train it again; if it is in use or "
+            "locked, close the other program."
+        ) from error
 
 
 def save_weights_float16(model, path: str | Path, bits: int = 11) -> None:

@@ -85,6 +85,27 @@ def test_imagenet_without_a_network_is_one_clear_sentence(monkeypatch):
         densenet121(32, weights="imagenet")
 
 
+@pytest.mark.parametrize("weights", ["course", "imagenet", None])
+def test_channels_first_is_named_and_not_called_a_failed_download(weights):
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(DataError, match="image_data_format 'channels_first'.*keras.json"):
+            densenet121(32, weights=weights)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
+def test_another_error_than_a_download_is_passed_on(monkeypatch):
+    def broken(**options):
+        raise MemoryError("16 GiB")
+
+    monkeypatch.setattr(keras.applications, "DenseNet121", broken)
+    with pytest.raises(MemoryError):
+        densenet121(32, weights="course")
+    with pytest.raises(DataError, match="could not be loaded.*MemoryError: 16 GiB"):
+        densenet121(32, weights="imagenet")
+
+
 def test_unknown_weights():
     with pytest.raises(ValueError, match="'course', 'imagenet' or None"):
         densenet121(32, weights="chexnet")

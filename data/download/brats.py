@@ -12,11 +12,12 @@ from tqdm.auto import tqdm
 
 from data.decathlon import CHANNELS, LABELS, BrainCohort, read_brain
 from data.errors import DataError
+from data.nifti import stem
 from data.storage import atomic_file
 
 
-def verify(folder: Path, *, progress: bool = True) -> tuple[BrainCohort, list[str]]:
-    """Read every image and mask of a folder.
+def verify(folder: Path, *, edition: int | None = None, progress: bool = True) -> tuple[BrainCohort, list[str]]:
+    """Read every image and mask of a folder; `edition` as in `data.decathlon.read_brain`.
 
     Returns
     -------
@@ -29,7 +30,7 @@ def verify(folder: Path, *, progress: bool = True) -> tuple[BrainCohort, list[st
     DataError
         When the folder holds no scan at all.
     """
-    cohort = read_brain(folder)
+    cohort = read_brain(folder, edition=edition)
     problems = list(cohort.broken)
     for case in tqdm(cohort, desc="checking", unit="case", disable=not progress):
         try:
@@ -40,13 +41,13 @@ def verify(folder: Path, *, progress: bool = True) -> tuple[BrainCohort, list[st
     return cohort, problems
 
 
-def convert(source: Path, folder: Path, *, progress: bool = True) -> int:
+def convert(source: Path, folder: Path, *, edition: int | None = None, progress: bool = True) -> int:
     """Write the cases of a BraTS folder in the Decathlon's format, one at a time; an interrupted call goes on.
 
     Parameters
     ----------
     source : Path
-        Any folder that `data.decathlon.read_brain` reads. Every case must be usable.
+        Any folder that `data.decathlon.read_brain` reads, `edition` given if it needs it. Every case must be usable.
     folder : Path
         Gets ``imagesTr/NAME.nii.gz`` (x, y, z, 4), ``labelsTr/NAME.nii.gz`` (0 to 3) and ``dataset.json``.
 
@@ -60,7 +61,7 @@ def convert(source: Path, folder: Path, *, progress: bool = True) -> int:
     DataError
         When a case is broken.
     """
-    cohort = read_brain(source, strict=True)
+    cohort = read_brain(source, strict=True, edition=edition)
     for part in ("imagesTr", "labelsTr"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for case in tqdm(cohort, desc="converting", unit="case", disable=not progress):
@@ -86,7 +87,9 @@ def convert(source: Path, folder: Path, *, progress: bool = True) -> int:
     }
     with atomic_file(folder / "dataset.json") as path:
         path.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
-    for ours, theirs in zip(read_brain(folder, strict=True), cohort):
+    written = {case.name: case for case in read_brain(folder, strict=True)}
+    for theirs in cohort:
+        ours = written[theirs.name]
         if not np.array_equal(ours.label(), theirs.label()):
             raise DataError(f"{ours.label_file}: not what {theirs.label_file} holds. Delete it and run again.")
     return len(names)
@@ -94,4 +97,4 @@ def convert(source: Path, folder: Path, *, progress: bool = True) -> int:
 
 def bytes_needed(source: Path) -> int:
     """Disk for the converted scans: about what the originals take."""
-    return sum(path.stat().st_size for path in source.rglob("[!.]*.nii*"))
+    return sum(path.stat().st_size for path in source.rglob("[!.]*") if path.is_file() and stem(path) is not None)

@@ -208,9 +208,9 @@ def decathlon(job: Job, cases: int | None, spread: bool) -> None:
     say("of the whole tar cannot be compared without the whole tar.")
 
 
-def brats_folder(job: Job, source: Path, convert: bool) -> None:
+def brats_folder(job: Job, source: Path, convert: bool, edition: int | None) -> None:
     """Check BraTS scans that a person has; with `convert`, write them in the Decathlon's format."""
-    cohort, problems = brats.verify(source, progress=job.progress)
+    cohort, problems = brats.verify(source, edition=edition, progress=job.progress)
     if problems:
         raise DataError(
             f"{source}: {len(problems)} of {len(cohort) + len(cohort.broken)} cases cannot be used:\n" + "\n".join(problems)
@@ -221,7 +221,7 @@ def brats_folder(job: Job, source: Path, convert: bool) -> None:
         return
     job.require_space(0, brats.bytes_needed(source))
     with job.laid_out() as folder:
-        brats.convert(source, folder, progress=job.progress)
+        brats.convert(source, folder, edition=edition, progress=job.progress)
 
 
 def say(text: str) -> None:
@@ -268,6 +268,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--from", type=Path, dest="source", metavar="FOLDER", help="brats: the scans that you have")
     parser.add_argument(
+        "--edition", type=int, metavar="YEAR", help="brats: year of the release, where names do not tell the labels"
+    )
+    parser.add_argument(
         "--mirror",
         metavar="URL",
         default=os.environ.get(MIRROR_VARIABLE),
@@ -284,6 +287,7 @@ _OPTIONS = {
     "cases": "decathlon",
     "spread": "decathlon",
     "source": "brats",
+    "edition": "brats",
 }
 
 
@@ -298,7 +302,10 @@ def _run(options: argparse.Namespace, patience: Patience) -> Path | None:
             f"decathlon-{options.cases}{'-spread' * options.spread}" if options.cases else "decathlon",
             {"cases": options.cases} | ({"spread": True} if options.spread else {}),
         ),
-        "brats": ("brats", {"from": str(options.source and options.source.resolve())}),
+        "brats": (
+            "brats",
+            {"from": str(options.source and options.source.resolve())} | ({"edition": options.edition} if options.edition else {}),
+        ),
     }[key]
     job = Job(ARCHIVES[key], options.out, name, request, options.mirror, not options.quiet, patience)
     converts = key != "brats" or options.out is not None
@@ -313,7 +320,7 @@ def _run(options: argparse.Namespace, patience: Patience) -> Path | None:
     elif key == "decathlon":
         decathlon(job, options.cases, options.spread)
     else:
-        brats_folder(job, options.source, converts)
+        brats_folder(job, options.source, converts, options.edition)
     return job.final if converts else None
 
 

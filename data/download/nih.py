@@ -9,11 +9,12 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from data.errors import DataError
-from data.nih import BOX_FILE, SPLIT_FILES, TABLE_COLUMNS, TABLE_FILE
+from data.nih_tables import BOX_FILE, SPLIT_FILES, TABLE_COLUMNS, TABLE_FILE
+from data.png import png_end
 from data.storage import atomic_file
 
 _FILM = re.compile(r"(?:.*/)?(\d{8}_\d{3}\.png)")
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
 _RENAMED = {"Patient Sex": "Patient Gender"}  # the table's header has had both names under one file name
 
 
@@ -53,7 +54,7 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> int:
                 if target.exists() and target.stat().st_size == member.size:
                     continue
                 content = tar.extractfile(member).read()
-                if not (content.startswith(_PNG_START) and content.endswith(_PNG_END)):
+                if not (content.startswith(_PNG_START) and png_end(content) is not None):
                     raise DataError(f"{archive}: {member.name} in it is not a whole PNG. Move the archive away and run again.")
                 with atomic_file(target) as temporary:
                     temporary.write_bytes(content)

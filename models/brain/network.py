@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from models.weights import require_channels_last
+
 FILTERS = (16, 32, 64, 128)  # of the shipped network
 BRAIN_WEIGHTS = "unet3d_brain.weights.h5"
 TRAINED_ON = (  # real patients in the training of the shipped weights; all else there is simulated
@@ -113,6 +115,7 @@ def unet3d(channels: int = 4, classes: int = 3, filters: tuple[int, ...] = FILTE
             x = layers.LeakyReLU(0.01, name=f"{name}_{step}")(x)
         return x
 
+    require_channels_last()
     image = keras.Input((None, None, None, channels), name="image")
     x, skipped = layers.Conv3D(filters[0], 2, strides=2, name="fold")(image), []
     for level, number in enumerate(filters[:-1]):  # down: ever coarser, ever more channels

@@ -6,7 +6,7 @@ import keras
 
 from data.errors import DataError
 from data.nih import FINDINGS
-from models.weights import load_weights
+from models.weights import load_weights, require_channels_last
 
 CHEST_SIZE = 128  # pixels a side that the shipped weights were trained at
 CHEST_WEIGHTS = "densenet121_chest.weights.h5"
@@ -68,10 +68,11 @@ def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None =
     Raises
     ------
     DataError
-        When the weights cannot be downloaded, or those in ``models/`` are damaged.
+        When Keras is set to channels first, the weights cannot be downloaded, or those in ``models/`` are damaged.
     """
     if weights not in ("course", "imagenet", None):
         raise ValueError(f"weights is {weights!r}; it must be 'course', 'imagenet' or None.")
+    require_channels_last()
     film = keras.Input((size, size, 1), name="film")
     colours = keras.layers.Concatenate(name="grey_to_rgb")([film, film, film])  # the network expects three channels
     try:
@@ -79,9 +80,13 @@ def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None =
             include_top=False, weights="imagenet" if weights == "imagenet" else None, input_tensor=colours
         )
     except Exception as error:  # Keras wraps the network's errors in a bare Exception
+        if weights != "imagenet":
+            raise
+        offline = isinstance(error, OSError) or "fetch" in str(error)
         raise DataError(
-            "The ImageNet weights could not be downloaded. Connect to the internet once (Keras keeps them), or use "
-            f"weights='course', which needs no network. ({error})"
+            f"The ImageNet weights could not be {'downloaded' if offline else 'loaded'}. Connect to the internet once (Keras "
+            "keeps them), or use "
+            f"weights='course', which needs no network. What Keras said: {type(error).__name__}: {error}"
         ) from error
     pooled = keras.layers.GlobalAveragePooling2D(name="features")(backbone.output)
     logits = keras.layers.Dense(classes, name="logits")(pooled)
