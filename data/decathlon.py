@@ -29,6 +29,9 @@ DECATHLON = brats.Convention(
 )
 
 
+_ROUNDING = 0.01  # of a label that was stored as a float, or in 8 bits with a slope
+
+
 @dataclass(frozen=True)
 class BrainCase:
     """One patient's scan: what its headers say, and the voxels when they are asked for.
@@ -122,7 +125,9 @@ class BrainCase:
         """
         stored = open_nifti(self.label_file).voxels()
         values, known = np.unique(stored), self.convention.values
-        between = values[np.isnan(values) | (np.abs(values - np.rint(values)) > 1e-3)] if values.dtype.kind == "f" else values[:0]
+        between = (
+            values[np.isnan(values) | (np.abs(values - np.rint(values)) > _ROUNDING)] if values.dtype.kind == "f" else values[:0]
+        )
         if between.size:
             raise DataError(
                 f"{self.label_file}: {between.size} values are no labels, such as {between[0]:g}. Was the mask resampled with "
