@@ -281,7 +281,7 @@ PRED = [f"{f}_pred" for f in FINDINGS]
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda frame: frame.assign(**{c: frame[c] * 100 for c in PRED}), ["Per cent? Then divide by 100", "reach from 0"]),
+        (lambda frame: frame.assign(**{c: frame[c] * 100 for c in PRED}), ["Per cent? Then divide by 100", "they reach from"]),
         (lambda frame: frame.assign(**{c: np.log(frame[c] / (1 - frame[c])) for c in PRED}), ["Logits? Then apply the sigmoid first"]),
         (lambda frame: frame.assign(Mass=frame["Mass"].replace(0, -1)), ["are −1, CheXpert's sign for uncertain", "Mass in line"]),
         (lambda frame: frame.assign(Mass_pred="yes"), ["Mass_pred in line 2 is yes", "not a number"]),
