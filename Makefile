@@ -2,7 +2,7 @@
 # Every target makes the environment (.venv) that it needs; a second call costs nothing.
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test lab notebooks results data grade nbgrader-course clean distclean
+.PHONY: help run lint check test lab notebooks results data grade nbgrader-course clean distclean
 
 PYTHON := .venv/bin/python
 DATA ?=
@@ -26,11 +26,13 @@ help:  ## show this list
 run: .venv/.installed-dev  ## run all notebooks top to bottom; executed copies go to build/
 	@$(PYTHON) -m tools.run_notebooks $(NOTEBOOKS) $(if $(DATA),--data "$(DATA)")
 
-check: .venv/.installed-dev  ## before each commit: lint, format, spelling and the fast tests, in three minutes
+lint: .venv/.installed-dev
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/codespell
+
+check: lint  ## before each commit: lint, format, spelling and the fast tests, in three minutes
 	@$(PYTHON) -m pytest -q --numprocesses 2 --dist loadfile $(FAST:%=tests/test_%.py)
 
-test: .venv/.installed-dev  ## run every test, the notebooks included (REAL_DATA=folder: on real patients too)
+test: lint  ## run every test, the notebooks included (REAL_DATA=folder: on real patients too)
 	@$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 	@$(PYTHON) -m pytest -m slow
 
