@@ -1,10 +1,10 @@
-"""Turns ChestMNIST (MedMNIST+) into a folder in the NIH ChestX-ray14 format, film by film.
+"""Turns ChestMNIST (MedMNIST+) into a folder in the NIH ChestX-ray14 format, one X-ray at a time.
 
 The ``.npz`` is a zip of ``.npy`` arrays; the one of 224 pixels holds 5.6 GB. It is read as a stream, so that the memory
-needed does not depend on how many films there are.
+needed does not depend on how many X-rays there are.
 
-What the file does not say: names of films, patients, age, sex, view. Each film is therefore numbered, and its number
-stands where the NIH table has the patient's: with this folder, "patients" are films.
+What the file does not say: names of X-rays, patients, age, sex, view. Each X-ray is therefore numbered, and its number
+stands where the NIH table has the patient's: with this folder, "patients" are X-rays.
 """
 
 import csv
@@ -17,10 +17,10 @@ from typing import BinaryIO
 
 import cv2
 import numpy as np
-from tqdm.auto import tqdm
 
 from data.errors import DataError
 from data.nih import FINDINGS, SPLIT_FILES, TABLE_FILE
+from data.progress import progress_bar
 from data.storage import atomic_file, remove_folder
 
 SPLITS = ("train", "val", "test")
@@ -43,7 +43,7 @@ About this folder: it was made from {name} by the course's data.medmnist.
 
 
 def convert(npz: Path, folder: Path, *, progress: bool = True) -> int:
-    """Write the films and tables of a ChestMNIST file into a folder.
+    """Write the X-rays and tables of a ChestMNIST file into a folder.
 
     Parameters
     ----------
@@ -51,14 +51,14 @@ def convert(npz: Path, folder: Path, *, progress: bool = True) -> int:
         ``chestmnist*.npz`` with ``train_images`` (films, size, size) uint8, ``train_labels`` (films, 14), and the same of
         val and test; deflated or stored.
     folder : Path
-        Films that are there already are kept: an interrupted call goes on.
+        X-rays that are there already are kept: an interrupted call resumes.
     progress : bool
         Show a bar.
 
     Returns
     -------
     int
-        Number of films.
+        Number of X-rays.
 
     Raises
     ------
@@ -76,7 +76,9 @@ def convert(npz: Path, folder: Path, *, progress: bool = True) -> int:
             text.write(HEADER + "\n")
             table = csv.writer(text, lineterminator="\n")
             labels = {split: _labels(archive, npz, split) for split in SPLITS}
-            with tqdm(total=sum(map(len, labels.values())), desc=npz.name, unit="film", disable=not progress) as bar:
+            with progress_bar(
+                total=sum(map(len, labels.values())), description=npz.name, unit="image", disable=not progress
+            ) as bar:
                 for split in SPLITS:
                     for place, film in enumerate(_films(archive, npz, split, len(labels[split]))):
                         number += 1
@@ -91,7 +93,7 @@ def convert(npz: Path, folder: Path, *, progress: bool = True) -> int:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        remove_folder(folder / "images")  # a zip's checksum comes after its content: no film of this file can be trusted
+        remove_folder(folder / "images")  # a zip's checksum comes after its content: no X-ray of this file can be trusted
         raise DataError(f"{npz}: damaged or cut off ({error}). Move it away and run again to download it anew.") from error
     for name, splits in (("train_val", ("train", "val")), ("test", ("test",))):
         with atomic_file(folder / SPLIT_FILES[name]) as path, path.open("w", encoding="utf-8", newline="\n") as text:
@@ -101,12 +103,12 @@ def convert(npz: Path, folder: Path, *, progress: bool = True) -> int:
 
 
 def bytes_needed(films: int, size: int) -> int:
-    """Disk that the films take: a film's PNG holds about as many bytes as pixels, in blocks of 4 KiB."""
+    """Disk that the X-rays take: an X-ray's PNG holds about as many bytes as pixels, in blocks of 4 KiB."""
     return films * -(-(size * size) // 4096) * 4096
 
 
 def _name(split: str, place: int) -> str:
-    """Name of a film: its split and its place in it, from 0."""
+    """Name of an X-ray: its split and its place in it, from 0."""
     return f"chestmnist_{split}_{place:05d}.png"
 
 
@@ -135,7 +137,7 @@ def _open(archive: zipfile.ZipFile, npz: Path, name: str) -> tuple[BinaryIO, tup
 
 
 def _labels(archive: zipfile.ZipFile, npz: Path, split: str) -> np.ndarray:
-    """All labels of a split: 14 bytes or so a film."""
+    """All labels of a split: 14 bytes or so an X-ray."""
     stream, shape, dtype = _open(archive, npz, f"{split}_labels")
     if len(shape) != 2 or shape[1] != len(FINDINGS):
         raise DataError(
@@ -154,7 +156,7 @@ def _labels(archive: zipfile.ZipFile, npz: Path, split: str) -> np.ndarray:
 
 
 def _films(archive: zipfile.ZipFile, npz: Path, split: str, count: int) -> Iterator[np.ndarray]:
-    """The films of a split, one after the other; at the end the zip's checksum of them has been compared."""
+    """The X-rays of a split, one after the other; at the end the zip's checksum of them has been compared."""
     stream, shape, dtype = _open(archive, npz, f"{split}_images")
     if len(shape) != 3 or shape[1] != shape[2] or dtype != np.uint8 or shape[0] != count:
         raise DataError(

@@ -1,4 +1,4 @@
-"""The embedded chest cohort: simulated films in the folder format of NIH ChestX-ray14.
+"""The embedded chest cohort: simulated X-rays in the folder format of NIH ChestX-ray14.
 
 ``python -m data.chest_simulator.cohort --films 1500 --seed 14 --size 256 --out FOLDER`` writes one; `chest_cohort` makes or finds
 the one that the lessons use. Files: ``data/README.md``; how they are made: ``README.md`` in this folder.
@@ -17,9 +17,9 @@ from data.errors import DataError
 from data.progress import progress_bar
 from data.storage import atomic_file, cache_dir, remove_folder
 
-VERSION = 5  # raised whenever the films or tables of a seed change
+VERSION = 5  # raised whenever the X-rays or tables of a seed change
 SEED = 14
-BATCH = 4  # films that a process is handed at a time
+BATCH = 4  # X-rays that a process is handed at a time
 
 
 def chest_cohort(
@@ -38,7 +38,7 @@ def chest_cohort(
     folder : path, optional
         Where it is to be; by default a folder of `data.storage.cache_dir` that is named after the other arguments.
     films, seed, size : int
-        Number of films, seed of all randomness, pixels per side. The same three give the same bytes.
+        Number of X-rays, seed of all randomness, pixels per side. The same three give the same bytes.
     progress : bool
         Show a progress bar.
     jobs : int, optional
@@ -81,12 +81,12 @@ def chest_cohort(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Films
+# X-rays
 # ---------------------------------------------------------------------------------------------------------------------
 
 
 def _draw_all(unfinished: Path, films: int, seed: int, size: int, jobs: int, progress: bool) -> None:
-    """Draw the films that are not there yet."""
+    """Draw the X-rays that are not there yet."""
     from data.chest_simulator.patients import plan_cohort
 
     drawn = {p.name for p in (unfinished / "images").glob("[0-9]*.png")}
@@ -95,13 +95,13 @@ def _draw_all(unfinished: Path, films: int, seed: int, size: int, jobs: int, pro
     jobs = min(jobs, max(1, len(missing) // 8))  # a process needs about a second to start
     batches = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
     with progress_bar(
-        total=films, initial=len(drawn), description="simulating chest films", unit="film", disable=not progress
+        total=films, initial=len(drawn), description="simulating chest X-rays", unit="image", disable=not progress
     ) as bar:
         draw_all(partial(_draw_films, unfinished, seed, size), batches, jobs, bar)
 
 
 def _draw_films(unfinished: Path, seed: int, size: int, films: list) -> int:
-    """Draw these films; returns how many."""
+    """Draw these X-rays; returns how many."""
     import cv2
 
     from data.chest_simulator.film import simulate_film
@@ -123,9 +123,9 @@ def _draw_films(unfinished: Path, seed: int, size: int, films: list) -> int:
 
 
 def person_and_setup(film, seed: int) -> tuple:
-    """Body, film set-up and seed of the findings' places of a `data.chest_simulator.patients.Film`.
+    """Body, X-ray set-up and seed of the findings' places of a `data.chest_simulator.patients.Film`.
 
-    The body depends on the seed and the patient only, so that follow-up films show the same person.
+    The body depends on the seed and the patient only, so that follow-up X-rays show the same person.
     """
     import numpy as np
 
@@ -151,7 +151,7 @@ BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 
 
 def _write_tables(unfinished: Path, films: int, seed: int, size: int) -> None:
-    """NIH's tables and lists, the manual labels of the test films and the truth of all."""
+    """NIH's tables and lists, the manual labels of the test X-rays and the truth of all."""
     from data.chest_simulator.patients import plan_cohort
     from data.nih import FINDINGS
 

@@ -1,10 +1,10 @@
-"""How near the simulated chest films come to real ones: grey levels, spectrum, local contrast, heart size, findings.
+"""How near the simulated chest X-rays come to real ones: grey levels, spectrum, local contrast, heart size, findings.
 
 ``python -m data.chest_simulator.compare SIMULATED REAL`` prints the figures; ``--sheet FILE.png`` draws 15 X-rays of each side by
-side; ``--train 3000`` trains a small network on the simulated training films and reports its AUROC per finding on the
-simulated test films and on the real ones; ``--predictions FILE.csv`` reports the AUROC of predictions that exist. Both
+side; ``--train 3000`` trains a small network on the simulated training X-rays and reports its AUROC per finding on the
+simulated test X-rays and on the real ones; ``--predictions FILE.csv`` reports the AUROC of predictions that exist. Both
 folders are in the NIH format. Keep a sheet with real patients private. ``python -m data.chest_simulator.compare SIMULATED
---sheet FILE.png`` draws the data card's picture: simulated films only, one per finding.
+--sheet FILE.png`` draws the data card's picture: simulated X-rays only, one per finding.
 
 A distance between two cohorts means little alone, so each is given beside the distance between two halves of the
 real one, split by patient.
@@ -22,19 +22,19 @@ import pandas as pd
 from data.errors import DataError
 from data.nih import FINDINGS, SIMULATED_FILE, ChestFolder, load_films, read_chest_folder
 
-SIZE = 256  # pixels; all films are compared at this size
+SIZE = 256  # pixels; all X-rays are compared at this size
 LOCAL = 9  # pixels; side of the square whose standard deviation is the local contrast
 
 
 def grey_levels(films: np.ndarray) -> np.ndarray:
-    """Share of pixels in each of 32 grey levels, (films, 32), of uint8 films (films, n, n)."""
+    """Share of pixels in each of 32 grey levels, (films, 32), of uint8 X-rays (films, n, n)."""
     return np.array([np.bincount(film.ravel() >> 3, minlength=32) / film.size for film in films])
 
 
 def spectra(films: np.ndarray) -> np.ndarray:
-    """Radial power spectrum of each film, (films, n // 2 - 1): log10 of the mean power at 1, 2, ... cycles per film side.
+    """Radial power spectrum of each X-ray, (films, n // 2 - 1): log10 of the mean power at 1, 2, ... cycles per X-ray side.
 
-    A Hann window keeps the film's edges out; power is per unit of grey-level variance times pixels, so that contrast
+    A Hann window keeps the X-ray's edges out; power is per unit of grey-level variance times pixels, so that contrast
     and sharpness both count.
     """
     n = films.shape[1]
@@ -60,7 +60,7 @@ def local_contrast(films: np.ndarray) -> np.ndarray:
 
 
 def distances(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[str, float]:
-    """Distance of two cohorts in each measure, from the mean over their films.
+    """Distance of two cohorts in each measure, from the mean over their X-rays.
 
     Total variation distance of the grey-level histograms (0 equal, 1 disjoint), root mean square difference of the log10
     spectra (0.3 is a factor of two in power) and of the deciles of local contrast (grey levels).
@@ -71,7 +71,7 @@ def distances(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> dict[
 
 
 def appearance(films: np.ndarray) -> dict[str, np.ndarray]:
-    """All three measures of uint8 films (films, n, n)."""
+    """All three measures of uint8 X-rays (films, n, n)."""
     return {"grey levels": grey_levels(films), "spectrum": spectra(films), "local contrast": local_contrast(films)}
 
 
@@ -82,7 +82,7 @@ def halves(patients: np.ndarray, seed: int) -> np.ndarray:
 
 
 def compare(simulated: np.ndarray, real: np.ndarray, patients: np.ndarray, repeats: int = 20) -> pd.DataFrame:
-    """Distances of simulated and real films, and of two halves of the real ones by patient (mean over `repeats` splits).
+    """Distances of simulated and real X-rays, and of two halves of the real ones by patient (mean over `repeats` splits).
 
     The simulated side is a random half as well, so that both distances are between samples of like size.
     """
@@ -104,7 +104,7 @@ def compare(simulated: np.ndarray, real: np.ndarray, patients: np.ndarray, repea
 
 
 def true_heart_ratios(seed: int, films: int, names: list[str]) -> np.ndarray:
-    """Cardiothoracic ratio of simulated films from their geometry: widths of heart and inner chest as projected."""
+    """Cardiothoracic ratio of simulated X-rays from their geometry: widths of heart and inner chest as projected."""
     from data.chest_simulator.cohort import person_and_setup
     from data.chest_simulator.film import compose
     from data.chest_simulator.patients import plan_cohort
@@ -121,7 +121,7 @@ def true_heart_ratios(seed: int, films: int, names: list[str]) -> np.ndarray:
 
 
 def heart_features(films: np.ndarray) -> np.ndarray:
-    """Films (films, n, n) as vectors (films, 4096): 64 x 64 pixels with local contrast made equal, mean 0, variance 1."""
+    """X-rays (films, n, n) as vectors (films, 4096): 64 x 64 pixels with local contrast made equal, mean 0, variance 1."""
     equal = cv2.createCLAHE(2.0, (4, 4))
     small = [cv2.resize(film, (64, 64), interpolation=cv2.INTER_AREA) for film in films]
     even = np.array([cv2.GaussianBlur(equal.apply(film).astype(np.float32), (0, 0), 1.0).ravel() for film in small])
@@ -131,9 +131,9 @@ def heart_features(films: np.ndarray) -> np.ndarray:
 def estimate_heart_ratios(
     films: np.ndarray, ratios: np.ndarray, patients: np.ndarray, others: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cardiothoracic ratio of films without known geometry, learned from films with it.
+    """Cardiothoracic ratio of X-rays without known geometry, learned from X-rays with it.
 
-    Support vector regression on 80 principal components, fitted to simulated films only.
+    Support vector regression on 80 principal components, fitted to simulated X-rays only.
 
     Returns
     -------
@@ -167,18 +167,18 @@ def truth(chest: ChestFolder, table: pd.DataFrame) -> np.ndarray:
 
 
 def auroc(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    """AUROC of each finding, (14,); nan where only one kind of film is there."""
+    """AUROC of each finding, (14,); nan where only one kind of X-ray is there."""
     from sklearn.metrics import roc_auc_score
 
     return np.array([roc_auc_score(y, p) if 0 < y.sum() < len(y) else np.nan for y, p in zip(labels.T, predictions.T, strict=True)])
 
 
 def train_small_network(films: np.ndarray, labels: np.ndarray, epochs: int = 16, seed: int = 0):
-    """Train a network of four convolutions on uint8 films (films, n, n) and labels (films, 14).
+    """Train a network of four convolutions on uint8 X-rays (films, n, n) and labels (films, 14).
 
     Returns
     -------
-    function from uint8 films (films, n, n) to probabilities (films, 14)
+    function from uint8 X-rays (films, n, n) to probabilities (films, 14)
     """
     from models import ENGINE  # noqa: F401  settings of TensorFlow, before it is imported
 
@@ -205,7 +205,7 @@ def train_small_network(films: np.ndarray, labels: np.ndarray, epochs: int = 16,
 
 
 def train_and_test(simulated: ChestFolder, real: ChestFolder, films: int, size: int) -> pd.DataFrame:
-    """AUROC per finding of a small network: trained on simulated training films, tested on simulated and on real ones."""
+    """AUROC per finding of a small network: trained on simulated training X-rays, tested on simulated and on real ones."""
     split = simulated.table["split"]
     part, table = load_films(simulated, size, simulated.table[split == "train_val"].head(films), progress=False)
     predict = train_small_network(part, truth(simulated, table))
@@ -235,7 +235,7 @@ def given_predictions(path: Path) -> pd.DataFrame:
 
 
 def sheet(simulated: np.ndarray, real: np.ndarray, rows: int = 5, columns: int = 3) -> np.ndarray:
-    """Picture of rows x columns films of each cohort, simulated left, real right of a white bar."""
+    """Picture of rows x columns X-rays of each cohort, simulated left, real right of a white bar."""
 
     def block(films: np.ndarray) -> np.ndarray:
         return np.vstack([np.hstack(list(films[r * columns : (r + 1) * columns])) for r in range(rows)])
@@ -245,7 +245,7 @@ def sheet(simulated: np.ndarray, real: np.ndarray, rows: int = 5, columns: int =
 
 
 def finding_sheet(chest: ChestFolder, columns: int = 5, size: int = 216) -> np.ndarray:
-    """Picture of test films with their true findings beneath: one without, then one with each finding and few others."""
+    """Picture of test X-rays with their true findings beneath: one without, then one with each finding and few others."""
     table = chest.table[chest.table["split"] == "test"].reset_index(drop=True)
     present = truth(chest, table) > 0
     tiles, used = [], set()
@@ -276,7 +276,7 @@ def _write_picture(path: Path, picture: np.ndarray) -> None:
 
 
 def _some(chest: ChestFolder, films: int, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
-    """Up to `films` films of a folder at `SIZE`, drawn at random."""
+    """Up to `films` X-rays of a folder at `SIZE`, drawn at random."""
     rows = chest.table.sample(min(films, len(chest.table)), random_state=seed)
     return load_films(chest, SIZE, rows, progress=False)
 
@@ -331,7 +331,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report_hearts(simulated: ChestFolder, one: np.ndarray, table: pd.DataFrame, other: np.ndarray, others: pd.DataFrame) -> None:
-    """Print the distribution of the cardiothoracic ratio on PA films, from geometry and estimated."""
+    """Print the distribution of the cardiothoracic ratio on PA X-rays, from geometry and estimated."""
     identity = json.loads((simulated.folder / SIMULATED_FILE).read_text(encoding="utf-8"))
     here, there = ((t["View Position"] == "PA").to_numpy() for t in (table, others))
     if here.sum() < 20 or not there.any():

@@ -1,4 +1,4 @@
-"""One simulated film: the body of `chest_anatomy`, placed and exposed, with its findings."""
+"""One simulated X-ray: the body of `anatomy`, placed and exposed, with its findings."""
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -17,27 +17,27 @@ SEVERAL_PLACES = ("Nodule", "Effusion", "Infiltration")  # one box for each plac
 
 @dataclass
 class Setup:
-    """How a patient was placed and exposed for one film."""
+    """How a patient was placed and exposed for one X-ray."""
 
     view: str  # "PA" or "AP"
-    field: tuple[float, float]  # width and height of the film, mm; both become `size` pixels, as in NIH's files
+    field: tuple[float, float]  # width and height of the X-ray, mm; both become `size` pixels, as in NIH's files
     inspiration: float  # 1 full
     rotation: float  # about the vertical axis, radians
-    tilt: float  # in the film plane, radians
-    offset: tuple[float, float]  # of the film's middle and top from the patient's midline and lung tops, mm
+    tilt: float  # in the plane of the image, radians
+    offset: tuple[float, float]  # of the X-ray's middle and top from the patient's midline and lung tops, mm
     arms: float  # outward angle of the arms, radians
     exposure: physics.Exposure
-    border: tuple[float, float, float, float]  # collimated strips left, top, right, bottom, as shares of the film
-    marker: tuple[str, float, float, float, float]  # text, x and y (shares of the film), height, angle
+    border: tuple[float, float, float, float]  # collimated strips left, top, right, bottom, as shares of the X-ray
+    marker: tuple[str, float, float, float, float]  # text, x and y (shares of the X-ray), height, angle
     text: list[tuple[str, float, float]]
     devices: tuple[str, ...]  # see `data.chest_simulator.devices`
-    pixels: tuple[int, int]  # size of the "original" film
+    pixels: tuple[int, int]  # size of the "original" X-ray
     spacing: float
     seed: int
 
 
 def sample_setup(rng: np.random.Generator, view: str) -> Setup:
-    """Draw the circumstances of one film; AP films are portable films of sick people in bed."""
+    """Draw the circumstances of one X-ray; AP X-rays are portable ones of sick people in bed."""
     portable = view == "AP"
     pixels, spacing = [((2992, 2991), 0.143), ((2500, 2048), 0.168), ((2048, 2500), 0.168), ((3056, 2544), 0.139)][
         rng.choice(4, p=[0.62, 0.16, 0.16, 0.06] if not portable else [0.01, 0.85, 0.05, 0.09])
@@ -87,7 +87,7 @@ def sample_setup(rng: np.random.Generator, view: str) -> Setup:
 
 
 def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposure:
-    """Draw exposure and processing; ranges set by comparing grey levels and spectra with public films."""
+    """Draw exposure and processing; ranges set by comparing grey levels and spectra with public X-rays."""
     return physics.Exposure(
         photons=float(np.exp(rng.normal(np.log(8000 if not portable else 2500), 0.6))) * 30,
         scatter=float(rng.uniform(0.30, 0.80) if not portable else rng.uniform(0.5, 1.3)),
@@ -106,7 +106,7 @@ def sample_exposure(rng: np.random.Generator, portable: bool) -> physics.Exposur
 
 
 def sample_devices(rng: np.random.Generator, portable: bool) -> tuple[str, ...]:
-    """Draw lines, leads and implants; most are on portable films."""
+    """Draw lines, leads and implants; most are on portable X-rays."""
     share = {
         "endotracheal": 0.20,
         "gastric": 0.20,
@@ -126,7 +126,7 @@ def sample_devices(rng: np.random.Generator, portable: bool) -> tuple[str, ...]:
 def simulate_film(
     body: anatomy.Body, setup: Setup, findings: dict[str, float], finding_seed: int, size: int = 256
 ) -> tuple[np.ndarray, dict[str, list[tuple[float, float, float, float]]]]:
-    """Expose one film.
+    """Expose one X-ray.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def simulate_film(
     findings : dict of str to float
         NIH name of each finding to its severity, 0 (subtle) to 1 (obvious).
     finding_seed : int
-        Where in the body findings lie; the same for all films of a patient, so that findings persist.
+        Where in the body findings lie; the same for all X-rays of a patient, so that findings persist.
     size : int
         Pixels per side.
 

@@ -1,7 +1,7 @@
 """Who is filmed, how often, with what: the table behind the simulated chest cohort, without any picture.
 
-Sources: counts of findings, films, patients, sex and view of ChestX-ray14 (Wang et al., CVPR 2017, and the table
-published with it); co-occurrence after the matrix of that paper; errors of text-mined labels of the order that
+Sources: counts of findings, X-rays, patients, sex and view of ChestX-ray14 (Wang et al., CVPR 2017, and the table
+published with it); co-occurrence after the matrix of that paper; errors of report-derived labels of the order that
 Oakden-Rayner (Academic Radiology 2020) and Nabulsi et al. (Scientific Reports 2021) report when radiologists look again.
 """
 
@@ -12,14 +12,14 @@ from scipy.stats import norm
 
 from data.nih import FINDINGS
 
-# Films with each finding out of 112,120 in ChestX-ray14.
+# X-rays with each finding out of 112,120 in ChestX-ray14.
 NIH_COUNTS = dict(
     zip(FINDINGS, (11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227), strict=True)
 )
 NIH_FILMS = 112_120
 AP_SHARE = 0.40
 MALE_SHARE = 0.565
-FLOOR = 0.02  # share of films that every finding has at least
+FLOOR = 0.02  # share of X-rays that every finding has at least
 TEST_FILMS = 420
 TEST_POSITIVES = 12
 
@@ -53,13 +53,13 @@ _TOGETHER = {
     ("Emphysema", "Fibrosis"): 0.08,
     ("Hernia", "Atelectasis"): 0.08,
 }
-# Correlation of each finding with the film being a portable one.
+# Correlation of each finding with the X-ray being a portable one.
 _PORTABLE = dict(
     zip(FINDINGS, (0.16, 0.06, 0.18, 0.26, -0.05, -0.12, 0.24, 0.02, 0.28, 0.66, -0.08, -0.26, -0.10, -0.20), strict=True)
 )
-# Share of the variance that belongs to the patient and not to the single film: how much a finding persists.
+# Share of the variance that belongs to the patient and not to the single X-ray: how much a finding persists.
 _PERSISTENCE = np.array([0.55, 0.88, 0.65, 0.45, 0.85, 0.85, 0.45, 0.70, 0.50, 0.50, 0.94, 0.94, 0.88, 0.97, 0.60])
-# Text-mined labels: sensitivity, positive predictive value.
+# Report-derived labels: sensitivity, positive predictive value.
 LABEL_QUALITY = dict(
     zip(
         FINDINGS,
@@ -91,7 +91,7 @@ class Film:
     patient: int
     follow_up: int
     age: int
-    first_age: int  # on the patient's first film
+    first_age: int  # on the patient's first X-ray
     sex: str
     view: str
     severity: dict[str, float]  # of the findings that are truly there
@@ -124,14 +124,14 @@ _LIMIT = norm.isf(_SHARES)
 
 
 def _films_of_patient(rng: np.random.Generator, most: int) -> int:
-    """Films per patient: 57 % have one, the mean is about 3.6 and the longest series has 184, as in ChestX-ray14."""
+    """X-rays per patient: 57 % have one, the mean is about 3.6 and the longest series has 184, as in ChestX-ray14."""
     if rng.random() < 0.52:
         return 1
     return int(min(1 + np.ceil(np.exp(rng.normal(1.05, 1.05))), most))
 
 
 def _patient(rng: np.random.Generator, forced: int | None, most: int) -> tuple[dict, list[dict]]:
-    """A patient and the films: view, true findings with severity, and labels with their errors."""
+    """A patient and the X-rays: view, true findings with severity, and labels with their errors."""
     kin = _ROOT @ rng.standard_normal(15)
     keep = np.sqrt(_PERSISTENCE)
     if forced is not None:  # move this finding over its limit, and all that goes with it accordingly
@@ -161,7 +161,7 @@ def _patient(rng: np.random.Generator, forced: int | None, most: int) -> tuple[d
 
 
 def _group(rng: np.random.Generator, films: int, quota: int, most: int) -> list[tuple[dict, list[dict]]]:
-    """Patients with `films` films together, of which at least `quota` show each finding (if that is possible)."""
+    """Patients with `films` X-rays together, of which at least `quota` show each finding (if that is possible)."""
     patients, counts, total = [], np.zeros(14, int), 0
     while total < films:
         lacking = np.flatnonzero(counts < quota)
@@ -184,7 +184,7 @@ def plan_cohort(films: int, seed: int) -> list[Film]:
     Parameters
     ----------
     films : int
-        All films; 28 % of them, at most 420, are the test set.
+        All X-rays; 28 % of them, at most 420, are the test set.
     seed : int
 
     Returns

@@ -180,7 +180,7 @@ class RemoteTar:
             failures += 1
             if not self._patience.goes_on(host, problem, failures, self.total is not None):
                 raise DataError(
-                    f"{host}: {problem}, while the archive's index was read. Run again, it goes on where it stopped. {OFFLINE}"
+                    f"{host}: {problem}, while the archive's index was read. Run again: it resumes where it stopped. {OFFLINE}"
                 )
 
     def _once(self, start: int, count: int) -> bytes:

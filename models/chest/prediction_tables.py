@@ -1,9 +1,9 @@
-"""Makes the prediction tables that notebook 02 works on (``data/predictions``), from simulated films.
+"""Makes the prediction tables that notebook 02 works on (``data/predictions``), from simulated X-rays.
 
     python -m models.chest.prediction_tables
 
 The network of ``models/`` keeps all its layers but the last; that one is trained with the class-weighted loss of notebook
-01 on the mined labels of a cohort of its own. So the outputs have what notebook 02 is about: a good order of films, bad
+01 on the report-derived labels of a cohort of its own. So the outputs have what notebook 02 is about: a good order of X-rays, bad
 probabilities, a training set that flatters.
 """
 
@@ -37,7 +37,7 @@ def weighted_loss(frequencies: np.ndarray):
 
 
 def predict(films: int, epochs: int, seed: int = 0) -> dict[str, PredictionTable]:
-    """Simulate `films` films, train the last layer, and return the tables "train", "valid" and "test"."""
+    """Simulate `films` X-rays, train the last layer, and return the tables "train", "valid" and "test"."""
     keras.utils.set_random_seed(seed)
     chest = nih.read_chest_folder(chest_cohort(films=films, seed=COHORT_SEED))
     pixels, table = nih.load_films(chest, CHEST_SIZE)
