@@ -52,7 +52,7 @@ data: .venv/.installed  ## download a real archive: make data ARCHIVE="decathlon
 grade: .venv/.installed-dev  ## mark submitted notebooks: make grade SUBMISSIONS=folder-or-zip OPTIONS="--roster class.csv"
 	@$(PYTHON) -m grading $(if $(SUBMISSIONS),"$(SUBMISSIONS)" $(OPTIONS),--help)
 
-nbgrader-course: .venv/.installed-dev  ## lay out an nbgrader course directory in grades/nbgrader-course
+nbgrader-course: .venv/.installed-dev  ## lay out an nbgrader course directory in nbgrader-course/
 	@$(PYTHON) -m grading.nbgrader_course $(foreach number,$(NOTEBOOKS),--notebook $(number))
 
 clean:  ## remove what runs have made, never marks: build/, generated cohorts, caches

@@ -101,6 +101,8 @@ def _grade(options: argparse.Namespace, folder: Path) -> int:
     start = time.perf_counter()
     if not options.submissions.exists():
         raise FileNotFoundError(f"{options.submissions} does not exist.")
+    if options.submissions.is_dir() and folder.resolve().is_relative_to(options.submissions.resolve()):
+        raise ValueError(f"The results would lie in {folder}, among the submissions. Name a folder elsewhere with --out.")
     given = {name: getattr(options, name) for name in ("notebook", "deadline", "cpu", "memory", "all_or_nothing")}
     given["roster"] = str(Path(options.roster).resolve()) if options.roster and options.roster != "none" else options.roster
     chosen = recall(folder, options.submissions, given, _say)

@@ -272,7 +272,7 @@ def _tar(data: bytes, budget: Budget, prefix: str = "", depth: int = 0) -> Itera
                 elif not member.isfile():
                     yield Entry(where, problem=f"{parts[-1][:80]} is no ordinary file")
                 else:
-                    time = datetime.fromtimestamp(member.mtime) if 0 < member.mtime < 2**33 else None
+                    time = datetime.fromtimestamp(member.mtime).astimezone() if 0 < member.mtime < 2**33 else None
                     yield from _entries(where, _of_tar(archive, member), time, budget, depth)
     except UnpackError:
         return
@@ -301,7 +301,9 @@ def in_archive(path: Path) -> Iterator[Entry]:
 
 def in_file(path: Path) -> Iterator[Entry]:
     """What one file is, by itself."""
-    yield from _entries(path.name, _of_disk(path), datetime.fromtimestamp(path.stat().st_mtime), Budget(MAX_STUDENT), 0)
+    yield from _entries(
+        path.name, _of_disk(path), datetime.fromtimestamp(path.stat().st_mtime).astimezone(), Budget(MAX_STUDENT), 0
+    )
 
 
 def in_folder(folder: Path) -> Iterator[Entry]:
@@ -329,7 +331,11 @@ def in_folder(folder: Path) -> Iterator[Entry]:
                     yield Entry(where, problem=f"{name[:80]} is no ordinary file")
                 else:
                     yield from _entries(
-                        where, _of_disk(path), datetime.fromtimestamp(facts.st_mtime), Budget(MAX_STUDENT, MAX_OF_STUDENT), 0
+                        where,
+                        _of_disk(path),
+                        datetime.fromtimestamp(facts.st_mtime).astimezone(),
+                        Budget(MAX_STUDENT, MAX_OF_STUDENT),
+                        0,
                     )
             except UnpackError:
                 pass  # said in an entry of its own

@@ -60,7 +60,7 @@ def make_course(folder: Path, numbers: tuple[int, ...] = (1, 2, 3), seed: int | 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m grading.nbgrader_course", description=__doc__.split("\n")[0])
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("grades") / "nbgrader-course")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path("nbgrader-course"))
     parser.add_argument("--notebook", type=int, choices=(1, 2, 3), action="append", help="only this one (may be given again)")
     options = parser.parse_args()
     available = tuple(int(path.name[:2]) for path in sorted((ROOT / "lessons").glob("[0-9][0-9]_*.py")))

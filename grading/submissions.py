@@ -138,14 +138,15 @@ def _moved(entry: Entry, start: int) -> Entry:
 def _wrapper(path: Path, entries: list[Entry], known: set[str], notes: list[str]) -> int:
     """How many leading folders all share: what was put around everything. A folder that is a student's is none."""
     wheres = [entry.where for entry in entries if entry.notebook is not None or entry.broken]
-    if len(wheres) < 2:
+    alone = wheres[0] if len(wheres) == 1 else ""
+    if alone:
         wheres = [entry.where for entry in entries if not entry.junk and not BESIDE.match(entry.where)]
     split = [where.split("/")[:-1] for where in wheres]
     count = 0
     while len(wheres) > 1 and all(len(parts) > count and parts[count] == split[0][count] for parts in split):
         folder = split[0][count]
         patterns = (platforms.MOODLE, platforms.BRIGHTSPACE, platforms.SAKAI, platforms.GRADESCOPE, platforms.EXCHANGE)
-        if any(pattern.search(folder) for pattern in patterns):
+        if any(pattern.search(folder) for pattern in patterns) or (alone and alone.count("/") == count + 1):
             break
         below = {where.split("/")[count + 1] for where in wheres}
         if _is_one_student(path, folder, below, [parts[count + 1 :] for parts in split], known):
@@ -165,6 +166,8 @@ def _is_one_student(path: Path, folder: str, tops: set[str], deeper: list[list[s
     names = {plain(without_endings(top)).casefold() for top in tops}
     if names & known or platform_of(tops) or plain(folder).casefold() in (path.stem.casefold(), path.name.casefold()):
         return False
+    if without_endings(folder) != folder:  # an archive is a student's, if it does not hold a whole class
+        return len(tops) <= 5
     if any(deeper):  # folders below: a copy of the course is a student's, folders of students are a class
         return bool({"student", "lessons", "grading"} & tops)
     bases = {match["base"] if (match := COPY.match(name)) else name for name in names}

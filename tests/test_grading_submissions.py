@@ -399,6 +399,14 @@ def test_one_students_files_are_one_student(tmp_path):
     (one,) = find_submissions(tmp_path / "one", notes=notes)
     assert one.student == "ada" and len(one.files) == 2 and "one student's" in notes[0]
     assert {s.student for s in find_submissions(tmp_path / "one" / "ada")} == {"one", "two"}, "named itself, it is the class"
+    for name in ("alone/ada/n.ipynb", "alone/ada/images/x.png", "two/class/ada/n.ipynb", "two/class/bob/essay.docx"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(NOTEBOOK if name.endswith("ipynb") else b"x")
+    assert [s.student for s in find_submissions(tmp_path / "alone")] == ["ada"]
+    assert [s.student for s in find_submissions(tmp_path / "two")] == ["ada", "bob"]
+    (tmp_path / "zipped").mkdir()
+    (tmp_path / "zipped" / "ada.zip").write_bytes(zip_of({"a.ipynb": NOTEBOOK, "b.ipynb": NOTEBOOK}))
+    assert [s.student for s in find_submissions(tmp_path / "zipped")] == ["ada"]
     flat = [
         "Ada.ipynb",
         "ada (1).ipynb",
