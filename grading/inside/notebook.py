@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import newer_python
-from .statements import BUILTINS, ERRORS, Statement, parse, statements_of
+from .statements import BUILTINS, BY_TEXT, ERRORS, Statement, parse, statements_of
 
 CELL_MAGICS = {"time", "timeit", "capture", "prun"}  # their cells are Python; other %%magics are another language
 MAX_BYTES = 32 << 20
@@ -225,6 +225,7 @@ class Slices:
         self.fixed = self.modules | BUILTINS | ({name for name, _ in bound} - loose)  # nothing that changes under another name
         effects = self._effects(everything)
         group = self._groups(everything)
+        self.dynamic = [one for one in statements if one.now & BY_TEXT or "builtins" in one.changes]  # may bind any name
         self.binding: dict[str, list[Statement]] = {}
         self.events: dict[str, list[Statement]] = {}
         self.given: dict[str, list[Statement]] = {}
@@ -308,7 +309,7 @@ class Slices:
                     break
         if not any(name in one.binds for one in found):  # used above its definition: cells were run in another order
             found += [one for one in self.binding.get(name, ()) if one.at >= at and name not in BUILTINS]
-        return found or self.given.get(name, [])
+        return found or self.given.get(name, []) or ([] if name in BUILTINS else self.dynamic)
 
     def _check(self, exercise: str, definition: Statement) -> int | None:
         """Where the first check of an exercise after its definition stands."""

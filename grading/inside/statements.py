@@ -20,6 +20,9 @@ CHANGERS = re.compile(
 )
 SETTERS = re.compile(r"(set|seed|manual_seed|filterwarnings|simplefilter|enable|disable|append|insert|update|register|run_func)")
 READERS = BUILTINS - {"setattr", "delattr", "next", "exec", "eval"}  # built-in functions that leave their arguments as they are
+WRITERS = re.compile(r"(open|write\w*|save\w*|to_(csv|json|pickle|parquet)|dump|mkdir|makedirs|touch)$")
+LOADERS = re.compile(r"(open|loads?|loadtxt|genfromtxt|fromfile|memmap|read_\w+|exists|is_file|listdir|r?glob)$")
+FILES = "<files>"  # what stands for all files among the names
 BY_TEXT = {"globals", "exec", "eval", "vars", "locals"}  # reach names by their text
 
 
@@ -157,6 +160,7 @@ def _look(statement: Statement, node: ast.stmt, lines: list[str]) -> None:
                         text = "\n".join(lines[min([part.lineno, *(d.lineno for d in part.decorator_list)]) - 1 : part.end_lineno])
                         statement.functions[part.name] = (text, is_stub(part))
                     inside += [(child, late) for child in part.decorator_list]
+                    changes |= {f"{_root(child)}." for child in part.decorator_list if isinstance(child, ast.Attribute)}
                 inside += [(child, late) for child in ast.iter_child_nodes(part.args)]
                 inside += [(child, True) for child in (part.body if isinstance(part.body, list) else [part.body])]
                 continue
@@ -206,6 +210,10 @@ def _call(statement: Statement, call: ast.Call, changes: set[str]) -> None:
         statement.checks.add(name.removesuffix("_test"))
         return
     owner = _root(call.func) if isinstance(call.func, ast.Attribute) else ""
+    if WRITERS.match(name):
+        changes.add(FILES)
+    if LOADERS.match(name):
+        (statement.later if changes is statement.later_changes else statement.now).add(FILES)
     if owner:
         changes.add(f"{owner}.{name}")  # whether it is a module's function or an object's method, only the whole notebook tells
     if name in READERS and not owner:
