@@ -109,11 +109,14 @@ def show_table(frame: pd.DataFrame, caption: str, source: str, precision: int = 
     styler = frame.style.format(lambda value: html.escape(text(value))).set_caption(html.escape(f"{caption} ({source})"))
     for axis in ("index", "columns"):
         styler = styler.format_index(lambda value: html.escape(text(value)), axis=axis)
-    table = styler.to_html(exclude_styles=True, table_attributes='style="font-size: 11px"' if small else None)
-    table = table.replace("<caption>", '<caption align="left" style="caption-side: top; text-align: left"><i>', 1)
-    plain = frame.astype(object).map(text).to_string()
-    data = {"text/html": table.replace("</caption>", "</i></caption>", 1), "text/plain": f"{caption} ({source})\n{plain}"}
-    display(data, raw=True)
+    table = styler.to_html(exclude_styles=True)
+    for plain, dressed in [
+        ("<table>", '<table style="font-size: 11px">' if small else "<table>"),
+        ("<caption>", '<caption align="left" style="caption-side: top; text-align: left"><i>'),
+        ("</caption>", "</i></caption>"),
+    ]:
+        table = table.replace(plain, dressed, 1)
+    display({"text/html": table, "text/plain": f"{caption} ({source})\n{frame.astype(object).map(text).to_string()}"}, raw=True)
 
 
 def headline(numbers: dict[str, float], source: str) -> None:

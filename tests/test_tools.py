@@ -329,6 +329,8 @@ def test_results_table_has_one_number_a_cell(tmp_path, built):
     assert lines[3] == "|[02_other](02_other.ipynb)|twice|2.500|–|1\u00a0min\u00a015\u00a0s|2.0\u00a0GiB|"
     assert lines[-1].endswith("\\* The simulated cohort was there already.")
     assert "executed from top to bottom: 3 minutes" in results.start(measured)
+    measured[results.COMMANDS] = {"test": 700}
+    assert "notebooks included: 12 minutes" in results.start(measured) and "test" not in results.table(measured, {})
 
 
 def test_blocks_are_written_between_their_marks():

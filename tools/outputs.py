@@ -21,7 +21,7 @@ NOISE = re.compile(
     r"|To enable the following instructions: "
     r"|.*Skipping registering GPU devices)"
 )
-PHOTOGRAPH = 90_000  # characters of base64; noise makes PNGs of X-rays and scans this long
+PHOTOGRAPH = 160_000  # characters of base64; noise makes PNGs of X-rays and scans this long
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ADDRESS = re.compile(r"\b0x[0-9a-f]{7,16}\b")
 STYLER_ID = re.compile(r"\bT_([0-9a-f]{5})(?=[_\s\"#,{])")

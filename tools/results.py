@@ -21,6 +21,7 @@ from tools.lesson import REPOSITORY, ROOT, find_exercises, lesson_paths, noteboo
 
 MEASURED = ROOT / "tools" / "measured.json"
 SIMULATED = "simulated"
+COMMANDS = "commands"  # where the times of `make check` and `make test` are, beside the notebooks
 TOPICS = {
     "01": "leakage between patients, class imbalance, DenseNet121, GradCAM, shortcuts",
     "02": "sensitivity to net benefit, ROC, thresholds, bootstrap, calibration, subgroups",
@@ -70,8 +71,11 @@ def record(name: str, run: Run, *, cold: bool, path: Path = MEASURED) -> None:
         "python": ".".join(platform.python_version_tuple()[:2]),
         "keras": version("keras"),
     }
-    text = json.dumps(dict(sorted(measured.items())), indent=2, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    _store(measured, path)
+
+
+def _store(measured: dict[str, Any], path: Path) -> None:
+    path.write_text(json.dumps(dict(sorted(measured.items())), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def table(measured: dict[str, Any], titles: dict[str, str]) -> str:
@@ -82,6 +86,8 @@ def table(measured: dict[str, Any], titles: dict[str, str]) -> str:
     lines = ["|notebook||simulated|real patients|time|memory|", "|---|---|---:|---:|---:|---:|"]
     setups, warm = set(), False
     for name, kinds in sorted(measured.items()):
+        if name == COMMANDS:
+            continue
         simulated = kinds.get(SIMULATED) or next(iter(kinds.values()))
         what = next(iter(simulated["numbers"]))
         values = [number(kinds[kind]["numbers"].get(what, math.nan)) if kind in kinds else "–" for kind in (SIMULATED, "real")]
@@ -121,12 +127,13 @@ def notebooks(root: Path = ROOT) -> str:
 def start(measured: dict[str, Any]) -> str:
     """The commands to begin with, and how long the notebooks take together."""
     seconds = sum(kinds[SIMULATED]["seconds"] for kinds in measured.values() if SIMULATED in kinds)
+    took = {name: f": {math.ceil(seconds / 60)} minutes" for name, seconds in measured.get(COMMANDS, {}).items()}
     return f"""```bash
 git clone --depth 1 https://github.com/{REPOSITORY}
 cd {REPOSITORY.split("/")[1]}
 make lab     # opens JupyterLab: write the exercises yourself, in your own copy (work/)
 make run     # the three solved notebooks, executed from top to bottom: {math.ceil(seconds / 60)} minutes
-make test    # every test, the notebooks included
+make test    # every test, the notebooks included{took.get("test", "")}
 ```"""
 
 
@@ -184,8 +191,14 @@ def pages(root: Path = ROOT) -> dict[Path, str]:
 
 def main() -> int:
     """Command line: write the measured results and the address of the repository where they are shown."""
-    argparse.ArgumentParser(prog="python -m tools.results", description=main.__doc__).parse_args()
+    parser = argparse.ArgumentParser(prog="python -m tools.results", description=main.__doc__)
+    parser.add_argument("--took", nargs=2, metavar=("COMMAND", "SECONDS"), help="store a measured time first, such as: test 712")
+    took = parser.parse_args().took
     try:
+        if took:
+            measured = load()
+            measured.setdefault(COMMANDS, {})[took[0]] = round(float(took[1]))
+            _store(measured, MEASURED)
         for path, text in pages().items():
             changed = path.read_text(encoding="utf-8") != text
             path.write_text(text, encoding="utf-8")
