@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -12,10 +13,9 @@ import pytest
 from models import ENGINE
 
 ROOT = Path(__file__).parents[1]
-GIVEN_THEM = {  # by whoever starts them: the notebook's setup cell, the sandbox's environment
-    ROOT / "public_tests.py": [ROOT / "lessons"],
-    ROOT / "grading" / "inside" / "worker.py": [ROOT / "grading" / "sandbox.py"],
-}
+SETUP = ROOT / "lessons" / "setup.py"  # becomes the cell tagged "setup" of each notebook
+SANDBOX = ROOT / "grading" / "sandbox.py"
+GIVEN_THEM = {ROOT / "public_tests.py": SETUP, ROOT / "grading" / "inside" / "worker.py": SANDBOX}  # by whoever starts them
 SPY = """
 import importlib, importlib.abc, json, os, sys
 
@@ -80,13 +80,18 @@ def sets_it(file: Path) -> bool:
 
 
 def test_no_file_imports_the_engine_before_its_settings():
-    users = {file for file in [*modules().values(), *(ROOT / "lessons").glob("*.py")] if engine_line(file)}
+    users = {file for file in modules().values() if engine_line(file)}
     assert len(users) > 12 and ROOT / "benchmarks" / "ours.py" in users
     assert [str(file) for file in users - set(GIVEN_THEM) if not sets_it(file)] == []
-    for starters in GIVEN_THEM.values():
-        for starter in starters:
-            files = [starter] if starter.is_file() else list(starter.glob("*.py"))
-            assert files and all("models" in dict(imports(file)) for file in files)
+    assert all("models" in dict(imports(starter)) for starter in GIVEN_THEM.values())
+
+
+def test_every_notebook_sets_up_before_it_imports_the_engine():
+    lessons = [file for file in (ROOT / "lessons").glob("0*.py") if engine_line(file)]
+    assert len(lessons) == 2
+    for lesson in lessons:
+        before = lesson.read_text(encoding="utf-8").splitlines()[: engine_line(lesson)]
+        assert '# %% tags=["setup"]' in before, lesson.name
 
 
 @pytest.mark.parametrize("own", [None, "0"])
@@ -105,3 +110,29 @@ def test_the_sandbox_has_the_settings():
     from grading import sandbox
 
     assert sandbox.environment().items() >= ENGINE.items()
+
+
+FAULTS = """
+import resource, models
+faults = []
+for _ in range(5):
+    block = b"x" * (64 << 20)
+    del block
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(faults[-1] - faults[0])
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux") or platform.libc_ver()[0] != "glibc", reason="malloc of glibc")
+def test_freed_memory_is_used_again_and_a_users_own_setting_wins():
+    def faults(**own: str) -> int:
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+        done = subprocess.run([sys.executable, "-c", FAULTS], cwd=ROOT, env=env | own, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    kept, *returned = (
+        faults(),
+        faults(MALLOC_MMAP_THRESHOLD_="1000000"),
+        faults(GLIBC_TUNABLES="glibc.malloc.mmap_threshold=1000000"),
+    )
+    assert min(returned) > 10 * (kept + 1)

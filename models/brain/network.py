@@ -22,34 +22,15 @@ TRAINED_ON = (  # real patients in the training of the shipped weights; all else
 
 
 @keras.saving.register_keras_serializable("course")
-class InstanceNormalization(layers.Layer):
+class InstanceNormalization(layers.GroupNormalization):
     """Bring every channel of every sample to mean 0 and spread 1, then scale and shift it by learned numbers.
 
-    `keras.layers.GroupNormalization(groups=-1)` computes the same, but reshapes the volume on the way, which on a
-    processor takes longer than the convolutions around it. Statistics are in 32 bits also where the network is in 16.
+    Keras's group normalisation with a group a channel; files of weights name layers by their class, hence this one.
     (Ulyanov et al., arXiv 1607.08022.)
     """
 
-    def __init__(self, epsilon: float = 1e-5, **kwargs):
-        super().__init__(**kwargs)
-        self.epsilon = epsilon
-
-    def build(self, shape):
-        """Make the two learned numbers of each channel."""
-        self.gamma = self.add_weight(name="gamma", shape=(shape[-1],), initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=(shape[-1],), initializer="zeros")
-
-    def call(self, x):
-        """Normalise (batch, x, y, z, channels)."""
-        wide = ops.cast(x, "float32")
-        mean, variance = ops.moments(wide, (1, 2, 3), keepdims=True)
-        scale = ops.cast(self.gamma, "float32") * ops.rsqrt(variance + self.epsilon)
-        shift = ops.cast(self.beta, "float32") - mean * scale
-        return x * ops.cast(scale, x.dtype) + ops.cast(shift, x.dtype)
-
-    def get_config(self):
-        """What `keras.Model.save` writes down."""
-        return {**super().get_config(), "epsilon": self.epsilon}
+    def __init__(self, **settings):
+        super().__init__(**({"groups": -1, "epsilon": 1e-5} | settings))
 
 
 @keras.saving.register_keras_serializable("course")
