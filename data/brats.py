@@ -18,6 +18,7 @@ names                                labels
 import csv
 import os
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,8 +156,14 @@ def list_cases(folder: Path, edition: int | None = None) -> list[Listed]:
         key, part = (place, match["case"]), match["part"].lower()
         found.setdefault(key, {}).setdefault(_PARTS[part], []).append(path)
         new_parts[key] = new_parts.get(key, False) or (part in _NEW_PARTS[:2] or (part in _NEW_PARTS and match["dash"] == "-"))
-    if edition is None and any(case.upper().startswith("BRATS-PED") for _, case in found):
-        edition = _edition_by_labels(found)
+    if edition is None and (mask := _mask_of_2024(found)):
+        edition = 2024
+        warnings.warn(
+            f"{mask}: holds a 4, so all BraTS-PED masks of this folder are read with the labels of 2024 and later. If some are "
+            "of 2023, keep "
+            "the releases apart, and read each with its edition.",
+            stacklevel=3,
+        )
     cases = []
     for (place, case), parts in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])):
         if len([key for key in found if key[0] == place]) == 1 and "seg" not in parts:
@@ -216,13 +223,13 @@ def _nifti_files(folder: Path) -> Iterator[tuple[str, Path, Path]]:
                 yield called, place / name, place
 
 
-def _edition_by_labels(found: dict) -> int | None:
-    """2024 where some paediatric mask holds a 4, which only that convention knows; None where that cannot be told."""
-    for (_, case), parts in found.items():
+def _mask_of_2024(found: dict) -> Path | None:
+    """The first paediatric mask that holds a 4, which only the convention of 2024 knows."""
+    for (_, case), parts in sorted(found.items(), key=lambda item: item[0][1]):
         if case.upper().startswith("BRATS-PED") and "seg" in parts:
             try:
                 if (open_nifti(parts["seg"][0]).voxels().round() == 4).any():
-                    return 2024
+                    return parts["seg"][0]
             except DataError:
                 continue
     return None

@@ -287,6 +287,15 @@ def _list_decathlon(folder: Path) -> Iterator[brats.Listed]:
             )
     else:
         pairs = [(f"imagesTr/{file.name}", f"labelsTr/{file.name}") for file in files]
+        labels = {}
+    other = [stem(Path(image)) or image for image, _ in pairs if not (stem(Path(image)) or "").upper().startswith("BRATS_")]
+    if not labels and any(brats.patient_of(name) != name.lower() for name in other):
+        warnings.warn(
+            f"{folder}: scans named as in BraTS ({other[0]}), and no dataset.json says what the labels mean. They are read as "
+            "the Decathlon's: "
+            "1 edema, 2 non-enhancing tumour, 3 enhancing tumour.",
+            stacklevel=4,
+        )
     for image, label in pairs:
         file, mask = (_as_on_disk(folder / part) for part in (image, label))
         yield brats.Listed(stem(Path(image)) or Path(image).name, (file,), mask, DECATHLON)

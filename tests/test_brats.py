@@ -13,6 +13,7 @@ from test_decathlon import IMAGE, LABEL, NEW_NAMES, SHAPE, a_scan, brats, cut, d
 
 from data.brats import cannot_be_compared, convention_of, is_among, patient_of
 from data.decathlon import brain_box, read_brain
+from data.download import command
 from data.errors import DataError
 
 EYE = np.eye(4)
@@ -65,7 +66,7 @@ def test_labels_of_each_release(tmp_path, case, codes, parts, options):
     image, label, said = only(release(tmp_path, case, codes, parts), **options)
     np.testing.assert_array_equal(image, a_scan()[0])
     np.testing.assert_array_equal(label, a_scan()[1])
-    assert said == ""
+    assert said == "" or ("labels of 2024" in said and codes[1] == 4 and not options)
 
 
 def stored(folder, case, values):
@@ -123,6 +124,20 @@ def test_names_that_do_not_tell(tmp_path, case, codes, words):
 def test_labels_that_a_release_does_not_know(tmp_path, case, codes, parts, words):
     with pytest.raises(DataError, match=words):
         read_brain(release(tmp_path, case, codes, parts))[0].label()
+
+
+def test_brats_names_in_a_decathlon_folder_without_labels(tmp_path):
+    write(tmp_path / "imagesTr/BraTS2021_00006.nii.gz", a_scan()[0])
+    write(tmp_path / "labelsTr/BraTS2021_00006.nii.gz", a_scan()[1])
+    assert "no dataset.json says what the labels mean" in only(tmp_path)[2]
+
+
+def test_the_command_knows_the_edition(tmp_path, capsys):
+    folder = release(tmp_path, "BraTS-PED-00001-000", [0, 2, 1, 3])
+    with pytest.warns(UserWarning, match="differ between releases"):
+        assert command.main(["brats", "--from", str(folder), "--quiet"]) == 1
+    assert "--edition" in capsys.readouterr().err
+    assert command.main(["brats", "--from", str(folder), "--quiet", "--edition", "2023"]) == 0
 
 
 def test_other_meanings_in_the_index(tmp_path):
