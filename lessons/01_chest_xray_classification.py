@@ -186,7 +186,14 @@ films_of = table.assign(
 )
 fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.2), width_ratios=[1.3, 1, 1.3])
 if table["Patient Age"].notna().any():  # ChestMNIST does not tell it
-    sns.histplot(table, x="Patient Age", hue="Patient Gender", bins=range(0, 101, 5), multiple="stack", ax=axes[0])
+    sns.histplot(
+        table,
+        x="Patient Age",
+        hue="Patient Gender",
+        bins=range(0, max(101, int(table["Patient Age"].max()) + 6), 5),
+        multiple="stack",
+        ax=axes[0],
+    )
 axes[0].set(xlabel="age, years", ylabel="films")
 sns.barplot(films_of, x="View Position", y="abnormal", hue="Patient Gender", errorbar=None, ax=axes[1])
 axes[1].set(xlabel="view", ylabel="share with any finding", ylim=(0, 1))
