@@ -11,7 +11,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nibabel as nib
@@ -50,7 +50,8 @@ class BrainCase:
     convention : data.brats.Convention
         Which labels the mask holds, and what they mean.
     known_as : str
-        Name of the same scan in an earlier release, where the folder's ``name_mapping.csv`` tells it; else `name`.
+        Name of the same scan in an earlier release, where the folder's ``name_mapping.csv`` tells it, or in the same folder; else
+        `name`.
     """
 
     name: str
@@ -225,10 +226,16 @@ def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None 
     for entry in listed:
         try:
             case, content = _open_case(entry, old_names.get(entry.name, entry.name))
-            for key in (("name", case.name), ("content", content)):
-                if key in seen:
-                    raise DataError(f"{case.image_files[0]}: {_the_same(*key, seen[key])} Take one of them out.")
-            seen |= {("name", case.name): case, ("content", content): case}
+            if double := next((other for other in cases if other.name == case.name), None):
+                raise DataError(
+                    f"{case.image_files[0]}: a second case of this name; the first is {double.image_files[0]}. Take one out."
+                )
+            first = seen.setdefault(content, case)
+            if first is not case:
+                warnings.warn(
+                    f"{case.image_files[0]}: the same scan as {first.name}. Both count as one patient; take one out.", stacklevel=2
+                )
+                case = replace(case, known_as=first.known_as)
             cases.append(case)
         except DataError as error:
             if strict:
@@ -349,13 +356,6 @@ def _compare(scan: Nifti, first: Nifti) -> None:
             f"{scan.file}: its affine differs from that of {first.file.name}, so it lies elsewhere in the head. Resample one "
             "to the other's grid; if the voxels are the same, copy the affine of the other."
         )
-
-
-def _the_same(key: str, _: object, other: BrainCase) -> str:
-    """What two cases have in common."""
-    if key == "name":
-        return f"a second case of this name; the first is {other.image_files[0]}."
-    return f"the same scan as {other.name} ({other.image_files[0]}), under another name."
 
 
 def _instead(folder: Path) -> str:

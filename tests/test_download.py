@@ -166,7 +166,7 @@ def test_damaged_npz(tmp_path, place):
             | {"train_images": np.zeros((4, 28, 28), np.uint8)},
             "but 3 square grey films",
         ),
-        ({"train_labels": np.full((3, 14), 0.5)}, "train_labels holds 0.5, but a finding is there"),
+        ({"train_labels": np.full((3, 14), 0.5)}, "train_labels holds 0.5, but a label is 0 or 1"),
         ({"train_labels": np.full((3, 14), 1, object)}, "not an array|unexpected order or type"),
     ],
 )
