@@ -121,6 +121,10 @@ def _grade(options: argparse.Namespace, folder: Path) -> int:
     print(f"{homework.name}: {len(submissions)} submissions → {folder}")
     if deadline:
         print(f"deadline: {rule(deadline)}")
+        if any(one.time and not one.platform for one in submissions):
+            print(
+                "No platform says when these were handed in: late is told by the times of the files, which may be those of copies."
+            )
     remember(folder, options.submissions, chosen)
     settings = Settings(
         number,

@@ -65,6 +65,8 @@ def _row(
     late = says_late or is_late(time, deadline)
     status = result["status"] if result else "missing"
     note = (result or {}).get("note", "")
+    if deadline and graded and time is None and not says_late and submission and submission.platform != "Canvas":
+        note = f"When it was handed in is not known, and so not whether it is late. {note}".strip()
     if roster and submission and person is None:
         note = f"Not on the class list. {note}".strip()
     student = submission.student if submission else person.student

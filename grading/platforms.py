@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 # or, "in folders" switched off, the same words before each file's own name; 12345 is the participant of the grading worksheet.
 MOODLE = re.compile(r"_(?P<id>\d+)_assignsubmission_")
 # Canvas, "Download submissions": flat, "lovelaceada_LATE_123_456_file.ipynb"; 123 is the user's id, 456 the attachment's.
-CANVAS = re.compile(r"^(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d+)_(?P<file>\d+)_.")
+CANVAS = re.compile(r"^(?P<name>[^_]+)_(?P<late>(?i:LATE)_)?(?P<id>\d+)_(?P<file>\d+)_.")
 # Blackboard, "Assignment file download": flat, "Homework 2_alovelace_attempt_2026-11-20-13-05-59_file.ipynb", and for each
 # attempt a text without the last part. The first match is Blackboard's; whatever follows it is the name of the student's file.
 BLACKBOARD = re.compile(r"^.*?_(?P<id>[^_]+)_attempt_(?P<time>\d{4}-\d\d-\d\d-\d\d-\d\d-\d\d)(?P<last>_.*|\.txt$|$)", re.DOTALL)

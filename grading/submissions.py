@@ -101,6 +101,8 @@ def find_submissions(path: Path, known: Collection[str] = (), notes: list[str] |
     if not platform:
         _join_copies(found)
     submissions = [one for key in found for one in _submissions(found[key], platform)]
+    for one in submissions if course else ():
+        one.platform = "nbgrader"
     return sorted(submissions, key=lambda one: one.student)
 
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from test_grading_submissions import OWN, tar_of, zip_of
+from test_grading_choice import OWN
+from test_grading_submissions import tar_of, zip_of
 
 from grading.course import assignment, notebook
 from grading.sandbox import works

@@ -137,6 +137,10 @@ def test_lateness_is_that_of_the_file_that_is_graded():
         (row,) = marks.rows_of(homework, [one], {"ada": result}, None, read_deadline("2026-11-21T12:00+00:00"))
         assert row["late"] == late
     assert row["submitted"] == "2026-11-22 09:00", "in the deadline's zone"
+    (row,) = marks.rows_of(
+        homework, [Submission("ada", files=[("new", b"")])], {"ada": result}, None, read_deadline("2026-11-21T12:00Z")
+    )
+    assert not row["late"] and "not whether it is late" in row["note"]
 
 
 # ---- what a folder of results remembers -------------------------------------------------------------------------------
