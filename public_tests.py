@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from statistics import NormalDist
 from typing import Any, NoReturn
 
 import numpy as np
@@ -23,6 +24,7 @@ import pandas as pd
 # Every exercise and the notebook it belongs to, in the order of the notebooks.
 EXERCISES: dict[str, int] = {
     "check_for_leakage": 1,
+    "repair_leakage": 1,
     "compute_class_freqs": 1,
     "get_weighted_loss": 1,
     "grad_cam": 1,
@@ -38,12 +40,16 @@ EXERCISES: dict[str, int] = {
     "get_npv": 2,
     "bootstrap_patients": 2,
     "expected_calibration_error": 2,
+    "net_benefit": 2,
+    "positives_needed": 2,
     "get_sub_volume": 3,
     "standardize": 3,
+    "up_step": 3,
     "single_class_dice_coefficient": 3,
     "dice_coefficient": 3,
     "soft_dice_loss": 3,
     "compute_class_sens_spec": 3,
+    "lesion_recall": 3,
     "get_regions": 3,
 }
 
@@ -250,6 +256,15 @@ class Check:
             self.fail(wanted, f"{_show(value)}, shape {array.shape}", f"the shape is {array.shape}, not {shape}{hint}")
         return array
 
+    def frame(self, value: Any, what: str) -> pd.DataFrame:
+        """The value as a table, or a message that says what it is instead."""
+        if value is None:
+            hint = "your function returned None: is there a `return` on every path? (with inplace=True pandas returns None)"
+            self.fail(what, None, hint)
+        if not isinstance(value, pd.DataFrame):
+            self.fail(what, value, "return a DataFrame: rows of the table, with all its columns")
+        return value
+
     def pair(self, value: Any, first: str, second: str) -> tuple[Any, Any]:
         """The value as a tuple of two."""
         if value is None:
@@ -406,6 +421,84 @@ def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: 
                     "return one bool, True or False: not the shared patients, not their number, not one value per row",
                 )
                 check.require(key, bool(answer) == expected, expected, bool(answer), hint)
+    check.done()
+
+
+def repair_leakage_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
+    """Check `repair_leakage(train, valid, patient_col)`.
+
+    Not checked: tables without the column, missing patient numbers, the types of the columns.
+    """
+    check = check("repair_leakage", target, ["train", "valid", "patient_col"], seed=seed)
+
+    def table(ids: list, column: str = "PatientId", index: list | None = None) -> pd.DataFrame:
+        images = [f"{i:03d}.png" for i in range(len(ids))]
+        return pd.DataFrame({"Image": images, column: ids, "View": ["PA"] * len(ids)}, index=index)
+
+    def kept(train: pd.DataFrame, valid: pd.DataFrame, column: str) -> pd.DataFrame:
+        return train[~train[column].isin(valid[column])]
+
+    def first_row_only(train: pd.DataFrame, valid: pd.DataFrame, column: str) -> pd.DataFrame:
+        shared = train[column].isin(valid[column])
+        return train[~(shared & ~train[column].duplicated())]
+
+    mistakes: Mistakes = {
+        "nothing was removed: leave out the rows of `train` whose patient is in `valid`": lambda t, v, c: t,
+        "these are the rows whose patient is in `valid`: keep the others": lambda t, v, c: t[t[c].isin(v[c])],
+        "these are rows of `valid`: clean `train`, `valid` stays as it is": lambda t, v, c: v[~v[c].isin(t[c])],
+        "this is the whole table `valid`: return rows of `train`": lambda t, v, c: v,
+        "the index was renumbered: keep the row labels of `train` (no reset_index, no merge)": lambda t, v, c: kept(
+            t, v, c
+        ).reset_index(drop=True),
+        "the order of the rows has changed: keep the order of `train`": lambda t, v, c: kept(t, v, c).sort_values(c, kind="stable"),
+        "the order of the rows has changed: keep the order of `train` (sorted by row label)": lambda t, v, c: kept(
+            t, v, c
+        ).sort_index(),
+        "several rows of one patient became one: keep all rows of a patient": lambda t, v, c: kept(t, v, c).drop_duplicates(c),
+        "only the first row of each shared patient was removed: all of them must go": first_row_only,
+        "rows were removed by row label: compare the column `patient_col`": lambda t, v, c: t[~t.index.isin(v.index)],
+        "the rows of `train` and `valid` were joined: return rows of `train` only": lambda t, v, c: pd.concat([kept(t, v, c), v]),
+    }
+    cases = [
+        ("patients", table([0, 1, 2, 3]), table([2, 5]), "PatientId", "patient 2 is in both tables"),
+        ("patients", table([4, 4, 1, 4, 7]), table([4, 9]), "PatientId", "all rows of patient 4 must go"),
+        ("patients", table([3, 1, 1, 2]), table([8, 9]), "PatientId", "no patient is in both: nothing is removed"),
+        ("patients", table([1, 2, 2]), table([2, 1]), "PatientId", "all patients are in both: an empty table remains"),
+        ("row labels", table([5, 1, 2], index=[7, 3, 9]), table([1], index=[9]), "PatientId", "keep index and order"),
+        ("row labels", table([10, 11, 12]), table([0, 1, 12]), "PatientId", "compare the column, not the row numbers"),
+        ("column", table([1, 2, 3], "case"), table([2, 5], "case"), "case", "use the column that `patient_col` names"),
+        ("text", table(["1", "12", "2"]), table(["2", "21"]), "PatientId", "compare whole numbers, not parts of them"),
+    ]
+    rng = check.rng(21)
+    for key in ("patients", "row labels", "column", "text") * (2 * check.rounds):
+        numbers = rng.permutation(400) + 1
+        train, valid = rng.choice(numbers[:9], int(rng.integers(5, 14))), rng.choice(numbers[6:14], 6)
+        name = str(rng.choice(["Subject ID", "case", "pid"])) if key == "column" else "PatientId"
+        if key == "text":
+            train, valid = train.astype(str), valid.astype(str)
+        rows = [rng.permutation(600)[: len(ids)].tolist() if key == "row labels" else None for ids in (train, valid)]
+        tables = [table(ids.tolist(), name, index) for ids, index in zip((train, valid), rows)]
+        if key == "column":  # the other column would answer something else
+            tables = [frame.assign(PatientId=rng.integers(0, 4, len(frame))) for frame in tables]
+        cases.append((key, *tables, name, "keep the rows of `train` whose patient is not in `valid`, in their order"))
+    for key, train, valid, name, hint in check.shuffle(cases):
+        with check.case(key):
+            got = check.frame(check.call(train, valid, name), "a DataFrame: the rows of `train` that remain")
+            expected = kept(train, valid, name)
+            if list(got.columns) != list(expected.columns):
+                columns = f"columns {', '.join(map(str, expected.columns))}"
+                check.fail(columns, f"columns {', '.join(map(str, got.columns))}", "keep the columns of `train`, and add none")
+
+            def same(left: pd.DataFrame, right: pd.DataFrame) -> bool:
+                return list(left.index) == list(right.index) and left.to_dict("list") == right.to_dict("list")
+
+            if not same(got, expected):
+                for slip, wrong in _evaluate(mistakes, train, valid, name).items():
+                    if same(got, wrong) and not same(wrong, expected):
+                        hint = slip
+                        break
+            shown = [f"{_show(frame)}, index {list(frame.index)}" for frame in (expected, got)]
+            check.require(key, same(got, expected), *shown, hint)
     check.done()
 
 
@@ -1119,6 +1212,156 @@ def expected_calibration_error_test(target: Callable, *, seed: int | None = None
     check.done()
 
 
+def _net_benefit(y: np.ndarray, pred: np.ndarray, th: float, weight: Callable = lambda th: th / (1 - th)) -> float:
+    """TP/n − FP/n · weight, as the design has it at the ends."""
+    if not len(y):
+        return float("nan")
+    tp, _, fp, _ = _counts(y, pred >= th)
+    if th >= 1:
+        return float("-inf") if fp else tp / len(y)
+    return tp / len(y) - fp / len(y) * weight(th)
+
+
+def net_benefit_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
+    """Check `net_benefit(y, pred, th)`.
+
+    Not checked: thresholds outside of [0, 1], labels other than 0 and 1, an error for an empty table.
+    """
+    check = check("net_benefit", target, ["y", "pred", "th"], seed=seed)
+    rng = check.rng(22)
+
+    def of(formula: Callable, positive: Callable = np.greater_equal) -> Callable:
+        def value(y: np.ndarray, pred: np.ndarray, th: float) -> float:
+            return float(formula(*_counts(y, positive(pred, th)), len(y), th))
+
+        return value
+
+    mistakes: Mistakes = {
+        "this is what you get with `>` in place of `>=`": of(
+            lambda tp, tn, fp, fn, n, th: (tp - fp * th / (1 - th)) / n, np.greater
+        ),
+        "the false alarms are not weighted: multiply them by th / (1 − th)": of(lambda tp, tn, fp, fn, n, th: (tp - fp) / n),
+        "the weight of a false alarm is th / (1 − th), not th": of(lambda tp, tn, fp, fn, n, th: (tp - fp * th) / n),
+        "the weight is upside down: th / (1 − th)": of(lambda tp, tn, fp, fn, n, th: (tp - fp * (1 - th) / th) / n),
+        "the weight is th / (1 − th), not 1 − th": of(lambda tp, tn, fp, fn, n, th: (tp - fp * (1 - th)) / n),
+        "false alarms are subtracted, not added": of(lambda tp, tn, fp, fn, n, th: (tp + fp * th / (1 - th)) / n),
+        "these are numbers of patients: divide by n": of(lambda tp, tn, fp, fn, n, th: tp - fp * th / (1 - th)),
+        "the false alarms are not divided by n": of(lambda tp, tn, fp, fn, n, th: tp / n - fp * th / (1 - th)),
+        "these are rates (sensitivity and 1 − specificity): divide both counts by n": of(
+            lambda tp, tn, fp, fn, n, th: _ratio(tp, tp + fn) - _ratio(fp, fp + tn) * th / (1 - th)
+        ),
+        "both counts are divided by the number of alarms: divide by n": of(
+            lambda tp, tn, fp, fn, n, th: _ratio(tp - fp * th / (1 - th), tp + fp)
+        ),
+        "the missed patients are subtracted here: subtract the false alarms": of(
+            lambda tp, tn, fp, fn, n, th: (tp - fn * th / (1 - th)) / n
+        ),
+        "the false alarms are missing: subtract FP/n · th/(1 − th)": of(lambda tp, tn, fp, fn, n, th: tp / n),
+        "the threshold is fixed at 0.5 here: use the argument `th` in `pred >= th` and in the weight": lambda y, pred, th: (
+            _net_benefit(y, pred, 0.5)
+        ),
+        "the threshold is fixed at 0.5 in `pred >= th`: use the argument": lambda y, pred, th: of(
+            lambda tp, tn, fp, fn, n, _: (tp - fp * th / (1 - th)) / n
+        )(y, pred, 0.5),
+        "this is the net benefit of alarming everybody: count only `pred >= th`": lambda y, pred, th: (
+            np.mean(y) - np.mean(1 - y) * th / (1 - th)
+        ),
+        "the signs are swapped: benefit is TP/n, harm is FP/n · th/(1 − th)": of(
+            lambda tp, tn, fp, fn, n, th: (fp * th / (1 - th) - tp) / n
+        ),
+    }
+    y = np.array([1, 0, 1, 0, 0, 1, 0, 0, 1, 0])
+    pred = np.array([0.9, 0.8, 0.5, 0.5, 0.2, 0.1, 0.7, 0.25, 0.75, 0.05])
+    rule = "TP/n − FP/n · th/(1 − th), positive means `pred >= th`"
+    cases: list[tuple] = [
+        ("thresholds", y, pred, 0.6, "n = 10, two of 4 sick called, two false alarms: 2/10 − 2/10 · 0.6/0.4"),
+        ("at the threshold", y, pred, 0.5, rule),
+        ("at the threshold", y, pred, 0.25, rule),
+        ("thresholds", y, pred, 0.15, rule),
+        ("ends", y, pred, 0.0, "at th = 0 false alarms cost nothing: TP/n"),
+        ("ends", y, np.append(pred[:-1], 1.0), 1.0, "th = 1 with a false alarm: minus infinity"),
+        ("ends", y, np.append(1.0, pred[1:]), 1.0, "th = 1 without a false alarm: TP/n"),
+        ("ends", y, pred, 1.0, "th = 1 and nobody alarmed: 0"),
+    ]
+    for _ in range(4 * check.rounds):
+        n, th = int(rng.integers(8, 90)), float(rng.uniform(0.05, 0.9))
+        truth = (rng.random(n) < rng.uniform(0.2, 0.6)).astype(int)
+        score = np.clip(rng.normal(0.35 + 0.3 * truth, 0.25), 0.001, 0.999)
+        cases.append(("thresholds", truth, score, th, rule))
+        edge = score.copy()
+        edge[:3], truth = th, np.append([1, 0, 0], truth[3:])
+        cases.append(("at the threshold", truth, edge, th, rule))
+        cases.append(("ends", truth, np.append(score[:-1], 1.0), 1.0, "th = 1: −∞ if anybody is alarmed falsely, else TP/n"))
+        cases.append(("ends", truth, score, 0.0, "at th = 0 false alarms cost nothing: TP/n"))
+    error = "is it th = 1? Then th / (1 − th) is a division by zero: −∞ if anybody is alarmed falsely, else TP/n"
+    for key, truth, score, th, hint in check.shuffle(cases):
+        ends = {} if th == 1 else mistakes
+        check.number(key, (truth, score, th), _net_benefit(truth, score, th), hint, ends, error=error if th == 1 else "")
+    _check_empty(check, (np.zeros(0), np.zeros(0), 0.3))
+    check.done()
+
+
+def _positives_needed(s: float, half_width: float, confidence: float = 0.95, quantile: Callable | None = None) -> float:
+    """Sample size before rounding: (z / half_width)² s (1 − s), z of a normal distribution without SciPy."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2) if quantile is None else quantile(confidence)
+    return z**2 * s * (1 - s) / half_width**2
+
+
+def positives_needed_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
+    """Check `positives_needed(sensitivity, half_width, confidence)`.
+
+    Not checked: sensitivities outside of [0, 1], half widths of 0, whether the result is an int or a float without fraction.
+    """
+    check = check("positives_needed", target, ["sensitivity", "half_width", "confidence"], seed=seed)
+    rng, normal = check.rng(23), NormalDist()
+
+    def size(finish: Callable = np.ceil, **options: Any) -> Callable:
+        return lambda s, h, confidence=0.95: max(1, finish(_positives_needed(s, h, confidence, **options)))
+
+    mistakes: Mistakes = {
+        "this is rounded down: too few patients; round up": size(np.floor),
+        "this is rounded to the nearest number, which may be too few: round up": size(np.round),
+        "not rounded: the number of patients is a whole number; round up": size(float),
+        "one patient too many: round up, and add nothing": lambda s, h, c=0.95: np.floor(_positives_needed(s, h, c)) + 2,
+        "z is one-sided here: for 95 % the quantile is that of 0.975": size(quantile=normal.inv_cdf),
+        "z is fixed at 1.96: use `confidence`": size(quantile=lambda confidence: 1.959964),
+        "half_width is half of the interval: do not halve it again": lambda s, h, c=0.95: np.ceil(_positives_needed(s, h / 2, c)),
+        "half_width is half of the interval, not its whole width": lambda s, h, c=0.95: np.ceil(_positives_needed(s, 2 * h, c)),
+        "the variance of a proportion is s (1 − s), not s": lambda s, h, c=0.95: np.ceil(_positives_needed(s, h, c) / (1 - s)),
+        "this is for s = 0.5, the worst case: use the sensitivity given": lambda s, h, c=0.95: np.ceil(
+            _positives_needed(0.5, h, c)
+        ),
+        "z is not squared: n = z² s (1 − s) / half_width²": lambda s, h, c=0.95: np.ceil(
+            _positives_needed(s, h, c) / normal.inv_cdf((1 + c) / 2)
+        ),
+        "z is missing: n = z² s (1 − s) / half_width²": size(quantile=lambda confidence: 1.0),
+        "half_width is not squared: n = z² s (1 − s) / half_width²": lambda s, h, c=0.95: np.ceil(_positives_needed(s, h, c) * h),
+        "s (1 − s) stands under the root once too often: n = z² s (1 − s) / half_width²": lambda s, h, c=0.95: np.ceil(
+            _positives_needed(s, h, c) * np.sqrt(s * (1 - s)) / (s * (1 - s))
+        ),
+    }
+    rule = "the smallest n with z · √(s (1 − s) / n) ≤ half_width: round z² s (1 − s) / half_width² up"
+    cases: list[tuple] = [
+        ("sizes", 0.8, 0.05, {}, "z = 1.96: 1.96² · 0.8 · 0.2 / 0.05² = 245.9, so 246"),
+        ("sizes", 0.5, 0.1, {}, "z = 1.96: 1.96² · 0.25 / 0.01 = 96.04, so 97"),
+        ("confidence", 0.8, 0.05, {"confidence": 0.99}, rule),
+        ("confidence", 0.9, 0.04, {"confidence": 0.8}, rule),
+        ("at least one", 1.0, 0.05, {}, "the formula gives 0 here: at least one patient is needed"),
+        ("at least one", 0.0, 0.1, {}, "the formula gives 0 here: at least one patient is needed"),
+        ("at least one", 0.6, 0.99, {}, "a very wide interval: at least one patient is needed"),
+    ]
+    while len(cases) < 7 + 8 * check.rounds:
+        s, h, confidence = (float(rng.uniform(*ends)) for ends in ((0.3, 0.97), (0.02, 0.2), (0.7, 0.99)))
+        options = {"confidence": confidence} if len(cases) % 2 else {}
+        if 0.1 < _positives_needed(s, h, **options) % 1 < 0.9:  # never so close to a whole number that rounding of z decides
+            cases.append(("confidence" if options else "sizes", s, h, options, rule))
+    cases += [("at least one", float(s), float(rng.uniform(0.02, 0.2)), {}, rule) for s in (0, 1) * (check.rounds - 1)]
+    for key, s, h, options, hint in check.shuffle(cases):
+        expected = max(1, int(np.ceil(_positives_needed(s, h, **options))))
+        check.number(key, (s, h), expected, hint, mistakes, **options)
+    check.done()
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # NOTEBOOK 03: brain tumour segmentation
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1366,6 +1609,61 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
     check.done()
 
 
+def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
+    """Check `up_step(x, skip, filters)` by the shape of its result, the use of both inputs, and its size.
+
+    Not checked: the number of convolutions, their kernels, the activation, how x is enlarged.
+    """
+    import keras
+
+    check = check("up_step", target, ["x", "skip", "filters"], seed=seed)
+    rng = check.rng(24)
+
+    def tensor(*shape: int, scale: float = 1.0) -> Any:
+        return keras.ops.convert_to_tensor((scale * rng.normal(size=shape)).astype("float32"))
+
+    sizes = [(1, (2, 3, 4), 3, 2, 5), (2, (3, 1, 2), 4, 6, 2)]
+    sizes += [
+        (1, tuple(int(n) for n in rng.integers(1, 4, 3)), *(int(n) for n in rng.integers(1, 7, 3))) for _ in range(check.rounds - 1)
+    ]
+    for batch, size, channels, skipped, filters in sizes:
+        double = tuple(2 * n for n in size)
+        x, skip = tensor(batch, *size, channels), tensor(batch, *double, skipped)
+        with check.case("shape"):
+            got = check.array(check.call(x, skip, filters), None, "a tensor")
+            wanted = (batch, *double, filters)
+            hint = f"the result has `filters` channels ({filters}) and the size of `skip`"
+            if got.shape[:-1] == (batch, *size):
+                hint = "x is not enlarged: twice the size along the three axes, to fit `skip`"
+            elif got.shape[-1:] == (channels + skipped,):
+                hint = "this is the joined tensor itself: convolve it with `filters` filters"
+            elif got.shape[1:2] == (filters,) and got.ndim == 5:
+                hint = "the channels are the last axis"
+            check.require("shape", got.shape == wanted, f"shape {wanted}", f"shape {got.shape}", hint)
+            check.require("finite", np.isfinite(got).all(), "finite values", "nan or inf", "are all layers given finite inputs?")
+        for key, inputs in [("use of x", (x * np.nan, skip)), ("use of skip", (x, skip * np.nan))]:
+            with check.case(key):
+                got, name = check.array(check.call(*inputs, filters), None, "a tensor"), key.split()[-1]
+                check.require(
+                    key,
+                    np.isnan(got).any(),
+                    f"a result that depends on `{name}` (here `{name}` is nan everywhere)",
+                    "the same as without it",
+                    f"`{name}` is not used: enlarge x, join it with skip by keras.layers.Concatenate, convolve both",
+                )
+        with check.case("normalisation"):
+            large = check.call(tensor(batch, *size, channels, scale=1e3), tensor(batch, *double, skipped, scale=1e3), filters)
+            top = float(np.abs(check.array(large, None, "a tensor")).max())
+            check.require(
+                "normalisation",
+                top < 30,
+                "values of about 1, also for inputs of about 1,000",
+                f"values up to {top:.3g}",
+                "after each convolution, normalise: keras.layers.GroupNormalization(groups=-1)",
+            )
+    check.done()
+
+
 def _dice(
     t: Any,
     p: Any,
@@ -1605,6 +1903,81 @@ def compute_class_sens_spec_test(target: Callable, *, seed: int | None = None, c
             parts = check.pair(check.call(pred, label, k, hint=hint), "sensitivity", "specificity")
             got = tuple(float(check.array(part, ())) for part in parts)
             check.match(key, got, right(pred, label, k), hint, partial(_evaluate, mistakes, pred, label, k))
+    check.done()
+
+
+def lesion_recall_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
+    """Check `lesion_recall(pred, label)` on binary masks of two and three axes.
+
+    Not checked: probabilities (threshold them first), masks of several classes.
+    """
+    from scipy import ndimage
+
+    check = check("lesion_recall", target, ["pred", "label"], seed=seed)
+    rng = check.rng(25)
+
+    def share(of: np.ndarray, by: np.ndarray, structure: Any = None, enough: Callable = np.any, finish: Callable = _ratio) -> float:
+        pieces, n = ndimage.label(of > 0, structure)
+        return finish(sum(bool(enough(by[pieces == k] > 0)) for k in range(1, n + 1)), n)
+
+    def diagonal(pred: np.ndarray, label: np.ndarray) -> float:
+        return share(label, pred, np.ones((3,) * label.ndim))
+
+    mistakes: Mistakes = {
+        "these are voxels: count pieces (scipy.ndimage.label), each once": lambda p, t: _ratio(
+            np.sum((p > 0) & (t > 0)), np.sum(t > 0)
+        ),
+        "this is the share of pieces of `pred` that hit something: number the pieces of `label`": lambda p, t: share(p, t),
+        "pieces that touch only at an edge or a corner are two pieces: the default structure of scipy.ndimage.label": diagonal,
+        "this is a number of pieces: divide by the number of pieces in `label`": lambda p, t: share(t, p, finish=lambda k, n: k),
+        "a piece counts when one voxel is found, not only when all are": lambda p, t: share(t, p, enough=np.all),
+        "a piece counts when one voxel is found, not only when half are": lambda p, t: share(
+            t, p, enough=lambda found: found.mean() >= 0.5
+        ),
+        "this is 1 as soon as anything is found: count piece by piece": lambda p, t: share(t, p, finish=lambda k, n: float(k > 0)),
+        "this is the share of pieces that are missed: 1 minus it": lambda p, t: 1 - share(t, p),
+        "this is the number of pieces in `pred` divided by that in `label`: which pieces are found?": lambda p, t: _ratio(
+            ndimage.label(p)[1], ndimage.label(t)[1]
+        ),
+        "the background counts as a piece here: pieces are numbered from 1": lambda p, t: share(
+            t, p, finish=lambda k, n: (k + bool(((p > 0) & (t == 0)).any())) / (n + 1)
+        ),
+        "there is one piece too many in the denominator: ndimage.label gives the number of pieces": lambda p, t: share(
+            t, p, finish=lambda k, n: k / (n + 1)
+        ),
+        "this is the Dice coefficient: count pieces": lambda p, t: 2 * np.sum((p > 0) & (t > 0)) / (np.sum(p > 0) + np.sum(t > 0)),
+    }
+    label = np.array([[1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]])
+    pred = np.array([[0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0]])
+    rule = "number the pieces of `label` (scipy.ndimage.label) and count those that share a voxel with `pred`"
+    cases: list[tuple] = [
+        ("pieces", pred, label, "four pieces (the corner at the bottom is one of its own), two of them found: 2/4"),
+        ("pieces", label, label, "everything is found: 1"),
+        ("nothing found", 0 * label, label, "nothing is found: 0"),
+        ("no piece", pred, 0 * label, "there is no piece in `label`: return np.nan"),
+        ("no piece", 0 * label, 0 * label, "there is no piece in `label`: return np.nan"),
+    ]
+    for number in range(6 * check.rounds):
+        shape = (7, 6, 5) if number % 2 else (4, 5, 3)
+        truth = ndimage.binary_dilation(rng.random(shape) < 0.04, iterations=number % 2) | (rng.random(shape) < 0.03)
+        truth.flat[rng.integers(truth.size)] = True
+        answer = rng.random(shape) < rng.uniform(0.05, 0.3)
+        kind = ("int64", "uint8", "bool", "float32")[number % 4]
+        key = "pieces of a scan" if share(truth, answer) else "nothing found"
+        cases.append((key, answer.astype(kind), truth.astype(kind), f"{rule} (type {kind})"))
+    for _ in range(check.rounds - 1):
+        shape = tuple(int(n) for n in rng.integers(2, 5, 3))
+        one = np.zeros(shape, int)
+        one.flat[rng.integers(one.size)] = 1
+        cases.append(("no piece", rng.integers(0, 2, shape), np.zeros(shape, int), "there is no piece in `label`: return np.nan"))
+        cases.append(("nothing found", 1 - one, one, "nothing is found: 0"))
+        corner, part = np.zeros((4, 4, 4), int), np.zeros((4, 4, 4), int)  # two pieces that touch at a corner, one found
+        at = int(rng.integers(0, 3))
+        corner[at, at, at], corner[at + 1, at + 1, at + 1], part[at, at, at] = 1, 1, 1
+        cases.append(("pieces", part, corner, "two pieces that touch at a corner only"))
+    for key, answer, truth, hint in check.shuffle(cases):
+        empty = not truth.any()
+        check.number(key, (answer, truth), share(truth, answer), hint, {} if empty else mistakes, error=hint if empty else "")
     check.done()
 
 

@@ -18,6 +18,15 @@ RIGHT = {  # exercise → ways to write it
             return False
         """,
     ],
+    "repair_leakage": [
+        "return train[~train[patient_col].isin(valid[patient_col])]",
+        """
+            known = set(valid[patient_col])
+            keep = [patient not in known for patient in train[patient_col]]
+            return train.loc[keep]
+        """,
+        "return train.drop(train.index[train[patient_col].isin(valid[patient_col])]) if train.index.is_unique else train",
+    ],
     "compute_class_freqs": [
         """
             positive = labels.sum(axis=0) / labels.shape[0]
@@ -170,6 +179,42 @@ RIGHT = {  # exercise → ways to write it
             return ece
         """,
     ],
+    "net_benefit": [
+        """
+            n = len(y)
+            if n == 0:
+                return np.nan
+            tp = np.sum((pred >= th) & (y == 1))
+            fp = np.sum((pred >= th) & (y == 0))
+            if th == 1:
+                return -np.inf if fp > 0 else tp / n
+            return tp / n - fp / n * th / (1 - th)
+        """,
+        """
+            if not len(y):
+                return float('nan')
+            alarm = pred >= th
+            harm = np.mean(alarm & (y == 0))
+            if harm == 0:
+                return np.mean(alarm & (y == 1))
+            odds = th / (1 - th) if th < 1 else np.inf
+            return np.mean(alarm & (y == 1)) - harm * odds
+        """,
+    ],
+    "positives_needed": [
+        """
+            from scipy.stats import norm
+            z = norm.ppf(1 - (1 - confidence) / 2)
+            return max(1, int(np.ceil(z**2 * sensitivity * (1 - sensitivity) / half_width**2)))
+        """,
+        """
+            from statistics import NormalDist
+            z, n = NormalDist().inv_cdf((1 + confidence) / 2), 1
+            while z * (sensitivity * (1 - sensitivity) / n) ** 0.5 > half_width:
+                n += 1
+            return n
+        """,
+    ],
     "get_sub_volume": [
         """
             for _ in range(max_tries):
@@ -189,6 +234,17 @@ RIGHT = {  # exercise → ways to write it
                 if values.size and values.std() > 0:
                     result[..., c][brain] = (values - values.mean()) / values.std()
             return result
+        """
+    ],
+    "up_step": [
+        """
+            x = keras.layers.UpSampling3D(2)(x)
+            x = keras.layers.Concatenate()([x, skip])
+            for _ in range(2):
+                x = keras.layers.Conv3D(filters, 3, padding='same')(x)
+                x = keras.layers.GroupNormalization(groups=-1)(x)
+                x = keras.layers.ReLU()(x)
+            return x
         """
     ],
     "single_class_dice_coefficient": [
@@ -219,6 +275,22 @@ RIGHT = {  # exercise → ways to write it
             return sens, spec
         """
     ],
+    "lesion_recall": [
+        """
+            from scipy import ndimage
+            pieces, n = ndimage.label(label)
+            if n == 0:
+                return np.nan
+            found = [np.any(pred[pieces == k]) for k in range(1, n + 1)]
+            return np.mean(found)
+        """,
+        """
+            from scipy.ndimage import label as number_pieces
+            numbered, count = number_pieces(label > 0)
+            hit = set(np.unique(numbered[pred > 0])) - {0}
+            return len(hit) / count if count else float('nan')
+        """,
+    ],
     "get_regions": [
         "return np.stack([label > 0, label > 1, label == 3], axis=-1)",
         "return np.stack([np.isin(label, [1, 2, 3]), np.isin(label, [2, 3]), label == 3], -1)",
@@ -230,6 +302,11 @@ WRONG = {  # exercise → mistakes that students make
         "return df1[patient_col].equals(df2[patient_col])",
         "return True",
         "return len(set(df1[patient_col]) & set(df2[patient_col])) == 0",
+    ],
+    "repair_leakage": [
+        "return train[train[patient_col].isin(valid[patient_col])]",
+        "return train[~train[patient_col].isin(valid[patient_col])].reset_index(drop=True)",
+        "return valid[~valid[patient_col].isin(train[patient_col])]",
     ],
     "compute_class_freqs": [
         "return 1 - labels.mean(axis=0), labels.mean(axis=0)",
@@ -268,6 +345,18 @@ WRONG = {  # exercise → mistakes that students make
         """,
     ],
     "expected_calibration_error": ["return np.abs(y - pred).mean()", "return abs(y.mean() - pred.mean())"],
+    "net_benefit": [
+        "return (np.sum((pred >= th) & (y == 1)) - np.sum((pred >= th) & (y == 0))) / len(y)",
+        "return np.mean((pred >= th) & (y == 1)) - np.mean((pred >= th) & (y == 0)) * th",
+        "return np.mean((pred > th) & (y == 1)) - np.mean((pred > th) & (y == 0)) * th / (1 - th)",
+    ],
+    "positives_needed": [
+        "return int(1.96**2 * sensitivity * (1 - sensitivity) / half_width**2)",
+        """
+            from scipy.stats import norm
+            return int(np.ceil(norm.ppf(confidence) ** 2 * sensitivity * (1 - sensitivity) / half_width**2))
+        """,
+    ],
     "get_sub_volume": [
         """
             classes = keras.utils.to_categorical(label[:output_x, :output_y, :output_z], num_classes)
@@ -278,6 +367,17 @@ WRONG = {  # exercise → mistakes that students make
     "standardize": [
         "return (image - image.mean()) / image.std()",
         "return (image - image.mean(axis=(0, 1, 2))) / image.std(axis=(0, 1, 2))",
+    ],
+    "up_step": [
+        """
+            x = keras.layers.UpSampling3D(2)(x)
+            x = keras.layers.Conv3D(filters, 3, padding='same')(x)
+            return keras.layers.GroupNormalization(groups=-1)(x)
+        """,
+        """
+            x = keras.layers.Concatenate()([keras.layers.UpSampling3D(2)(x), skip])
+            return keras.layers.Conv3D(filters, 3, padding='same')(x)
+        """,
     ],
     "single_class_dice_coefficient": [
         """
@@ -303,6 +403,14 @@ WRONG = {  # exercise → mistakes that students make
             p, t = pred[..., class_num], label[..., class_num]
             return np.sum(p * t) / np.sum(p), np.sum((1 - p) * (1 - t)) / np.sum(1 - p)
         """
+    ],
+    "lesion_recall": [
+        "return np.sum((pred > 0) & (label > 0)) / np.sum(label > 0)",
+        """
+            from scipy import ndimage
+            pieces, n = ndimage.label(pred)
+            return np.mean([np.any(label[pieces == k]) for k in range(1, n + 1)]) if n else np.nan
+        """,
     ],
     "get_regions": [
         "return np.stack([label == 1, label == 2, label == 3], axis=-1)",

@@ -53,11 +53,11 @@ def test_bank_is_large_enough(exercise):
 def test_exercises_are_those_of_the_design():
     """The design's table, in its order."""
     expected = {
-        1: "check_for_leakage compute_class_freqs get_weighted_loss grad_cam",
+        1: "check_for_leakage repair_leakage compute_class_freqs get_weighted_loss grad_cam",
         2: "true_positives true_negatives false_positives false_negatives get_accuracy get_prevalence get_sensitivity "
-        "get_specificity get_ppv get_npv bootstrap_patients expected_calibration_error",
-        3: "get_sub_volume standardize single_class_dice_coefficient dice_coefficient soft_dice_loss "
-        "compute_class_sens_spec get_regions",
+        "get_specificity get_ppv get_npv bootstrap_patients expected_calibration_error net_benefit positives_needed",
+        3: "get_sub_volume standardize up_step single_class_dice_coefficient dice_coefficient soft_dice_loss "
+        "compute_class_sens_spec lesion_recall get_regions",
     }
     assert list(EXERCISES.items()) == [(name, number) for number, names in expected.items() for name in names.split()]
     checks = {name.removesuffix("_test") for name in vars(public_tests) if name.endswith("_test") and name[0] != "_"}

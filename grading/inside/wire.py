@@ -131,6 +131,8 @@ def encode(value: Any, buffers: list[bytes], functions: list | None = None, dept
         return [name, *(encode(part, buffers, functions, depth + 1) for part in value)]
     if isinstance(value, dict):
         return ["dict"]
+    if kind.__name__ == "DataFrame" and hasattr(value, "columns"):
+        return frame_node(value, buffers)
     if isinstance(value, (set, frozenset)):
         return ["set"]
     if kind.__name__ in ("Fraction", "Decimal"):
@@ -180,6 +182,8 @@ def decode(node: Any, buffers: list[bytearray], function=None, depth: int = 0) -
             case ["array", *_]:
                 array = read_array(node, buffers)
                 return array if array.ndim else array[()]
+            case ["frame", *_]:
+                return frame_of(node, buffers)
             case ["function", int(number)] if function is not None:
                 return function(number)
             case ["other", str(name)]:

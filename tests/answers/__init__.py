@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 RIGHT: dict[str, dict[str, Callable]] = defaultdict(dict)
 WRONG: dict[str, dict[str, Callable]] = defaultdict(dict)
+SLIPS: dict[tuple[str, str], str] = {}  # (exercise, wrong answer) → what a true hint says: a regular expression
 
 
 def _register(bank: dict[str, dict[str, Callable]], exercise: str, name: str | None) -> Callable[[Callable], Callable]:
@@ -27,8 +28,10 @@ def right(exercise: str, name: str | None = None) -> Callable[[Callable], Callab
     return _register(RIGHT, exercise, name)
 
 
-def wrong(exercise: str, name: str | None = None) -> Callable[[Callable], Callable]:
-    """A wrong answer that a student could well hand in."""
+def wrong(exercise: str, name: str | None = None, slip: str | None = None) -> Callable[[Callable], Callable]:
+    """A wrong answer that a student could well hand in. `slip`: what a hint that names the mistake says."""
+    if slip is not None and name is not None:
+        SLIPS[exercise, name] = slip
     return _register(WRONG, exercise, name)
 
 

@@ -183,6 +183,84 @@ def text_answer(df1, df2, patient_col):
     return "leakage" if df1[patient_col].isin(df2[patient_col]).any() else "no leakage"
 
 
+# ---- repair_leakage -------------------------------------------------------------------------------------------------
+
+
+@right("repair_leakage")
+def repair_by_sets(train, valid, patient_col):
+    known = set(valid[patient_col])
+    return train[[patient not in known for patient in train[patient_col]]]
+
+
+@right("repair_leakage")
+def repair_by_drop(train, valid, patient_col):
+    result = train.copy()
+    return result.drop(result[result[patient_col].isin(valid[patient_col].unique())].index)
+
+
+@right("repair_leakage")
+def repair_by_numpy(train, valid, patient_col):
+    return train.iloc[np.flatnonzero(~np.isin(train[patient_col].to_numpy(), valid[patient_col].to_numpy()))].copy()
+
+
+@right("repair_leakage")
+def repair_by_loop(train, valid, patient_col):
+    keep = []
+    for label, patient in train[patient_col].items():
+        if not (valid[patient_col] == patient).any():
+            keep.append(label)
+    return train.loc[keep]
+
+
+@right("repair_leakage")
+def repair_by_query(train, valid, patient_col):
+    return train.query(f"`{patient_col}` not in @known", local_dict={"known": valid[patient_col].tolist()})
+
+
+def _kept(train, valid, patient_col):
+    return train[~train[patient_col].isin(valid[patient_col])]
+
+
+def _repairs_in_place(train, valid, patient_col):
+    train.drop(train.index[train[patient_col].isin(valid[patient_col])], inplace=True)
+    return train
+
+
+for name, (answer, slip) in {
+    "nothing_removed": (lambda t, v, c: t.copy(), "nothing was removed"),
+    "only_the_shared": (lambda t, v, c: t[t[c].isin(v[c])], "whose patient is in `valid`"),
+    "cleans_valid": (lambda t, v, c: v[~v[c].isin(t[c])], "rows of `valid`"),
+    "returns_valid": (lambda t, v, c: v, "`valid`"),
+    "resets_the_index": (lambda t, v, c: _kept(t, v, c).reset_index(drop=True), "index"),
+    "keeps_the_old_index_as_a_column": (lambda t, v, c: _kept(t, v, c).reset_index(), "columns"),
+    "sorts": (lambda t, v, c: _kept(t, v, c).sort_values(c), "order"),
+    "one_row_per_patient": (lambda t, v, c: _kept(t, v, c).drop_duplicates(c), "several rows"),
+    "first_row_of_each": (lambda t, v, c: t[~(t[c].isin(v[c]) & ~t[c].duplicated())], "first row"),
+    "by_row_label": (lambda t, v, c: t.drop(v.index, errors="ignore"), "row label"),
+    "fixed_column": (lambda t, v, c: _kept(t, v, "PatientId"), "patient_col|KeyError|column"),
+    "drops_the_column": (lambda t, v, c: _kept(t, v, c).drop(columns=c), "columns"),
+    "only_the_ids": (lambda t, v, c: _kept(t, v, c)[c], "DataFrame"),
+    "a_mask": (lambda t, v, c: ~t[c].isin(v[c]), "DataFrame"),
+    "joined": (lambda t, v, c: pd.concat([_kept(t, v, c), v]), "joined|rows of `train`"),
+    "both_tables": (lambda t, v, c: (_kept(t, v, c), v), "DataFrame"),
+    "in_place": (_repairs_in_place, "changed its argument"),
+    "nothing_returned": (lambda t, v, c: None, "return"),
+    "compares_row_by_row": (lambda t, v, c: t[[i >= len(v) or v[c].iloc[i] != p for i, p in enumerate(t[c])]], None),
+    "anti_merge": (
+        lambda t, v, c: (
+            t.merge(v[[c]].drop_duplicates(), on=c, how="left", indicator=True)
+            .query("_merge == 'left_only'")
+            .drop(columns="_merge")
+        ),
+        None,
+    ),
+    "empty": (lambda t, v, c: t.iloc[:0], None),
+    "text": (lambda t, v, c: t[[str(p) not in " ".join(map(str, v[c])) for p in t[c]]], None),
+    "first_column": (lambda t, v, c: t[~t.iloc[:, 0].isin(v.iloc[:, 0])], None),
+}.items():
+    wrong("repair_leakage", f"repair_{name}", slip=slip)(answer)
+
+
 # ---- compute_class_freqs --------------------------------------------------------------------------------------------
 
 

@@ -667,3 +667,158 @@ for name, answer in {
     )(np.round(p * n_bins)),
 }.items():
     wrong("expected_calibration_error", name)(answer)
+
+# ---- net_benefit ----------------------------------------------------------------------------------------------------
+
+
+def _benefit(formula, positive=lambda pred, th: pred >= th):
+    def net_benefit(y, pred, th):
+        tp, tn, fp, fn = _counts(y, positive(pred, th), float)
+        with np.errstate(all="ignore"):
+            return formula(np.float64(tp), np.float64(fp), np.float64(fn), np.float64(tn), np.float64(len(y)), np.float64(th))
+
+    return net_benefit
+
+
+def _odds(th):
+    return th / (1 - th)
+
+
+@right("net_benefit")
+def benefit_by_numpy(y, pred, th):
+    y, alarm = np.asarray(y), np.asarray(pred) >= th
+    if y.size == 0:
+        return np.nan
+    false = np.mean(alarm & (y == 0))
+    return np.mean(alarm & (y == 1)) - (0.0 if false == 0 else false * np.float64(th) / np.float64(1 - th))
+
+
+@right("net_benefit")
+def benefit_by_loop(y, pred, th):
+    tp = fp = 0
+    for truth, score in zip(y, pred):
+        if score >= th:
+            tp, fp = tp + (truth == 1), fp + (truth == 0)
+    if len(y) == 0:
+        return math.nan
+    if th == 1:
+        return -math.inf if fp else float(tp / len(y))
+    return (tp - fp * th / (1 - th)) / len(y)
+
+
+@right("net_benefit")
+def benefit_as_a_tensor(y, pred, th):
+    return tf.constant(reference.net_benefit(y, pred, th))
+
+
+@right("net_benefit")
+def benefit_by_helpers(y, pred, th):
+    try:
+        weight = th / (1 - th)
+    except ZeroDivisionError:
+        weight = np.inf
+    if len(y) == 0:
+        return float("nan")
+    harm = reference.false_positives(y, pred, th) / len(y)
+    return reference.true_positives(y, pred, th) / len(y) - (harm * weight if harm else 0)
+
+
+for name, (answer, slip) in {
+    "greater": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * _odds(th)) / n, lambda p, th: p > th), "`>` in place"),
+    "unweighted": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp) / n), "not weighted"),
+    "weight_th": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * th) / n), "not th"),
+    "weight_upside_down": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * (1 - th) / th) / n), "upside down"),
+    "weight_1_minus_th": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * (1 - th)) / n), "not 1 − th"),
+    "added": (_benefit(lambda tp, fp, fn, tn, n, th: (tp + fp * _odds(th)) / n), "not added"),
+    "counts": (_benefit(lambda tp, fp, fn, tn, n, th: tp - fp * _odds(th)), "divide by n"),
+    "half_divided": (_benefit(lambda tp, fp, fn, tn, n, th: tp / n - fp * _odds(th)), "not divided by n"),
+    "rates": (_benefit(lambda tp, fp, fn, tn, n, th: tp / (tp + fn) - fp / (fp + tn) * _odds(th)), "rates"),
+    "by_alarms": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * _odds(th)) / (tp + fp)), "number of alarms"),
+    "missed": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fn * _odds(th)) / n), "missed"),
+    "benefit_only": (_benefit(lambda tp, fp, fn, tn, n, th: tp / n), "are missing"),
+    "fixed_threshold": (lambda y, pred, th: reference.net_benefit(y, pred, 0.5), "fixed at 0.5"),
+    "fixed_threshold_in_the_counts": (
+        _benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * _odds(th)) / n, lambda p, th: p >= 0.5),
+        "fixed at 0.5 in",
+    ),
+    "treat_all": (lambda y, pred, th: np.mean(y) - np.mean(1 - y) * np.float64(th) / (1 - th), "everybody"),
+    "sign": (_benefit(lambda tp, fp, fn, tn, n, th: (fp * _odds(th) - tp) / n), "signs"),
+    "zero_division": (
+        lambda y, pred, th: (np.sum(y[pred >= th]) - np.sum(y[pred >= th] == 0) * th / (1 - float(th))) / len(y),
+        None,
+    ),
+    "nan_at_one": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * _odds(th)) / n if th < 1 else np.nan), None),
+    "zero_at_one": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * _odds(th)) / n if th < 1 else 0.0), None),
+    "at_one_tp_only": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * _odds(th)) / n if th < 1 else tp / n), None),
+    "clipped_at_zero": (_benefit(lambda tp, fp, fn, tn, n, th: max(0.0, (tp - fp * _odds(min(th, 0.999))) / n)), None),
+    "nobody_is_zero": (lambda y, pred, th: reference.net_benefit(y, pred, th) if len(y) else 0.0, "nan"),
+    "constant": (lambda y, pred, th: 0.1, None),
+    "nothing": (lambda y, pred, th: None, "return"),
+    "below": (_benefit(lambda tp, fp, fn, tn, n, th: (tp - fp * _odds(th)) / n, lambda p, th: p < th), None),
+}.items():
+    wrong("net_benefit", f"benefit_{name}", slip=slip)(answer)
+
+# ---- positives_needed -----------------------------------------------------------------------------------------------
+
+
+def _needed(finish=math.ceil, z=lambda c: stats.norm.ppf((1 + c) / 2), variance=lambda s: s * (1 - s), width=lambda h: h, power=2):
+    def positives_needed(sensitivity, half_width, confidence=0.95):
+        return max(1, finish((z(confidence) ** power) * variance(sensitivity) / width(half_width) ** 2))
+
+    return positives_needed
+
+
+@right("positives_needed")
+def needed_by_isf(sensitivity, half_width, confidence=0.95):
+    z = stats.norm.isf((1 - confidence) / 2)
+    return int(max(np.ceil(sensitivity * (1 - sensitivity) * (z / half_width) ** 2), 1))
+
+
+@right("positives_needed")
+def needed_by_search(sensitivity, half_width, confidence=0.95):
+    z = stats.norm.ppf(0.5 + confidence / 2)
+    return next(n for n in itertools.count(1) if z * np.sqrt(sensitivity * (1 - sensitivity) / n) <= half_width)
+
+
+@right("positives_needed")
+def needed_as_a_float(sensitivity, half_width, confidence=0.95):
+    z = stats.norm.interval(confidence)[1]
+    return np.maximum(np.ceil(z * z * (sensitivity - sensitivity**2) / half_width**2), 1)
+
+
+@right("positives_needed")
+def needed_by_chi_square(sensitivity, half_width, confidence=0.95):
+    return max(1, math.ceil(stats.chi2.ppf(confidence, 1) * sensitivity * (1 - sensitivity) / half_width**2))
+
+
+for name, (answer, slip) in {
+    "floor": (_needed(math.floor), "rounded down"),
+    "int": (_needed(int), "rounded down"),
+    "nearest": (_needed(round), "nearest"),
+    "not_rounded": (_needed(float), "not rounded|whole number"),
+    "one_more": (lambda s, h, confidence=0.95: int(_needed(math.floor)(s, h, confidence)) + 2, "one patient too many"),
+    "one_sided": (_needed(z=stats.norm.ppf), "one-sided"),
+    "fixed_z": (_needed(z=lambda c: 1.959964), "fixed at 1.96"),
+    "z_two": (_needed(z=lambda c: 2.0), None),
+    "halves_the_width": (_needed(width=lambda h: h / 2), "halve"),
+    "whole_width": (_needed(width=lambda h: 2 * h), "whole width"),
+    "variance_s": (_needed(variance=lambda s: s), "not s"),
+    "worst_case": (_needed(variance=lambda s: 0.25), "worst case"),
+    "z_not_squared": (_needed(power=1), "z is not squared"),
+    "no_z": (_needed(z=lambda c: 1.0), "z is missing"),
+    "width_not_squared": (_needed(width=lambda h: np.sqrt(h)), "half_width is not squared"),
+    "zero_patients": (
+        lambda s, h, confidence=0.95: math.ceil(stats.norm.ppf((1 + confidence) / 2) ** 2 * s * (1 - s) / h**2),
+        "at least one",
+    ),
+    "root_of_the_variance": (_needed(variance=lambda s: math.sqrt(s * (1 - s))), "root"),
+    "percent": (_needed(z=lambda c: stats.norm.ppf((1 + c / 100) / 2)), None),
+    "constant": (lambda s, h, confidence=0.95: 100, None),
+    "nothing": (lambda s, h, confidence=0.95: None, "return"),
+    "other_default": (
+        lambda sensitivity, half_width, confidence=0.9: reference.positives_needed(sensitivity, half_width, confidence),
+        "0.95",
+    ),
+    "returns_the_width": (lambda s, h, confidence=0.95: 1.96 * np.sqrt(s * (1 - s) / 100), None),
+}.items():
+    wrong("positives_needed", f"needed_{name}", slip=slip)(answer)

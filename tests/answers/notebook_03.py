@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
-from scipy import stats
+from scipy import ndimage, stats
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from . import reference, right, wrong
@@ -822,3 +822,125 @@ for name, answer in {
     "core_is_whole": _regions(WHOLE, WHOLE, ENHANCING),
 }.items():
     wrong("get_regions", f"regions_{name}")(answer)
+
+# ---- lesion_recall --------------------------------------------------------------------------------------------------
+
+
+def _lesions(
+    of=lambda p, t: t, by=lambda p, t: p, structure=lambda n: None, enough=np.any, finish=lambda k, n: k / n if n else np.nan
+):
+    def lesion_recall(pred, label):
+        pieces, n = ndimage.label(of(pred, label) > 0, structure(label.ndim))
+        return finish(sum(bool(enough(by(pred, label)[pieces == k] > 0)) for k in range(1, n + 1)), n)
+
+    return lesion_recall
+
+
+@right("lesion_recall")
+def lesions_by_maximum(pred, label):
+    pieces, n = ndimage.label(label)
+    return np.mean(ndimage.maximum(pred.astype(int), pieces, np.arange(1, n + 1))) if n else np.nan
+
+
+@right("lesion_recall")
+def lesions_by_bincount(pred, label):
+    pieces, n = ndimage.label(np.asarray(label) != 0)
+    hit = np.bincount(pieces[np.asarray(pred) != 0].ravel(), minlength=n + 1)[1:] > 0
+    return hit.mean() if n else float("nan")
+
+
+@right("lesion_recall")
+def lesions_by_flood_fill(pred, label):
+    left, pieces = {tuple(at) for at in np.argwhere(label > 0)}, []
+    while left:
+        stack, piece = [left.pop()], []
+        while stack:
+            at = stack.pop()
+            piece.append(at)
+            for axis in range(len(at)):
+                for step in (-1, 1):
+                    other = (*at[:axis], at[axis] + step, *at[axis + 1 :])
+                    if other in left:
+                        left.remove(other)
+                        stack.append(other)
+        pieces.append(any(pred[at] > 0 for at in piece))
+    return sum(pieces) / len(pieces) if pieces else np.nan
+
+
+@right("lesion_recall")
+def lesions_as_a_tensor(pred, label):
+    return tf.constant(reference.lesion_recall(pred, label))
+
+
+for name, (answer, slip) in {
+    "voxels": (lambda p, t: np.float64(np.sum((p > 0) & (t > 0))) / np.sum(t > 0), "voxels"),
+    "pieces_of_pred": (_lesions(of=lambda p, t: p, by=lambda p, t: t), "pieces of `pred`"),
+    "diagonal": (_lesions(structure=lambda n: np.ones((3,) * n)), "edge or a corner"),
+    "number": (_lesions(finish=lambda k, n: k if n else np.nan), "number of pieces"),
+    "all_voxels": (_lesions(enough=np.all), "not only when all"),
+    "half_of_the_voxels": (_lesions(enough=lambda found: found.mean() >= 0.5), "not only when half"),
+    "any": (_lesions(finish=lambda k, n: float(k > 0) if n else np.nan), "as soon as anything"),
+    "missed": (_lesions(finish=lambda k, n: 1 - k / n if n else np.nan), "missed"),
+    "ratio_of_numbers": (
+        lambda p, t: np.float64(ndimage.label(p)[1]) / np.float64(ndimage.label(t)[1]),
+        "number of pieces in `pred`",
+    ),
+    "with_background": (
+        lambda p, t: (lambda pieces, n: len(np.unique(pieces[p > 0])) / (n + 1) if n else np.nan)(*ndimage.label(t)),
+        "background",
+    ),
+    "one_too_many": (_lesions(finish=lambda k, n: k / (n + 1) if n else np.nan), "one piece too many"),
+    "dice": (lambda p, t: 2 * np.sum((p > 0) & (t > 0)) / np.float64(np.sum(p > 0) + np.sum(t > 0)), "Dice"),
+    "zero_when_undefined": (_lesions(finish=lambda k, n: k / n if n else 0.0), "nan"),
+    "one_when_undefined": (_lesions(finish=lambda k, n: k / n if n else 1.0), "nan"),
+    "zero_division": (_lesions(finish=lambda k, n: k / n), "nan"),
+    "nothing": (lambda p, t: None, "return"),
+    "constant": (lambda p, t: 0.5, None),
+    "slice_by_slice": (
+        lambda p, t: np.nanmean([_lesions()(p[..., k], t[..., k]) for k in range(t.shape[-1])]) if t.any() else np.nan,
+        None,
+    ),
+    "overwrites": (lambda p, t: (reference.lesion_recall(p, t), np.copyto(t, 0))[0], "changed its argument"),
+    "arguments_swapped": (lambda p, t: reference.lesion_recall(t, p), "pieces of `pred`"),
+}.items():
+    wrong("lesion_recall", f"lesions_{name}", slip=slip)(answer)
+
+# ---- up_step --------------------------------------------------------------------------------------------------------
+
+
+def _up(
+    enlarge=lambda x, n: keras.layers.Conv3DTranspose(n, 2, strides=2)(x),
+    join=lambda x, s: keras.layers.Concatenate()([x, s]),
+    normalise=lambda x: keras.layers.GroupNormalization(groups=-1)(x),
+    filters=lambda n: n,
+    steps=2,
+):
+    def up_step(x, skip, n):
+        x = join(enlarge(x, n), skip)
+        for _ in range(steps):
+            x = keras.layers.ReLU()(normalise(keras.layers.Conv3D(filters(n), 3, padding="same")(x)))
+        return x
+
+    return up_step
+
+
+right("up_step", "upsampling")(_up(lambda x, n: keras.layers.UpSampling3D(2)(x)))
+right("up_step", "by_ops")(
+    _up(lambda x, n: ops.repeat(ops.repeat(ops.repeat(x, 2, 1), 2, 2), 2, 3), lambda x, s: ops.concatenate([s, x], -1))
+)
+right("up_step", "layer_norm_over_space")(_up(normalise=lambda x: keras.layers.LayerNormalization(axis=(1, 2, 3))(x)))
+
+for name, (answer, slip) in {
+    "skip_not_used": (_up(join=lambda x, s: x), "`skip` is not used"),
+    "x_not_used": (_up(join=lambda x, s: s), "`x` is not used"),
+    "not_enlarged": (lambda x, skip, n: keras.layers.Conv3D(n, 3, padding="same")(x), "not enlarged"),
+    "not_normalised": (_up(normalise=lambda x: x), "normalise"),
+    "not_convolved": (_up(enlarge=lambda x, n: keras.layers.UpSampling3D(2)(x), steps=0), "joined tensor|channels"),
+    "twice_the_filters": (_up(filters=lambda n: 2 * n), "`filters` channels"),
+    "valid_padding": (lambda x, skip, n: keras.layers.Conv3D(n, 2)(_up()(x, skip, n)), None),
+    "joined_along_z": (_up(join=lambda x, s: keras.layers.Concatenate(axis=3)([x, s])), None),
+    "one_filter": (_up(filters=lambda n: 1), "`filters` channels"),
+    "nothing": (lambda x, skip, n: None, "return"),
+    "added": (_up(join=lambda x, s: x + s), None),
+}.items():
+    wrong("up_step", f"up_{name}", slip=slip)(answer)

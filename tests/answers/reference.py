@@ -1,15 +1,23 @@
 """A model solution for each exercise: what the lessons may take over, and what every check must accept."""
 
+import math
+
 import keras
 import numpy as np
 import pandas as pd
 from keras import ops
+from scipy import ndimage
+from scipy.stats import norm
 
 # ---- notebook 01 ----------------------------------------------------------------------------------------------------
 
 
 def check_for_leakage(df1: pd.DataFrame, df2: pd.DataFrame, patient_col: str) -> bool:
     return bool(df1[patient_col].isin(df2[patient_col]).any())
+
+
+def repair_leakage(train: pd.DataFrame, valid: pd.DataFrame, patient_col: str) -> pd.DataFrame:
+    return train[~train[patient_col].isin(valid[patient_col])]
 
 
 def compute_class_freqs(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,6 +116,20 @@ def expected_calibration_error(y, pred, n_bins=10):
     return error
 
 
+def net_benefit(y, pred, th):
+    if len(y) == 0:
+        return np.nan
+    tp, fp = true_positives(y, pred, th), false_positives(y, pred, th)
+    if th == 1:
+        return -np.inf if fp else tp / len(y)
+    return tp / len(y) - fp / len(y) * th / (1 - th)
+
+
+def positives_needed(sensitivity, half_width, confidence=0.95):
+    z = norm.ppf((1 + confidence) / 2)
+    return max(1, math.ceil(z**2 * sensitivity * (1 - sensitivity) / half_width**2))
+
+
 # ---- notebook 03 ----------------------------------------------------------------------------------------------------
 
 
@@ -138,6 +160,16 @@ def standardize(image):
     return standardized
 
 
+def up_step(x, skip, filters):
+    x = keras.layers.Conv3DTranspose(filters, 2, strides=2)(x)
+    x = keras.layers.Concatenate()([skip, x])
+    for _ in range(2):
+        x = keras.layers.Conv3D(filters, 3, padding="same", use_bias=False)(x)
+        x = keras.layers.GroupNormalization(groups=-1)(x)
+        x = keras.layers.LeakyReLU(0.01)(x)
+    return x
+
+
 def single_class_dice_coefficient(y_true, y_pred, axis=(0, 1, 2), epsilon=1e-5):
     overlap = ops.sum(y_true * y_pred, axis=axis)
     return (2 * overlap + epsilon) / (ops.sum(y_true, axis=axis) + ops.sum(y_pred, axis=axis) + epsilon)
@@ -160,6 +192,12 @@ def compute_class_sens_spec(pred, label, class_num):
     sensitivity = np.sum(said & true) / sick if sick else np.nan
     specificity = np.sum(~said & ~true) / healthy if healthy else np.nan
     return sensitivity, specificity
+
+
+def lesion_recall(pred, label):
+    pieces, n = ndimage.label(label)
+    found = np.setdiff1d(pieces[pred > 0], 0)
+    return len(found) / n if n else np.nan
 
 
 def get_regions(label):
