@@ -14,6 +14,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import NormalDist
 from typing import Any, NoReturn
@@ -71,7 +72,11 @@ def _plain(value: Any) -> np.ndarray:
 def _show(value: Any) -> str:
     """A value in few words: small arrays whole, large ones by shape and type."""
     if isinstance(value, pd.DataFrame):
-        return f"DataFrame({value.to_dict('list')})" if value.size <= 40 else f"DataFrame of {len(value)} rows"
+        return (
+            f"DataFrame({value.to_dict('list')}, index={list(value.index)})"
+            if value.size <= 60
+            else f"DataFrame of {len(value)} rows"
+        )
     if isinstance(value, (tuple, list)):
         inside = ", ".join(_show(part) for part in value[:8]) + (", …" if len(value) > 8 else "")
         return f"({inside})" if isinstance(value, tuple) else f"[{inside}]"
@@ -103,6 +108,29 @@ def _close(got: Any, expected: Any, tolerance: float) -> bool:
         return len(got) == len(expected) and all(_close(g, e, tolerance) for g, e in zip(got, expected))
     got, expected = np.asarray(got), np.asarray(expected)
     return got.shape == expected.shape and np.allclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
+
+
+def _alike(got: Any, expected: pd.DataFrame) -> bool:
+    """The same rows under the same labels, in the same order; the types of the columns do not matter."""
+    return (
+        isinstance(got, pd.DataFrame)
+        and list(got.columns) == list(expected.columns)
+        and list(got.index) == list(expected.index)
+        and got.to_dict("list") == expected.to_dict("list")
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input of a check: what it is about, the arguments, what is expected, and what to say when it is not that."""
+
+    key: str
+    args: tuple
+    expected: Any
+    hint: str
+    options: dict[str, Any] = field(default_factory=dict)
+    error: str = ""  # in place of the usual hint when the function raises
+    named: bool = True  # whether a well-known slip may be named here (not where nan is expected: that is the point then)
 
 
 class Check:
@@ -168,17 +196,17 @@ class Check:
             self.fail(expected, got, hint)
         self.passed += 1
 
-    def match(self, key: str, got: Any, expected: Any, hint: str, wrong: Callable[[], dict[str, Any]] | None = None) -> None:
-        """Compare with what was expected; when it differs, look for the mistake that gives just this value."""
+    def match(self, key: str, got: Any, expected: Any, hint: str, slips: Callable[[], list[str]] = list) -> None:
+        """Compare with what was expected. `slips` names the mistakes that explain the difference: two at most are told."""
         if not self.close(got, expected):
-            for slip, value in (wrong() if wrong else {}).items():
-                if self.close(got, value) and not self.close(value, expected):
-                    self.fail(expected, got, slip)
-            self.fail(expected, got, hint)
+            found = slips()
+            self.fail(expected, got, "; or: ".join(found) if 0 < len(found) <= 2 else hint)
         self.passed += 1
 
     def close(self, got: Any, expected: Any) -> bool:
-        """Equal up to the tolerance, nan equal to nan; tuples part by part."""
+        """Equal up to the tolerance, nan equal to nan; tuples and tables part by part."""
+        if isinstance(expected, pd.DataFrame):
+            return _alike(got, expected)
         return _close(got, expected, self.tolerance)
 
     def apply(self, function: Callable, args: list, options: dict[str, Any]) -> tuple[Any, list]:
@@ -273,13 +301,43 @@ class Check:
             self.fail(f"two values, ({first}, {second})", value, f"write `return {first}, {second}`")
         return value[0], value[1]
 
-    def number(
-        self, key: str, args: tuple, expected: float, hint: str, mistakes: Mistakes, error: str = "", **options: Any
+    def judge(
+        self,
+        cases: list[Case],
+        mistakes: Mistakes,
+        read: Callable[[Any], Any] | None = None,
+        ask: Callable[[Case], Any] | None = None,
     ) -> None:
-        """One case: call, read a single number, compare."""
-        with self.case(key):
-            got = float(self.array(self.call(*args, hint=error, **options), ()))
-            self.match(key, got, float(expected), hint, lambda: _evaluate(mistakes, *args, **options))
+        """All cases: call (`ask`), read what comes back (unless told otherwise, a single number), compare."""
+        read = read or (lambda value: float(self.array(value, ())))
+        ask = ask or (lambda case: read(self.call(*case.args, hint=case.error, **case.options)))
+        for case in self.shuffle(cases):
+            with self.case(case.key):
+                got = ask(case)
+                self.match(case.key, got, case.expected, case.hint, partial(self.slips, case, got, cases, mistakes, ask))
+
+    def slips(self, case: Case, got: Any, cases: list[Case], mistakes: Mistakes, ask: Callable[[Case], Any]) -> list[str]:
+        """The mistakes that explain what came back here and in all other cases: a number alone is soon hit by chance."""
+        if not case.named:
+            return []
+        shown, found = self.given, self.explain(got, case.expected, _evaluate(mistakes, *case.args, **case.options))
+        for other in cases:
+            if not found:
+                break
+            if other is case or not other.named:
+                continue
+            try:
+                answer = ask(other)
+            except Exception:
+                continue
+            values = _evaluate({slip: mistakes[slip] for slip in found}, *other.args, **other.options)
+            found = [slip for slip in found if slip not in values or self.close(answer, values[slip])]
+        self.given = shown
+        return found
+
+    def explain(self, got: Any, expected: Any, values: dict[str, Any]) -> list[str]:
+        """The mistakes whose values came back."""
+        return [slip for slip, value in values.items() if self.close(got, value) and not self.close(value, expected)]
 
     def done(self) -> None:
         print(f"\033[92m✓ {self.name}: all {self.passed} checks passed\033[0m")
@@ -299,34 +357,34 @@ def _evaluate(mistakes: Mistakes, *args: Any, **options: Any) -> dict[str, Any]:
 
 def _reproduces(check: Check, draw: Callable[[np.random.Generator], Any], seeds: int = 8) -> None:
     """A random function takes its randomness from the generator it is given, and from nowhere else."""
-    with check.case("same seed, same draw"):
+    with check.case("randomness from rng"):
         before = check.random_state()
         first, second = ([draw(check.rng(number)) for number in range(seeds)] for _ in range(2))
         after = check.random_state()
         rng = check.rng(0)
         check.require(
-            "same seed, same draw",
+            "randomness from rng",
             first == second,
             "the same result for two generators with the same seed",
             "different results",
             "draw with the generator `rng` that you were given, not with a new one and not with np.random",
         )
         check.require(
-            "other seed, other draw",
+            "randomness from rng",
             len(set(first)) > 1,
             "different results for generators with different seeds",
             "always the same one",
             "draw with `rng`; a fixed seed inside the function makes all samples equal",
         )
         check.require(
-            "each call, another draw",
+            "randomness from rng",
             len({draw(rng) for _ in range(seeds)}) > 1,
             "another draw at each call with the same generator",
             "the same draw again and again",
             "draw with `rng` itself, so that it moves on",
         )
         check.require(
-            "global generator left alone",
+            "randomness from rng",
             before == after,
             "np.random left alone",
             "the global random state was changed",
@@ -450,7 +508,9 @@ def repair_leakage_test(target: Callable, *, seed: int | None = None, check: typ
         "the index was renumbered: keep the row labels of `train` (no reset_index, no merge)": lambda t, v, c: kept(
             t, v, c
         ).reset_index(drop=True),
-        "the order of the rows has changed: keep the order of `train`": lambda t, v, c: kept(t, v, c).sort_values(c, kind="stable"),
+        "the order of the rows has changed: keep the order of `train` (no sort_values)": lambda t, v, c: kept(t, v, c).sort_values(
+            c
+        ),
         "the order of the rows has changed: keep the order of `train` (sorted by row label)": lambda t, v, c: kept(
             t, v, c
         ).sort_index(),
@@ -459,7 +519,7 @@ def repair_leakage_test(target: Callable, *, seed: int | None = None, check: typ
         "rows were removed by row label: compare the column `patient_col`": lambda t, v, c: t[~t.index.isin(v.index)],
         "the rows of `train` and `valid` were joined: return rows of `train` only": lambda t, v, c: pd.concat([kept(t, v, c), v]),
     }
-    cases = [
+    tables_of = [
         ("patients", table([0, 1, 2, 3]), table([2, 5]), "PatientId", "patient 2 is in both tables"),
         ("patients", table([4, 4, 1, 4, 7]), table([4, 9]), "PatientId", "all rows of patient 4 must go"),
         ("patients", table([3, 1, 1, 2]), table([8, 9]), "PatientId", "no patient is in both: nothing is removed"),
@@ -480,25 +540,26 @@ def repair_leakage_test(target: Callable, *, seed: int | None = None, check: typ
         tables = [table(ids.tolist(), name, index) for ids, index in zip((train, valid), rows)]
         if key == "column":  # the other column would answer something else
             tables = [frame.assign(PatientId=rng.integers(0, 4, len(frame))) for frame in tables]
-        cases.append((key, *tables, name, "keep the rows of `train` whose patient is not in `valid`, in their order"))
-    for key, train, valid, name, hint in check.shuffle(cases):
-        with check.case(key):
-            got = check.frame(check.call(train, valid, name), "a DataFrame: the rows of `train` that remain")
-            expected = kept(train, valid, name)
-            if list(got.columns) != list(expected.columns):
-                columns = f"columns {', '.join(map(str, expected.columns))}"
-                check.fail(columns, f"columns {', '.join(map(str, got.columns))}", "keep the columns of `train`, and add none")
+        tables_of.append((key, *tables, name, "keep the rows of `train` whose patient is not in `valid`, in their order"))
 
-            def same(left: pd.DataFrame, right: pd.DataFrame) -> bool:
-                return list(left.index) == list(right.index) and left.to_dict("list") == right.to_dict("list")
+    def read(value: Any) -> pd.DataFrame:
+        got = check.frame(value, "a DataFrame: the rows of `train` that remain")
+        added = [str(name) for name in got.columns if name not in set(columns)]
+        if not added and len(got.columns) < 3:
+            check.fail("the columns of `train`", f"columns {', '.join(map(str, got.columns))}", "keep all columns of `train`")
+        if added:
+            hint = "keep the columns of `train`, and add none" + (
+                "; reset_index makes a column of the index" if "index" in added else ""
+            )
+            check.fail("the columns of `train`", f"columns {', '.join(map(str, got.columns))}", hint)
+        return got
 
-            if not same(got, expected):
-                for slip, wrong in _evaluate(mistakes, train, valid, name).items():
-                    if same(got, wrong) and not same(wrong, expected):
-                        hint = slip
-                        break
-            shown = [f"{_show(frame)}, index {list(frame.index)}" for frame in (expected, got)]
-            check.require(key, same(got, expected), *shown, hint)
+    columns = ["Image", "View", "PatientId", *{name for *_, name, _ in tables_of}]
+    error = "is it a column that is not there? Use the column that `patient_col` names"
+    cases = [
+        Case(key, (t, v, name), kept(t, v, name), hint, {}, error if key == "column" else "") for key, t, v, name, hint in tables_of
+    ]
+    check.judge(cases, mistakes, read)
     check.done()
 
 
@@ -532,20 +593,25 @@ def compute_class_freqs_test(target: Callable, *, seed: int | None = None, check
         "the second one should be the negative frequencies": lambda a: (a.mean(0), a.mean(0)),
         "these are rounded: return the values themselves": lambda a: (a.mean(0).round(2), (1 - a.mean(0)).round(2)),
     }
-    for labels in check.shuffle(cases):
-        key = "floats" if labels.dtype.kind == "f" else "integers"
-        with check.case(key):
-            parts = check.pair(check.call(labels), "positive_frequencies", "negative_frequencies")
-            got = tuple(check.array(part, None, "one frequency for each class") for part in parts)
-            labels = labels.astype(float)
-            positive = labels.mean(axis=0)
-            check.match(
-                key,
-                got,
-                (positive, 1 - positive),
-                f"two arrays of shape {positive.shape}: the share of ones, and the share of zeros, in each column",
-                partial(_evaluate, mistakes, labels),
+
+    def read(value: Any) -> tuple[np.ndarray, ...]:
+        parts = check.pair(value, "positive_frequencies", "negative_frequencies")
+        return tuple(check.array(part, None, "one frequency for each class") for part in parts)
+
+    hint = "two arrays, one value per class: the share of ones, and the share of zeros, in each column"
+    check.judge(
+        [
+            Case(
+                "floats" if labels.dtype.kind == "f" else "integers",
+                (labels,),
+                (labels.mean(0, dtype=float), 1 - labels.mean(0, dtype=float)),
+                hint,
             )
+            for labels in cases
+        ],
+        {slip: lambda labels, wrong=wrong: wrong(labels.astype(float)) for slip, wrong in mistakes.items()},
+        read,
+    )
     check.done()
 
 
@@ -574,58 +640,89 @@ def get_weighted_loss_test(target: Callable, *, seed: int | None = None, check: 
             )
         return loss
 
-    def judge(key: str, y: Any, p: Any, pos: Any, neg: Any, hint: str, **options: float) -> None:
-        with check.case(key):
-            judge_value(key, y, p, pos, neg, hint, **options)
+    cases = []
 
-    def judge_value(key: str, y: Any, p: Any, pos: Any, neg: Any, hint: str, **options: float) -> None:
+    def judge(key: str, y: Any, p: Any, pos: Any, neg: Any, hint: str, **options: float) -> None:
         y, p, pos, neg = (np.asarray(a, dtype=float) for a in (y, p, pos, neg))
-        loss, eps, one = make(pos, neg, **options), options.get("epsilon", 1e-7), np.ones_like(pos)
-        made = check.given() if callable(check.given) else check.given
+        expected = _loss_terms(y, p, pos, neg, options.get("epsilon", 1e-7)).mean(0).sum()
+        cases.append(Case(key, (y, p, pos, neg), expected, hint, options))
+
+    def ask(case: Case) -> float:
+        y, p, pos, neg = case.args
+        loss = make(pos, neg, **case.options)
+        made = check.given
         tensors = [keras.ops.convert_to_tensor(a.astype("float32")) for a in (y, p)]
         got = check.call(*tensors, function=loss)
         called = check.given
-        check.given = lambda: f"{called()}, made by {made}"
-        per_class = _loss_terms(y, p, pos, neg, eps).mean(0)
-        variants = {
-            "epsilon is not used, or it is fixed: use the argument": (pos, neg, 1e-7),
-            "epsilon is not used: log(p + ε) and log(1 − p + ε)": (pos, neg, 0.0),
-            "the positive and the negative weights are swapped": (neg, pos, eps),
-            "the weights are not used": (one, one, eps),
-            "the weights of the first class are used for all classes": (pos[0] * one, neg[0] * one, eps),
-            "the weights are averaged: each class has its own": (pos.mean() * one, neg.mean() * one, eps),
-            "the term of the negatives, w⁻ (1−y) log(1−p+ε), is missing": (pos, 0 * one, eps),
-            "the term of the positives, w⁺ y log(p+ε), is missing": (0 * one, neg, eps),
-            "the sign between the two terms is wrong: both are added, then negated": (pos, -neg, eps),
-            "epsilon is missing in the second logarithm: log(1 − p + ε)": (pos, neg, eps, 0.0),
-            "epsilon has the wrong sign in the second logarithm: log(1 − p + ε)": (pos, neg, eps, -eps),
-        }
-
-        def wrong() -> dict[str, Any]:
-            clipped = _loss_terms(y, np.clip(p, eps, 1 - eps), pos, neg, 0.0).mean(0).sum()
-            return {slip: _loss_terms(y, p, *changed).mean(0).sum() for slip, changed in variants.items()} | {
-                "this is the mean over batch and classes: sum over the classes": per_class.mean(),
-                "this is the sum over batch and classes: take the mean over the batch": per_class.sum() * len(y),
-                "the sign is wrong: the loss is minus the weighted log likelihood": -per_class.sum(),
-                "the last class only: add up the classes (`loss +=`)": per_class[-1],
-                "the first class only: is the `return` inside the loop?": per_class[0],
-                "epsilon clips the probability here: the formula adds it, log(p + ε) and log(1 − p + ε)": clipped,
-            }
-
+        check.given = lambda: f"{called()}, made by {made()}"
         if check.array(got, None).size > 1:
             check.fail(
                 "a single number",
                 got,
-                "this is one value per class or per film: take the mean over the batch, then the sum over the classes",
+                "this is one value per class or per X-ray: take the mean over the batch, then the sum over the classes",
             )
         value = float(check.array(got, ()))
-        check.match(key, value, per_class.sum(), hint, wrong)
-        check.match(
-            "second call",
-            float(check.array(check.call(*tensors, function=loss), ())),
-            value,
-            "the second call gives another value than the first: start the sum at 0 inside of weighted_loss",
-        )
+        again = float(check.array(check.call(*tensors, function=loss), ()))
+        hint = "the second call gives another value than the first: start the sum at 0 inside of weighted_loss"
+        check.match("second call", again, value, hint)
+        check.given = lambda: f"{called()}, made by {made()}"
+        return value
+
+    def value(
+        reduce: Callable = lambda terms: terms.mean(0).sum(), change: Callable = lambda y, p, pos, neg, eps: (y, p, pos, neg, eps)
+    ):
+        """A wrong loss: other arguments of `_loss_terms`, or another reduction of the terms."""
+        return lambda y, p, pos, neg, epsilon=1e-7: reduce(_loss_terms(*change(y, p, pos, neg, epsilon)))
+
+    def changed(change: Callable) -> Callable:
+        return value(change=change)
+
+    mistakes: Mistakes = {
+        "epsilon is fixed at 1e-7: use the argument": changed(lambda y, p, pos, neg, eps: (y, p, pos, neg, 1e-7)),
+        "epsilon is fixed at 1e-8: use the argument, 1e-7 unless told otherwise": changed(
+            lambda y, p, pos, neg, eps: (y, p, pos, neg, 1e-8)
+        ),
+        "epsilon is not used: log(p + ε) and log(1 − p + ε)": changed(lambda y, p, pos, neg, eps: (y, p, pos, neg, 0.0)),
+        "the default of epsilon is 1e-8 here: it should be 1e-7": changed(
+            lambda y, p, pos, neg, eps: (y, p, pos, neg, 1e-8 if eps == 1e-7 else eps)
+        ),
+        "the default of epsilon is not 1e-7 (1e-3?)": changed(
+            lambda y, p, pos, neg, eps: (y, p, pos, neg, 1e-3 if eps == 1e-7 else eps)
+        ),
+        "the positive and the negative weights are swapped": changed(lambda y, p, pos, neg, eps: (y, p, neg, pos, eps)),
+        "y_true and y_pred are swapped": changed(lambda y, p, pos, neg, eps: (p, y, pos, neg, eps)),
+        "the weights are not used": changed(lambda y, p, pos, neg, eps: (y, p, 1.0, 1.0, eps)),
+        "the weights of the first class are used for all classes": changed(lambda y, p, pos, neg, eps: (y, p, pos[0], neg[0], eps)),
+        "the weights are averaged: each class has its own": changed(
+            lambda y, p, pos, neg, eps: (y, p, pos.mean(), neg.mean(), eps)
+        ),
+        "the term of the negatives, w⁻ (1−y) log(1−p+ε), is missing": changed(
+            lambda y, p, pos, neg, eps: (y, p, pos, 0 * neg, eps)
+        ),
+        "the term of the positives, w⁺ y log(p+ε), is missing": changed(lambda y, p, pos, neg, eps: (y, p, 0 * pos, neg, eps)),
+        "the sign between the two terms is wrong: both are added, then negated": changed(
+            lambda y, p, pos, neg, eps: (y, p, pos, -neg, eps)
+        ),
+        "epsilon is missing in the second logarithm: log(1 − p + ε)": changed(
+            lambda y, p, pos, neg, eps: (y, p, pos, neg, eps, 0.0)
+        ),
+        "epsilon has the wrong sign in the second logarithm: log(1 − p + ε)": changed(
+            lambda y, p, pos, neg, eps: (y, p, pos, neg, eps, -eps)
+        ),
+        "epsilon clips the probability here: the formula adds it, log(p + ε) and log(1 − p + ε)": changed(
+            lambda y, p, pos, neg, eps: (y, np.clip(p, eps, 1 - eps), pos, neg, 0.0)
+        ),
+        "this is the mean over batch and classes: sum over the classes": value(np.mean),
+        "this is the sum over batch and classes: take the mean over the batch": value(np.sum),
+        "this is the mean over the classes of the sum over the batch: the other way round": value(
+            lambda terms: terms.sum(0).mean()
+        ),
+        "the sign is wrong: the loss is minus the weighted log likelihood": value(lambda terms: -terms.mean(0).sum()),
+        "the last class only: add up the classes (`loss +=`)": value(lambda terms: terms.mean(0)[-1]),
+        "the first class only: is the `return` inside the loop?": value(lambda terms: terms.mean(0)[0]),
+        "the logarithm is the natural one, not that of base 10": value(lambda terms: terms.mean(0).sum() / np.log(10)),
+        "the logarithm is the natural one, not that of base 2": value(lambda terms: terms.mean(0).sum() / np.log(2)),
+    }
 
     hint = "sum over the classes of the mean over the batch of −(w⁺ y log(p+ε) + w⁻ (1−y) log(1−p+ε))"
     judge(
@@ -660,6 +757,7 @@ def get_weighted_loss_test(target: Callable, *, seed: int | None = None, check: 
         p[rng.integers(6), :] = edge
         options = {"epsilon": float(rng.uniform(0.01, 0.1))} if edge else {}
         judge(f"p = {edge:.0f}", y, p, rng.uniform(0.1, 3, 3), rng.uniform(0.1, 3, 3), hint, **options)
+    check.judge(cases, mistakes, ask=ask)
 
     y, p = (rng.random((6, 4)) < 0.5).astype("float32"), rng.uniform(0.1, 0.9, (6, 4)).astype("float32")
     pos, neg = rng.uniform(0.1, 0.9, 4), rng.uniform(0.1, 0.9, 4)
@@ -780,7 +878,9 @@ def grad_cam_test(target: Callable, *, seed: int | None = None, check: type[Chec
         model, closed_form = built
         with check.case(key):
             heat, raw = heat_map(key, model, image, index, layer), closed_form(image, index, layer)
-            check.match(key, heat, scaled(raw), hint, lambda: mistakes(built, image, index, layer))
+            check.match(
+                key, heat, scaled(raw), hint, lambda: check.explain(heat, scaled(raw), mistakes(built, image, index, layer))
+            )
 
     def mistakes(built: tuple, image: np.ndarray, index: int, layer: str) -> dict[str, np.ndarray]:
         model, closed_form = built
@@ -905,70 +1005,109 @@ _OTHER_RATES: dict[str, Callable[[int, int, int, int], float]] = {  # no exercis
 }
 
 
-def _metric_check(name: str, undefined: str = "") -> Callable[..., None]:
-    """The check of a function (y, pred, th=0.5). `undefined`: what is missing when its value is nan."""
+def _metric_mistakes(name: str) -> Mistakes:
+    """What students compute in place of this metric."""
     title, formula = _METRICS[name]
 
     def slip(function: Callable, positive: Callable = np.greater_equal, finish: Callable = float) -> Callable:
         return lambda y, pred, th=0.5: finish(function(*_counts(y, positive(pred, th))))
 
+    fixed = "the threshold is fixed at 0.5 here: use the argument `th`"
     mistakes: Mistakes = {
         "this is what you get with `>` in place of `>=`": slip(formula, np.greater),
-        "the threshold is fixed at 0.5 here: use the argument `th`": slip(formula, lambda pred, th: pred >= 0.5),
+        fixed: slip(formula, lambda pred, th: pred >= 0.5),
         "the threshold is fixed at 0.5, and `>` is in place of `>=`": slip(formula, lambda pred, th: pred > 0.5),
         "positive is `pred >= th`; here it is `pred <= th`": slip(formula, np.less_equal),
         "positive is `pred >= th`; here it is `pred < th`": slip(formula, np.less),
+        "the predictions are rounded here: compare them with `th`": slip(formula, lambda pred, th: np.round(pred) == 1),
     }
     for text, function in [*(_METRICS[other] for other in _METRICS if other != name), *_OTHER_RATES.items()]:
         mistakes[f"this is {text}, not {title}"] = slip(function)
         mistakes[f"this is {text}, not {title}, and `>` is in place of `>=`"] = slip(function, np.greater)
-    mistakes["this is a percentage: return the fraction"] = slip(formula, finish=lambda value: 100 * value)
-    mistakes["this is rounded: return the value itself"] = slip(formula, finish=lambda value: round(value, 2))
-    mistakes["this is a share: return the number"] = lambda y, pred, th=0.5: slip(formula)(y, pred, th) / len(y)
+        mistakes[f"this is {text}, not {title}, and the threshold is fixed at 0.5"] = slip(function, lambda pred, th: pred >= 0.5)
+    for th in (0.0, 0.4, 0.45, 0.6, 1.0):
+        mistakes[f"the default threshold is {th:g} here: it should be 0.5"] = lambda y, pred, th=th: formula(
+            *_counts(y, pred >= th)
+        )
+    if name.startswith("get_"):
+        mistakes["this is a percentage: return the fraction"] = slip(formula, finish=lambda value: 100 * value)
+        mistakes["this is rounded: return the value itself"] = slip(formula, finish=lambda value: round(value, 2))
+    else:
+        mistakes["this is a share: return the number"] = lambda y, pred, th=0.5: slip(formula)(y, pred, th) / len(y)
+        mistakes["this is the number of all who were called positive"] = slip(lambda tp, tn, fp, fn: tp + fp)
+        mistakes["this is the number of all who were called negative"] = slip(lambda tp, tn, fp, fn: tn + fn)
+        mistakes["this is the number of all who are sick: compare `pred` with `th`, too"] = slip(lambda tp, tn, fp, fn: tp + fn)
+        mistakes["this is the number of all right answers"] = slip(lambda tp, tn, fp, fn: tp + tn)
+    return mistakes
 
-    y = np.array([1, 1, 1, 0, 0, 0, 0, 1, 0, 0])
-    pred = np.array([0.9, 0.5, 0.3, 0.7, 0.8, 0.5, 0.1, 0.6, 0.2, 0.4])
+
+def _metric_check(name: str, undefined: str = "") -> Callable[..., None]:
+    """The check of a function (y, pred, th=0.5). `undefined`: what is missing when its value is nan."""
+    title, formula = _METRICS[name]
+
+    # Twelve X-rays for which the usual slips give different numbers, at 0.5 and at 0.7.
+    y = np.array([0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 0, 1])
+    pred = np.array([0.7, 0.5, 0.6, 0.2, 0.1, 0.4, 0.7, 0.5, 0.5, 0.1, 0.2, 0.7])
 
     def check_metric(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
         check = check(name, target, ["y", "pred"], seed=seed)
-        rng, threshold = check.rng(5), "other thresholds"
-        cases: list[tuple] = [("default threshold", y[:4], pred[:4], {}), ("default threshold", y, pred, {})]
-        cases += [(threshold, y, pred, {"th": th}) for th in (0.7, 0.25, 0.3, 0.95, 0.05)]
-        cases += [("at the threshold", y[2:4], np.array([1.0, 0.0]), {"th": 1.0})]
-        cases += [("at the threshold", y[2:4], np.array([0.0, 0.2]), {"th": 0.0})]
+        rng, cases, mistakes = check.rng(5), [], _metric_mistakes(name)
+
+        def add(
+            key: str,
+            truth: np.ndarray,
+            score: np.ndarray,
+            hint: str = f"positive means `pred >= th`; return {title}",
+            **options: float,
+        ) -> None:
+            expected = formula(*_counts(truth, score >= options.get("th", 0.5)))
+            if not len(truth):
+                key, hint = "nobody", f"without any patient: {'0' if expected == 0 else 'the value is undefined, return np.nan'}"
+            elif np.isnan(expected):
+                key, hint = "undefined", f"the value is undefined (nothing {undefined}): return np.nan"
+            error = hint if key in ("undefined", "nobody", "one class or one answer") else ""
+            cases.append(Case(key, (truth, score), float(expected), hint, options, error, not np.isnan(expected)))
+
+        add("default threshold", y, pred)
+        add("other thresholds", y, pred, th=0.7)
+        add(
+            "default threshold",
+            y,
+            np.where(pred >= 0.5, pred, 0.49),
+            f"0.49 is below the threshold, 0.5 unless told otherwise; return {title}",
+        )
+        for th in (0.25, 0.3, 0.95, 0.05):
+            add("other thresholds", y, pred, th=th)
+        add("at the threshold", y[5:7], np.array([1.0, 0.0]), th=1.0)
+        add("at the threshold", y[5:7], np.array([0.0, 0.2]), th=0.0)
         for n, th in [(60, 0.5), (200, 0.2), (97, 0.8), (150, 0.65)] * check.rounds:
             truth = (rng.random(n) < 0.3).astype(int)
             score = np.round(np.clip(rng.normal(0.4 + 0.2 * truth, 0.25), 0, 1), 2)
             score[:4], score[4:7], truth[:7] = th, th - 1e-4, [0, 1, 0, 1, 0, 1, 0]  # at the threshold, and below
-            cases.append(("at the threshold", truth, score, {"th": th}))
+            add("at the threshold", truth, score, th=th)
         for number in range(4 * check.rounds):  # none exactly at the threshold
             truth = (rng.random(int(rng.integers(9, 120))) < rng.uniform(0.2, 0.7)).astype(int)
             score = np.clip(rng.normal(0.35 + 0.3 * truth, 0.25), 0.001, 0.999)
-            options = {"th": float(rng.uniform(0.15, 0.85))} if number % 2 else {}
-            cases.append((threshold if options else "default threshold", truth, score, options))
-        for key, truth, score, options in check.shuffle(cases):
-            expected = formula(*_counts(truth, score >= options.get("th", 0.5)))
-            check.number(key, (truth, score), expected, f"positive means `pred >= th`; return {title}", mistakes, **options)
-        mixed = np.array([0.8, 0.2, 0.9, 0.1])  # only one class, or only one answer
-        cases = [
-            (truth, score)
-            for truth in (np.ones(4, int), np.zeros(4, int), y[:4])
-            for score in (mixed, np.full(4, 0.8), np.full(4, 0.2))
-        ]
+            if number % 2:
+                add("other thresholds", truth, score, th=float(rng.uniform(0.15, 0.85)))
+            else:
+                score[:2], truth[:2] = rng.uniform(0.42, 0.4999, 2), [0, 1]  # no other default threshold fits
+                add("default threshold", truth, score)
+        missing = f"one class or one answer is missing here; {title} is defined all the same"
+        mixed = np.array([0.8, 0.2, 0.9, 0.1])
+        for truth in (np.ones(4, int), np.zeros(4, int), y[4:8]):
+            for score in (mixed, np.full(4, 0.8), np.full(4, 0.2)):
+                add("one class or one answer", truth, score, missing)
         for _ in range(2 * (check.rounds - 1)):
             n, one = int(rng.integers(3, 20)), int(rng.integers(2))
             some, scores = rng.integers(0, 2, n), rng.uniform(0.01, 0.99, n)
             some[0] = 1 - some[-1]
-            cases += [(truth, score) for truth in (np.full(n, one), some) for score in (scores, scores / 2.1, 1 - scores / 2.1)]
-        for truth, score in check.shuffle(cases):
-            expected = formula(*_counts(truth, score >= 0.5))
-            hint = f"one class or one answer is missing here; {title} is defined all the same"
-            if np.isnan(expected):
-                hint = f"the value is undefined (nothing {undefined}): return np.nan"
-            key = "undefined" if np.isnan(expected) else "one class or one answer"
-            check.number(key, (truth, score), expected, hint, {} if np.isnan(expected) else mistakes, error=hint)
-        if name == "get_accuracy":
-            _check_empty(check, (np.zeros(0), np.zeros(0)))
+            for truth in (np.full(n, one), some):
+                for score in (scores, scores / 2.1, 1 - scores / 2.1):
+                    add("one class or one answer", truth, score, missing)
+        check.judge(cases, mistakes)
+        add("nobody", np.zeros(0), np.zeros(0))
+        _check_empty(check, cases[-1].args, cases[-1].expected, cases[-1].hint)
         check.done()
 
     check_metric.__name__ = check_metric.__qualname__ = f"{name}_test"
@@ -979,15 +1118,16 @@ def _metric_check(name: str, undefined: str = "") -> Callable[..., None]:
     return check_metric
 
 
-def _check_empty(check: Check, args: tuple) -> None:
-    """Of no patients at all the value is nan. (An error is let pass: some libraries refuse an empty table.)"""
+def _check_empty(
+    check: Check, args: tuple, expected: Any = np.nan, hint: str = "of no patients at all the value is undefined: return np.nan"
+) -> None:
+    """What a function answers for no patients at all. (An error is let pass: some libraries refuse an empty table.)"""
     with check.case("nobody"):
         try:
             got = check.call(*args)
         except AssertionError:
             return
-        hint = "of no patients at all the value is undefined: return np.nan"
-        check.match("nobody", float(check.array(got, ())), np.nan, hint)
+        check.match("nobody", float(check.array(got, ())), expected, hint)
 
 
 true_positives_test = _metric_check("true_positives")
@@ -1011,9 +1151,18 @@ def get_prevalence_test(target: Callable, *, seed: int | None = None, check: typ
     cases = [np.array(y) for y in ([1, 0, 0, 1, 0], [1, 1, 1, 0], [0, 0, 0], [1, 1, 1], [1])]
     cases += [(rng.random(n) < share).astype(int) for n, share in [(77, 0.1), (301, 0.8)] * check.rounds]
     cases += [np.full(int(rng.integers(2, 30)), number % 2) for number in range(2 * (check.rounds - 1))]
-    for y in check.shuffle(cases):
-        key = "one class" if len(set(y.tolist())) == 1 else "both classes"
-        check.number(key, (y,), np.count_nonzero(y) / len(y), "the share of patients with y = 1", mistakes)
+    check.judge(
+        [
+            Case(
+                "one class" if len(set(y.tolist())) == 1 else "both classes",
+                (y,),
+                np.count_nonzero(y) / len(y),
+                "the share of patients with y = 1",
+            )
+            for y in cases
+        ],
+        mistakes,
+    )
     _check_empty(check, (np.zeros(0),))
     check.done()
 
@@ -1035,7 +1184,7 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
         """One sample: how often each patient was drawn, in the order of np.unique. `whose`: the number of each row's patient."""
         rows = check.array(check.call(ids, rng), None, "row indices")
         check.require(
-            "row indices",
+            "all rows of each draw",
             rows.ndim == 1 and rows.dtype.kind in "iu",
             "a one-dimensional array of row indices (integers)",
             f"{_show(rows)}, type {rows.dtype}",
@@ -1044,19 +1193,22 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
         )
         inside = rows.size == 0 or (rows.min() >= 0 and rows.max() < len(ids))
         check.require(
-            "row indices", inside, f"row indices from 0 to {len(ids) - 1}", rows, "return positions of rows, not patient numbers"
+            "all rows of each draw",
+            inside,
+            f"row indices from 0 to {len(ids) - 1}",
+            rows,
+            "return positions of rows, not patient numbers",
         )
         times = np.bincount(rows.astype(int), minlength=len(ids))
         patients = whose.max() + 1
         drawn = np.zeros(patients, int)
         np.maximum.at(drawn, whose, times)
-        check.require(
-            "all rows of each draw",
-            (times == drawn[whose]).all(),
-            "each row of a patient equally often: patients are drawn, with all their rows",
-            rows,
-            "draw patients, not rows, and take every row of each draw",
-        )
+        if not (times == drawn[whose]).all():  # then nothing else about the draws means anything
+            check.fail(
+                "each row of a patient equally often: patients are drawn, with all their rows",
+                rows,
+                "draw patients, not rows, and take every row of each draw",
+            )
         hint = "draw as many patients as there are patients, with replacement"
         if drawn.max() <= 1 and drawn.sum() < patients:
             hint = "a patient drawn twice must contribute its rows twice: np.isin and np.unique lose the repeats"
@@ -1075,7 +1227,7 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
     for ids in (np.array([5, 6, 7, 8]), np.array([7, 7, 3]), mixed, mixed.astype(str), np.array([4, 4, 4])):
         whose = np.unique(ids, return_inverse=True)[1]
         for number in range(5):
-            with check.case("row indices"):
+            with check.case("all rows of each draw"):
                 draw(ids, whose, check.rng(number))
     _reproduces(check, lambda rng: tuple(np.sort(_plain(check.call(mixed, rng))).tolist()))
 
@@ -1198,17 +1350,15 @@ def expected_calibration_error_test(target: Callable, *, seed: int | None = None
         pred[np.abs(pred * 10 - np.round(pred * 10)) < 1e-3] += 0.001
         pred[:few], y[:few] = edge, 1 - edge  # the worst predictions of all
         cases.append((f"p = {edge:.0f}", y, pred, {}, hint))
-    for key, y, pred, options, hint in check.shuffle(cases):
-        y, pred = np.array(y), np.array(pred)
-        check.number(
-            key,
-            (y, pred),
-            _calibration_error(y, pred, **options),
-            hint,
-            mistakes,
-            error="is it a bin without predictions? Skip it. Is it p = 1? It belongs to the last bin",
-            **options,
-        )
+    error = "is it a bin without predictions? Skip it. Is it p = 1? It belongs to the last bin"
+    check.judge(
+        [
+            Case(key, (np.array(y), np.array(p)), _calibration_error(np.array(y), np.array(p), **options), hint, options, error)
+            for key, y, p, options, hint in cases
+        ],
+        mistakes,
+    )
+    _check_empty(check, (np.zeros(0), np.zeros(0)))
     check.done()
 
 
@@ -1294,9 +1444,13 @@ def net_benefit_test(target: Callable, *, seed: int | None = None, check: type[C
         cases.append(("ends", truth, np.append(score[:-1], 1.0), 1.0, "th = 1: −∞ if anybody is alarmed falsely, else TP/n"))
         cases.append(("ends", truth, score, 0.0, "at th = 0 false alarms cost nothing: TP/n"))
     error = "is it th = 1? Then th / (1 − th) is a division by zero: −∞ if anybody is alarmed falsely, else TP/n"
-    for key, truth, score, th, hint in check.shuffle(cases):
-        ends = {} if th == 1 else mistakes
-        check.number(key, (truth, score, th), _net_benefit(truth, score, th), hint, ends, error=error if th == 1 else "")
+    check.judge(
+        [
+            Case(key, (truth, score, th), _net_benefit(truth, score, th), hint, {}, error if th == 1 else "", th < 1)
+            for key, truth, score, th, hint in cases
+        ],
+        mistakes,
+    )
     _check_empty(check, (np.zeros(0), np.zeros(0), 0.3))
     check.done()
 
@@ -1325,6 +1479,8 @@ def positives_needed_test(target: Callable, *, seed: int | None = None, check: t
         "one patient too many: round up, and add nothing": lambda s, h, c=0.95: np.floor(_positives_needed(s, h, c)) + 2,
         "z is one-sided here: for 95 % the quantile is that of 0.975": size(quantile=normal.inv_cdf),
         "z is fixed at 1.96: use `confidence`": size(quantile=lambda confidence: 1.959964),
+        "the default of `confidence` is 0.9 here: it should be 0.95": lambda s, h, confidence=0.9: size()(s, h, confidence),
+        "the default of `confidence` is 0.99 here: it should be 0.95": lambda s, h, confidence=0.99: size()(s, h, confidence),
         "half_width is half of the interval: do not halve it again": lambda s, h, c=0.95: np.ceil(_positives_needed(s, h / 2, c)),
         "half_width is half of the interval, not its whole width": lambda s, h, c=0.95: np.ceil(_positives_needed(s, 2 * h, c)),
         "the variance of a proportion is s (1 − s), not s": lambda s, h, c=0.95: np.ceil(_positives_needed(s, h, c) / (1 - s)),
@@ -1356,9 +1512,13 @@ def positives_needed_test(target: Callable, *, seed: int | None = None, check: t
         if 0.1 < _positives_needed(s, h, **options) % 1 < 0.9:  # never so close to a whole number that rounding of z decides
             cases.append(("confidence" if options else "sizes", s, h, options, rule))
     cases += [("at least one", float(s), float(rng.uniform(0.02, 0.2)), {}, rule) for s in (0, 1) * (check.rounds - 1)]
-    for key, s, h, options, hint in check.shuffle(cases):
-        expected = max(1, int(np.ceil(_positives_needed(s, h, **options))))
-        check.number(key, (s, h), expected, hint, mistakes, **options)
+    check.judge(
+        [
+            Case(key, (s, h), max(1, int(np.ceil(_positives_needed(s, h, **options)))), hint, options, named=key != "at least one")
+            for key, s, h, options, hint in cases
+        ],
+        mistakes,
+    )
     check.done()
 
 
@@ -1367,10 +1527,23 @@ def positives_needed_test(target: Callable, *, seed: int | None = None, check: t
 # ---------------------------------------------------------------------------------------------------------------------
 
 
+class _Patient(np.random.Generator):
+    """A generator that gives so many draws and no more: a loop that never counts its tries comes to an end."""
+
+    left = 100_000
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("integers", "random", "choice", "uniform", "permutation", "spawn"):
+            self.left -= 1
+            if self.left < 0:
+                raise RuntimeError("the search for a patch does not end")
+        return super().__getattribute__(name)
+
+
 def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `get_sub_volume(image, label, …)` on small scans in which every voxel has its own value.
 
-    Not checked: that all positions are equally likely, outputs larger than the scan, labels above num_classes − 1.
+    Not checked: outputs larger than the scan, labels above num_classes − 1.
     """
     check = check("get_sub_volume", target, ["image", "label"], seed=seed)
     rng = check.rng(9)
@@ -1391,13 +1564,26 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
             if label.shape == size
             else ""
         )
+        if options.get("max_tries", 1000) <= 20 and "rng" in options:
+            options["rng"] = _Patient(options["rng"].bit_generator)
+            options["rng"].left, hint = 10_000, "count the tries: after max_tries draws without success, return None"
         got = check.call(image, label, hint=hint, **sizes, **options)
         if got is None:
             return None
+        if isinstance(got, (tuple, list)) and len(got) and all(part is None for part in got):
+            check.fail("None", got, "return None itself, not a pair of None: `return None`")
         x, y = check.pair(got, "X", "y")
         classes = options.get("num_classes", 4)
         if np.shape(y) == (*size, classes):
             check.fail(f"y of shape {(*size, classes - 1)}", f"shape {np.shape(y)}", "leave out the background: y[..., 1:]")
+        for part, name, last in ((x, "X", image.shape[-1]), (y, "y", classes - 1)):
+            wanted = (*size, last)
+            if np.shape(part) == (last, *size) != wanted:
+                hint = "the channels come first here; they are the last axis: (x, y, z, channels)"
+                check.fail(f"{name} of shape {wanted}", f"shape {np.shape(part)}", hint)
+            if np.shape(part)[:-1] == size and np.shape(part)[-1] != last and name == "y":
+                hint = "one channel for each class from 1 to num_classes − 1: is the number of classes fixed? Use num_classes"
+                check.fail(f"y of shape {wanted}", f"shape {np.shape(part)}", hint)
         x = check.array(x, (*size, image.shape[-1]), "X").astype(float)
         y = check.array(y, (*size, classes - 1), "y").astype(float)
         start = np.unravel_index(int(abs(np.nan_to_num(x[0, 0, 0, 0]))) % label.size, label.shape)
@@ -1456,7 +1642,8 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
         with check.case("every position"):
             image, label = scan(rng.integers(1, 4, shape), 2)
             steps, generator = [a - b + 1 for a, b in zip(shape, size)], check.rng(10)
-            starts = {cut(image, label, size, rng=generator) for _ in range(16 * int(np.prod(steps)))}
+            draws = [cut(image, label, size, rng=generator) for _ in range(16 * int(np.prod(steps)))]
+            starts = set(draws)
             check.given = f"get_sub_volume(image of shape {(*shape, 2)}, label all tumour, output {size}), drawn many times"
             check.require("every position", None not in starts, "a patch at every call", None, "there is tumour everywhere")
             for axis, name in enumerate("xyz"):
@@ -1467,6 +1654,15 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
                     f"starts along {name}: {every}",
                     f"starts along {name}: {seen}",
                     "every position that fits can be drawn; is the last one excluded? (rng.integers(0, n) never gives n)",
+                )
+            for axis, name in enumerate("xyz"):
+                often, share = np.bincount([start[axis] for start in draws], minlength=steps[axis]), 1 / steps[axis]
+                check.require(
+                    "equally likely starts",
+                    np.abs(often - len(draws) * share).max() <= 5 * np.sqrt(len(draws) * share * (1 - share)),
+                    f"starts along {name} about equally often",
+                    f"{often.tolist()} times",
+                    "draw each start from 0 to size − output; one that is clamped to the border (or rounded) comes too often",
                 )
             check.require(
                 "independent starts",
@@ -1501,7 +1697,22 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
                 f"in {found:.0%}",
                 "draw at most max_tries times, each time a new position",
             )
+    # 1,000 tries unless told otherwise: a patch that one draw in 300 finds is nearly always found.
+    with check.case("default of max_tries"):
+        lonely = scan((np.arange(600).reshape(300, 1, 2) == 0) * 1)
+        found = sum(cut(*lonely, (1, 1, 2), background_threshold=0.9, rng=generator) is not None for _ in range(12))
+        check.require(
+            "default of max_tries",
+            found >= 7,
+            "a patch in nearly all of 12 calls (tumour at 1 of 300 positions)",
+            f"in {found}",
+            "max_tries is 1000 unless told otherwise, and each try is a new draw",
+        )
     ones = scan(np.ones((6, 6, 6)))
+    with check.case("without rng"):
+        starts = {cut(*ones, (1, 1, 2)) for _ in range(8)}
+        hint = "without rng, draw from np.random.default_rng(), with no seed"
+        check.require("without rng", len(starts) > 1, "another patch at each call without rng", "always the same one", hint)
     _reproduces(check, lambda generator: cut(*ones, (2, 2, 2), rng=generator))
 
     for share in (0.94, 0.96):  # unless told otherwise: 160×160×16, four classes, threshold 0.95
@@ -1519,13 +1730,24 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
     check.done()
 
 
-def _standardized(image: np.ndarray, inside: np.ndarray, axes: tuple = (0, 1, 2), power: int = 1) -> np.ndarray:
-    """z-score by the voxels `inside` ((x, y, z) or of the image's shape), 0 outside; the other arguments make mistakes."""
+def _standardized(
+    image: np.ndarray,
+    inside: np.ndarray,
+    axes: tuple = (0, 1, 2),
+    power: int = 1,
+    centre: float = 1.0,
+    among: np.ndarray | None = None,
+) -> np.ndarray:
+    """z-score by the voxels `inside` ((x, y, z) or of the image's shape), 0 outside; the other arguments make mistakes.
+
+    `among`: the voxels of the statistics, where they are others.
+    """
     inside = np.broadcast_to(inside if inside.ndim == image.ndim else inside[..., None], image.shape)
+    where = inside if among is None else np.broadcast_to(among[..., None], image.shape)
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        mean, sd = (f(image.astype(float), axis=axes, where=inside, keepdims=True) for f in (np.mean, np.std))
-        return np.where(inside & (sd > 0), (image - mean) / sd**power, 0)
+        mean, sd = (f(image.astype(float), axis=axes, where=where, keepdims=True) for f in (np.mean, np.std))
+        return np.where(inside & (sd > 0), (image - centre * mean) / sd**power, 0)
 
 
 def standardize_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
@@ -1552,30 +1774,32 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
         f"{rule}: negative values count too": lambda i: _standardized(i, (i > 0).any(-1)),
         f"{rule}: their sum may be 0": lambda i: _standardized(i, i.sum(-1) != 0),
         f"{rule}, not only the first one": lambda i: _standardized(i, i[..., 0] != 0),
+        "the voxels where all channels are 0 stay 0 (here they became another value)": lambda i: _standardized(
+            i, np.ones(i.shape[:3], bool), among=brain(i)
+        ),
+        "the mean is not subtracted: (value − mean) / sd": lambda i: _standardized(i, brain(i), centre=0.0),
         "divide by the standard deviation, too": lambda i: _standardized(i, brain(i), power=0),
         "divide by the standard deviation, not by the variance": lambda i: _standardized(i, brain(i), power=2),
     }
 
+    cases = []
+
     def judge(key: str, image: np.ndarray, hint: str) -> None:
-        with check.case(key):
-            inside, got = brain(image), check.array(check.call(image), image.shape, "an image").astype(float)
-            check.require(
-                key,
-                np.isfinite(got).all(),
-                "finite values",
-                f"{np.sum(~np.isfinite(got))} values are nan or inf",
-                "a channel that is constant in the brain, or no brain at all: do not divide by 0, return 0",
-            )
-            check.require(
-                "outside of the brain",
-                not got[~inside].any(),
-                "0 outside of the brain",
-                f"values like {_show(got[~inside][:3])} there",
-                "the voxels where all channels are 0 stay 0, and they do not count for mean and sd",
-            )
-            expected, n = _standardized(image, inside), max(int(inside.sum()), 2)
-            ready = _close(got, expected * np.sqrt((n - 1) / n), 2e-3)  # sd with n − 1 is right as well
-            check.match(key, expected if ready else got, expected, hint, lambda: _evaluate(mistakes, image))
+        cases.append(Case(key, (image.copy(),), _standardized(image, brain(image)), hint))
+
+    def ask(case: Case) -> np.ndarray:
+        (image,) = case.args
+        inside, got = brain(image), check.array(check.call(image), image.shape, "an image").astype(float)
+        check.require(
+            case.key,
+            np.isfinite(got).all(),
+            "finite values",
+            f"{np.sum(~np.isfinite(got))} values are nan or inf",
+            "a channel that is constant in the brain, or no brain at all: do not divide by 0, return 0",
+        )
+        n = max(int(inside.sum()), 2)
+        sample = _close(got, case.expected * np.sqrt((n - 1) / n), 2e-3)  # sd with n − 1 is right as well
+        return case.expected if sample else got
 
     def head(shape: tuple[int, int, int], channels: int) -> np.ndarray:
         """An ellipsoid with structure from slice to slice, another level in each channel, 0 outside."""
@@ -1606,6 +1830,7 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
     judge("constant channel", flat, "a channel that is constant in the brain becomes 0")
     judge("constant channel", (3 * (flat != 0)).astype("int16"), "constant channels become 0")
     judge("no brain", np.zeros((3, 4, 2, 2)), "without any brain everything stays 0")
+    check.judge(cases, mistakes, ask=ask)
     check.done()
 
 
@@ -1711,18 +1936,16 @@ def _dice_test(
             t, np.asarray(p) > 0.5, **options
         ),
     }
+    all_cases = []
     for key, y_true, y_pred, options, hint in cases:
-        tensors = [keras.ops.convert_to_tensor(np.asarray(a, "float32")) for a in (y_true, y_pred)]
-        check.number(
-            key,
-            tuple(tensors),
-            formula()(y_true, y_pred, **options),
-            hint or f"(2Σtp + ε) / ({squares} + ε), sums over `axis`",
-            {slip: lambda t, p, wrong=wrong, **o: wrong(_plain(t), _plain(p), **o) for slip, wrong in mistakes.items()},
-            **options,
-        )
+        tensors = tuple(keras.ops.convert_to_tensor(np.asarray(a, "float32")) for a in (y_true, y_pred))
+        hint = hint or f"(2Σtp + ε) / ({squares} + ε), sums over `axis`"
+        all_cases.append(Case(key, tensors, formula()(y_true, y_pred, **options), hint, options))
+    check.judge(
+        all_cases, {slip: lambda t, p, wrong=wrong, **o: wrong(_plain(t), _plain(p), **o) for slip, wrong in mistakes.items()}
+    )
     if check.name.endswith("loss"):
-        truth, at = tensors[0], np.asarray(y_pred, "float32")
+        (truth, _), at = tensors, np.asarray(y_pred, "float32")
         advice = "a loss needs its gradient: use keras.ops throughout"
         with check.case("gradient"):
             gradient = check.gradient(lambda p: check.call(truth, p), at)
@@ -1741,6 +1964,8 @@ def single_class_dice_coefficient_test(target: Callable, *, seed: int | None = N
 
     Not checked: integer tensors, the type of the result (a float is as good as a tensor), axes that leave something.
     """
+    import keras
+
     check = check("single_class_dice_coefficient", target, ["y_true", "y_pred"], tolerance=2e-5, seed=seed)
     rng, t, p = check.rng(13), np.array([[1, 0], [1, 1]]), np.array([[1, 1], [0, 1]])
     none = np.zeros((2, 3, 1))
@@ -1763,6 +1988,16 @@ def single_class_dice_coefficient_test(target: Callable, *, seed: int | None = N
             ("soft labels", *soft, {"epsilon": 0.2}, "labels may be soft"),
             ("empty", none, rng.random((2, 3, 1)) * 1e-2, {}, "nothing to find; epsilon is 1e-5 unless told otherwise"),
         ]
+    with check.case("axis that leaves something"):
+        shape = (3, 4, 5)
+        masks = [keras.ops.convert_to_tensor((rng.random(shape) < 0.4).astype("float32")) for _ in range(2)]
+        each = _dice(*masks, (1, 2), 0.5)
+        try:  # (a float() around the result cannot hold three values: let pass)
+            got = check.array(check.call(*masks, axis=(1, 2), epsilon=0.5), None)
+        except AssertionError:
+            got = each
+        hint = "`axis` is not used: with axis=(1, 2) each of the three slices has a Dice of its own"
+        check.match("axis that leaves something", got, each if got.size > 1 else each.mean(), hint)
     _dice_test(
         check,
         (0, 1, 2),
@@ -1898,11 +2133,13 @@ def compute_class_sens_spec_test(target: Callable, *, seed: int | None = None, c
         for answer in (some, np.zeros_like(some), np.ones_like(some)):
             stack = [np.stack([some, part, some], axis=-1) for part in (answer, np.full_like(some, value))]
             cases.append(("undefined", *stack, 1, f"in the label {what} is undefined, np.nan"))
-    for key, pred, label, k, hint in check.shuffle(cases):
-        with check.case(key):
-            parts = check.pair(check.call(pred, label, k, hint=hint), "sensitivity", "specificity")
-            got = tuple(float(check.array(part, ())) for part in parts)
-            check.match(key, got, right(pred, label, k), hint, partial(_evaluate, mistakes, pred, label, k))
+
+    def read(value: Any) -> tuple[float, ...]:
+        return tuple(float(check.array(part, ())) for part in check.pair(value, "sensitivity", "specificity"))
+
+    check.judge(
+        [Case(key, (pred, label, k), right(pred, label, k), hint, {}, hint) for key, pred, label, k, hint in cases], mistakes, read
+    )
     check.done()
 
 
@@ -1975,9 +2212,13 @@ def lesion_recall_test(target: Callable, *, seed: int | None = None, check: type
         at = int(rng.integers(0, 3))
         corner[at, at, at], corner[at + 1, at + 1, at + 1], part[at, at, at] = 1, 1, 1
         cases.append(("pieces", part, corner, "two pieces that touch at a corner only"))
-    for key, answer, truth, hint in check.shuffle(cases):
-        empty = not truth.any()
-        check.number(key, (answer, truth), share(truth, answer), hint, {} if empty else mistakes, error=hint if empty else "")
+    check.judge(
+        [
+            Case(key, (answer, truth), share(truth, answer), hint, {}, "" if truth.any() else hint, bool(truth.any()))
+            for key, answer, truth, hint in cases
+        ],
+        mistakes,
+    )
     check.done()
 
 
@@ -2007,7 +2248,7 @@ def get_regions_test(target: Callable, *, seed: int | None = None, check: type[C
     mistakes: Mistakes = {
         slip: lambda label, groups=groups: np.stack([np.isin(label, group) for group in groups], axis=-1)
         for slip, groups in regions.items()
-    }
+    } | {"the regions are the last axis: np.stack(…, axis=-1)": lambda label: np.stack([label > 0, label > 1, label > 2])}
     cases = [
         np.array([0, 1, 2, 3]),
         np.array([[3, 0, 1], [2, 1, 1]], dtype="uint8"),
@@ -2022,24 +2263,20 @@ def get_regions_test(target: Callable, *, seed: int | None = None, check: type[C
     ]
     for kind in ("uint8", "int16", "int64") * check.rounds:
         cases.append(rng.integers(0, 4, rng.integers(1, 6, rng.integers(1, 5))).astype(kind))
-    for label in check.shuffle(cases):
-        key = "other axes" if label.ndim != 3 else "scan"
-        with check.case(key):
-            raw, shape = check.call(label), (*label.shape, 3)
-            if check.array(raw, None, f"an array of shape {shape}").shape == (3, *label.shape) != shape:
-                check.fail(
-                    f"an array of shape {shape}",
-                    f"shape {(3, *label.shape)}",
-                    "the regions are the last axis: np.stack(…, axis=-1)",
-                )
-            got = check.array(raw, shape)
-            check.match(
-                key,
-                got,
-                np.stack([label > 0, label > 1, label > 2], axis=-1),
-                "whole tumour 1∪2∪3, tumour core 2∪3, enhancing tumour 3, on the last axis",
-                partial(_evaluate, mistakes, label),
-            )
-            hint = "compare (==, >=, np.isin) or convert with astype(bool)"
-            check.require("type bool", got.dtype == bool, "type bool", f"type {got.dtype}", hint)
+
+    def read(value: Any) -> np.ndarray:
+        got = check.array(value, None, "an array")
+        if got.dtype != bool and got.dtype.kind in "iuf" and np.isin(got, (0, 1)).all():
+            check.fail("type bool", f"type {got.dtype}", "compare (==, >=, np.isin) or convert with astype(bool)")
+        return got
+
+    hint = "whole tumour 1∪2∪3, tumour core 2∪3, enhancing tumour 3, of type bool, on the last axis: np.stack(…, axis=-1)"
+    check.judge(
+        [
+            Case("scan" if label.ndim == 3 else "other axes", (label,), np.stack([label > 0, label > 1, label > 2], axis=-1), hint)
+            for label in cases
+        ],
+        mistakes,
+        read,
+    )
     check.done()

@@ -222,7 +222,7 @@ class Counted(Forwarded):
     def require(self, key: str, condition: Any, expected: Any, got: Any, hint: str) -> None:
         self.note(key, bool(condition), hint)
 
-    def match(self, key: str, got: Any, expected: Any, hint: str, wrong: Any = None) -> None:
+    def match(self, key: str, got: Any, expected: Any, hint: str, slips: Any = None) -> None:
         self.note(key, self.close(got, expected), hint)
 
 

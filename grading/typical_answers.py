@@ -162,6 +162,8 @@ RIGHT = {  # exercise → ways to write it
     ],
     "expected_calibration_error": [
         """
+            if len(pred) == 0:
+                return np.nan
             which = np.clip(np.digitize(pred, np.linspace(0, 1, n_bins + 1)) - 1, 0, n_bins - 1)
             total = 0
             for k in set(which.tolist()):
@@ -170,6 +172,8 @@ RIGHT = {  # exercise → ways to write it
             return total
         """,
         """
+            if not len(y):
+                return float('nan')
             bins = np.minimum((pred * n_bins).astype(int), n_bins - 1)
             ece = 0.0
             for b in range(n_bins):
@@ -473,7 +477,7 @@ UNUSUAL = {
             trust[slot] += score
         filled = weights > 0
         gap = np.abs(hits[filled] / weights[filled] - trust[filled] / weights[filled])
-        return float(np.dot(gap, weights[filled]) / weights.sum())
+        return float(np.dot(gap, weights[filled]) / weights.sum()) if len(y) else float('nan')
     """,
     "standardize": """
         flat = np.array(image, dtype='float64').reshape(-1, image.shape[-1])

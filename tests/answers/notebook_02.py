@@ -551,6 +551,8 @@ def poisson_bootstrap(patient_ids, rng):
 
 @right("expected_calibration_error")
 def by_digitize(y, pred, n_bins=10):
+    if len(y) == 0:
+        return np.nan
     edges = np.linspace(0, 1, n_bins + 1)
     which = np.digitize(pred, edges[1:-1])
     return sum(np.mean(which == k) * abs(y[which == k].mean() - pred[which == k].mean()) for k in set(which.tolist()))
@@ -558,6 +560,8 @@ def by_digitize(y, pred, n_bins=10):
 
 @right("expected_calibration_error")
 def by_right_closed_bins(y, pred, n_bins=10):
+    if len(y) == 0:
+        return np.nan
     error = 0.0
     for k in range(n_bins):
         low, high = k / n_bins, (k + 1) / n_bins

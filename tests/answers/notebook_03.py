@@ -883,7 +883,7 @@ for name, (answer, slip) in {
     "missed": (_lesions(finish=lambda k, n: 1 - k / n if n else np.nan), "missed"),
     "ratio_of_numbers": (
         lambda p, t: np.float64(ndimage.label(p)[1]) / np.float64(ndimage.label(t)[1]),
-        "number of pieces in `pred`",
+        "number of pieces in `pred`|nan",
     ),
     "with_background": (
         lambda p, t: (lambda pieces, n: len(np.unique(pieces[p > 0])) / (n + 1) if n else np.nan)(*ndimage.label(t)),

@@ -107,6 +107,8 @@ def bootstrap_patients(patient_ids, rng):
 
 
 def expected_calibration_error(y, pred, n_bins=10):
+    if len(y) == 0:
+        return np.nan
     bins = np.minimum((pred * n_bins).astype(int), n_bins - 1)  # a prediction of exactly 1 belongs to the last bin
     error = 0.0
     for k in range(n_bins):
