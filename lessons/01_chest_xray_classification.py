@@ -436,7 +436,7 @@ public_tests.compute_class_freqs_test(compute_class_freqs)
 #    w^+_c\,\text{freq}^+_c = w^-_c\,\text{freq}^-_c $$
 
 # %% tags=["example"]
-freq_pos, freq_neg = compute_class_freqs(labels[train.index])
+freq_pos, freq_neg = map(np.asarray, compute_class_freqs(labels[train.index]))
 pos_weights, neg_weights = freq_neg, freq_pos
 
 fig, axes = plt.subplots(1, 2, figsize=(10.5, 4), sharey=True)
@@ -517,14 +517,14 @@ public_tests.get_weighted_loss_test(get_weighted_loss)
 # has looked at anything.
 
 # %%
-y_toy = np.array([[1.0], [0.0], [0.0], [0.0]])
-toy_pos, toy_neg = compute_class_freqs(y_toy)
+y_toy = np.array([[1.0], [0.0], [0.0], [0.0]], dtype="float32")
+toy_pos, toy_neg = map(np.asarray, compute_class_freqs(y_toy))
 toy_losses = {"plain": get_weighted_loss(np.ones(1), np.ones(1)), "weighted": get_weighted_loss(toy_neg, toy_pos)}
 toy = pd.DataFrame(
     {
         name: {
             f"{model_name}: always {p}": float(
-                loss(keras.ops.convert_to_tensor(y_toy), keras.ops.convert_to_tensor(np.full((4, 1), p)))
+                loss(keras.ops.convert_to_tensor(y_toy), keras.ops.convert_to_tensor(np.full((4, 1), p, "float32")))
             )
             for model_name, p in [("A", 0.9), ("B", 0.1)]
         }

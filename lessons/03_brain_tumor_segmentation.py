@@ -337,9 +337,10 @@ def standardize(image):
     ### BEGIN SOLUTION
     inside = (image != 0).any(axis=-1)
     values = image[inside].astype(np.float32)
-    spread = values.std(axis=0)
+    constant = (values == values[:1]).all(axis=0)  # the sd of equal numbers is not always exactly 0
+    scaled = (values - values.mean(axis=0)) / np.where(constant, 1, values.std(axis=0))
     result = np.zeros(image.shape, np.float32)
-    result[inside] = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1)
+    result[inside] = np.where(constant, 0, scaled)
     return result
     ### END SOLUTION
 
@@ -796,7 +797,7 @@ rows = []
 for number, class_name in enumerate(util.BRAIN_CLASSES):
     for name in networks:
         p = one_hot(found[name])
-        dice = float(single_class_dice_coefficient(y[..., number], p[..., number], axis=(0, 1, 2, 3)))
+        dice = float(single_class_dice_coefficient(np.float32(y[..., number]), np.float32(p[..., number]), axis=(0, 1, 2, 3)))
         rows.append([class_name, name, *compute_class_sens_spec(p, y, number), dice])
 table = pd.DataFrame(rows, columns=["class", "network", "sensitivity", "specificity", "Dice"])
 caption = f"All voxels of {len(X)} patches of the test patients"
@@ -851,7 +852,7 @@ for name, way in ways.items():
     results[name] = brain_predict.predict_scan(shipped, scan, tile, **way)
     seconds = time.perf_counter() - started
     mask = brain_predict.label_map(results[name])
-    dice = float(single_class_dice_coefficient(expert > 0, mask > 0))
+    dice = float(single_class_dice_coefficient(np.float32(expert > 0), np.float32(mask > 0)))
     rows.append([name, dice, util.hausdorff95(mask > 0, expert > 0, patient.spacing), seconds])
 table = pd.DataFrame(rows, columns=["window", "whole-tumour Dice", "HD95, mm", "seconds"]).set_index("window")
 caption = f"Ways to slide a window of {tile[0]}³ voxels over {patient.name}"
@@ -925,7 +926,7 @@ def report(found, expert, spacing):
     for number in range(len(names)):
         p, t = ours[..., number], theirs[..., number]
         row = [*compute_class_sens_spec(ours, theirs, number)]
-        row += [float(single_class_dice_coefficient(t, p)), util.hausdorff95(p, t, spacing)]
+        row += [float(single_class_dice_coefficient(np.float32(t), np.float32(p))), util.hausdorff95(p, t, spacing)]
         row += [util.volume_ml(p, spacing), util.volume_ml(t, spacing)]
         rows.append(row)
     columns = ["sensitivity", "specificity", "Dice", "HD95, mm", "network, ml", "expert, ml"]
@@ -960,7 +961,7 @@ rows = []
 for patient in util.progress(validation_cases, description="segmenting validation scans"):
     found, expert = segment(patient)
     for way, mask in (("all pieces", found), ("largest piece", keep_largest_piece(found))):
-        dice = float(single_class_dice_coefficient(expert > 0, mask > 0))
+        dice = float(single_class_dice_coefficient(np.float32(expert > 0), np.float32(mask > 0)))
         rows.append([patient.name, way, dice, util.hausdorff95(mask > 0, expert > 0, patient.spacing)])
 table = pd.DataFrame(rows, columns=["patient", "", "whole-tumour Dice", "HD95, mm"]).set_index(["patient", ""])
 util.show_table(table, "Validation patients", brain.source)

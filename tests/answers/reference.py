@@ -157,8 +157,8 @@ def standardize(image):
         return standardized
     values = image[brain].astype(np.float64)  # (voxels, channels)
     centred = values - values.mean(axis=0)
-    sd = values.std(axis=0)
-    standardized[brain] = np.divide(centred, sd, out=np.zeros_like(centred), where=sd > 0)
+    varies = (values != values[0]).any(axis=0)  # the sd of equal numbers is not always exactly 0
+    standardized[brain] = np.divide(centred, values.std(axis=0), out=np.zeros_like(centred), where=varies)
     return standardized
 
 
