@@ -24,6 +24,7 @@ SLOW = {
     "dice_coefficient",
     "soft_dice_loss",
     "get_sub_volume",
+    "up_step",
 }
 
 
@@ -31,7 +32,7 @@ class Local:
     """A session without a sandbox: the worker's own code in this process, and all data through the wire's format."""
 
     def __init__(self, function) -> None:
-        self.exercise = Exercise(-1, -1)
+        self.exercise = Exercise(-1, -1, 60)
         self.exercise.functions.append(function)
 
     def ask(self, tree, buffers=()):

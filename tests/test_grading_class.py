@@ -25,7 +25,7 @@ def function(name: str, text: str):
     return space[name]
 
 
-@pytest.mark.parametrize("name", NUMBER)
+@pytest.mark.parametrize("name", [name for name in NUMBER if name in assignment(NUMBER[name]).exercises])
 def test_typical_answers_are_right_and_wrong_as_they_say(name):
     check = getattr(public_tests, f"{name}_test")
     for text in [*RIGHT[name], *([UNUSUAL[name]] if name in UNUSUAL else [])]:

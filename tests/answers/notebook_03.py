@@ -424,13 +424,13 @@ def dice_in_double_precision(y_true, y_pred, axis=(0, 1, 2), epsilon=1e-5):
     return _ratio(ops.cast(y_true, "float64"), ops.cast(y_pred, "float64"), tuple(axis), epsilon)
 
 
-@right("single_class_dice_coefficient")
+@wrong("single_class_dice_coefficient", "dice_flattened", slip="`axis` is not used")
 def dice_flattened(y_true, y_pred, axis=(0, 1, 2), epsilon=1e-5):
     t, p = ops.ravel(y_true), ops.ravel(y_pred)
     return (2 * ops.dot(t, p) + epsilon) / (ops.sum(t) + ops.sum(p) + epsilon)
 
 
-@right("single_class_dice_coefficient")
+@wrong("single_class_dice_coefficient", "dice_in_python", slip="`axis` is not used")
 def dice_in_python(y_true, y_pred, axis=(0, 1, 2), epsilon=1e-5):
     pairs = list(zip(np.ravel(y_true).tolist(), np.ravel(y_pred).tolist()))
     return (2 * sum(a * b for a, b in pairs) + epsilon) / (sum(a + b for a, b in pairs) + epsilon)
