@@ -25,6 +25,10 @@ STUCK = {
         "import threading\n    def spin():\n        while True: pass\n    threading.Thread(target=spin, daemon=True).start()",
         "wrong timeout",
     ),
+    "threads that wake all the time": (
+        "import threading, time\n    def wake():\n        while True: time.sleep(1e-4)\n    for _ in range(20): threading.Thread(target=wake, daemon=True).start()\n    time.sleep(1000)",
+        "timeout",
+    ),
     "endless generator": ("return list(iter(int, 1))", "error timeout"),
 }
 CRASHES = {

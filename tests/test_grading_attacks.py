@@ -191,6 +191,27 @@ def get_accuracy(y, pred, th=0.5):
     assert not os.path.exists("/dev/shm/left")
 
 
+@every_kind
+def test_a_file_of_the_instructor_stays_what_it_is(grader, tmp_path):
+    """Time decides lateness: not only contents, but times, rights, names and links of a neighbour's file are safe."""
+    needs_hidden_files(grader)
+    file = tmp_path / "neighbour.ipynb"
+    file.write_text("work")
+    os.utime(file, (1e9, 1e9))
+    tmp_path.chmod(0o777)
+    file.chmod(0o666)
+    acts = "os.rename(p, p + '1'), os.link(p, 'here'), os.unlink(p), os.truncate(p, 0), os.chmod(p, 0), os.utime(p, (0, 0)), "
+    acts += "os.chown(p, os.getuid(), -1), os.setxattr(p, 'user.x', b'1'), os.symlink(p, p + '2'), os.mkdir(p + '3'), os.rmdir(q), "
+    acts += "os.rename(q, q + '1'), os.replace('here.txt', p), open(p, 'a'), os.mkfifo(p + '4'), os.removexattr(p, 'user.x')"
+    code = f"import os\ndef get_prevalence(y):\n    p, q = {str(file)!r}, {str(tmp_path)!r}\n    open('here.txt', 'w').close()\n"
+    for act in acts.split("), "):
+        code += f"    try: {act.rstrip(')')})\n    except OSError: pass\n    else: raise RuntimeError({act!r})\n"
+    result = grader.grade(nb(code + "    return float(np.mean(y)) if len(y) else np.nan"))["exercises"]["get_prevalence"]
+    assert result["outcome"] == "right", result["message"]
+    assert os.listdir(tmp_path) == [file.name] and file.read_text() == "work"
+    assert file.stat().st_mtime == 1e9 and file.stat().st_nlink == 1 and file.stat().st_mode & 0o777 == 0o666
+
+
 @best_kind
 def test_what_a_module_does_when_it_is_defined_counts_as_well(grader):
     """Decorators, defaults and metaclasses run before the first call."""
@@ -309,6 +330,8 @@ ALLOWED = {
     "a new f-string": ("d = {'a': 1}", 'assert f"{d["a"]}" == \'1\''),
     "await": ("async def f():\n    return 7\nN = await f()", "assert N == 7"),
     "a counter": ("N = 0\nfor i in range(7):\n    N += 1", "assert N == 7"),
+    "a progress bar": ("from tqdm import tqdm", "list(tqdm(range(3)))"),
+    "a library": ("from sklearn.metrics import confusion_matrix", "assert confusion_matrix([0, 1], [0, 1])[0, 0] == 1"),
     "lines that fail": ("films = load(DATA)\nN = 7", "assert N == 7"),
 }
 
