@@ -107,9 +107,9 @@ def test_settings_are_made_before_the_import_and_a_users_own_wins(own):
 
 
 def test_the_sandbox_has_the_settings():
-    from grading import sandbox
+    from grading import walls
 
-    assert sandbox.environment().items() >= ENGINE.items()
+    assert walls.environment().items() >= ENGINE.items()
 
 
 FAULTS = """
