@@ -1,7 +1,7 @@
-"""Helpers that the three notebooks share: figures, chest X-rays, evaluation, brain scans.
+"""Helpers that the three notebooks share: figures, tables, chest X-rays, evaluation.
 
-The lessons import this file. Figures of brain scans are in `brain_figures`, numbers in `models.metrics`. What is taught is written in the notebooks themselves, what is only
-needed is here.
+What is taught is written in the notebooks themselves, what is only needed is here. Figures of brain scans are in
+`brain_figures`, numbers in `models.metrics`; the lessons call all of them by this module.
 """
 
 import html
