@@ -124,7 +124,7 @@ def read_table(
 
 
 def numbers(frame: pd.DataFrame, words: Mapping[str, float] | None = None) -> np.ndarray:
-    """Cells as float64, with a comma or a point before the decimals and ``%`` for hundredths; nan where a cell is no number.
+    """Cells as float64, with a comma or a point before the decimals and ``%`` for hundredths; nan where a cell is not a number.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Real archives in one command: fetches them, checks them, lays them out in the two folder formats of the course.
 
     python -m data.download                          what there is: sizes, licences
-    python -m data.download chestmnist --size 64     NIH's films at 28, 64, 128 or 224 pixels, from MedMNIST
+    python -m data.download chestmnist --size 64     NIH's X-rays at 28, 64, 128 or 224 pixels, from MedMNIST
     python -m data.download nih --parts 1            NIH ChestX-ray14 at full size: one of its 12 archives, or all
     python -m data.download decathlon --cases 20     brain scans of 20 patients out of the Decathlon's tar, or all of it
                                                      (--spread: from all over its list, not the first ones)
@@ -161,7 +161,7 @@ def chestmnist(job: Job, size: int) -> None:
 
 
 def nih(job: Job, parts: list[int], delete_archives: bool) -> None:
-    """NIH ChestX-ray14: tables, and the films of some or all of the 12 archives."""
+    """NIH ChestX-ray14: tables, and the X-rays of some or all of the 12 archives."""
     tables = job.files([file.name for file in job.archive.files if not file.name.startswith("images_")])
     archives = job.files([f"images_{part:03d}.tar.gz" for part in parts])
     packed = missing_bytes([*tables, *archives], job.downloads)

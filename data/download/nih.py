@@ -19,17 +19,17 @@ _RENAMED = {"Patient Sex": "Patient Gender"}  # the table's header has had both 
 
 
 def unpack(archive: Path, folder: Path, *, progress: bool = True) -> int:
-    """Unpack the films of one ``images_0NN.tar.gz`` into ``folder/images``; done once, an interrupted call goes on.
+    """Unpack the X-rays of one ``images_0NN.tar.gz`` into ``folder/images``; done once; an interrupted call resumes.
 
     Returns
     -------
     int
-        Films in the archive.
+        X-rays in the archive.
 
     Raises
     ------
     DataError
-        When the archive is damaged or a film in it is not a whole PNG.
+        When the archive is damaged or an X-ray in it is not a whole PNG.
     """
     done = folder / f".unpacked-{archive.name}.txt"
     if done.exists():
@@ -48,7 +48,7 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> int:
             for member in tar:
                 match = _FILM.fullmatch(member.name)
                 if not match or not member.isreg():
-                    continue  # folders, macOS' ._ doubles; only plain names of films leave the archive
+                    continue  # folders, macOS' ._ doubles; only plain names of X-rays leave the archive
                 count += 1
                 target = images / match[1]
                 if target.exists() and target.stat().st_size == member.size:
@@ -69,19 +69,19 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> int:
 
 
 def write_tables(source: Path, folder: Path) -> int:
-    """Copy table, boxes and split lists from `source`, with the rows of those films that are in ``folder/images``.
+    """Copy table, boxes and split lists from `source`, with the rows of those X-rays that are in ``folder/images``.
 
     All 12 archives unpacked, the rows are those of the published files; some unpacked, the folder is consistent too.
 
     Returns
     -------
     int
-        Films that are on disk and in the table.
+        X-rays that are on disk and in the table.
 
     Raises
     ------
     DataError
-        When the table is not NIH's, or no row of it has a film.
+        When the table is not NIH's, or no row of it has an X-ray.
     """
     films = {path.name for path in (folder / "images").glob("*.png")}
     try:
@@ -118,5 +118,5 @@ def write_tables(source: Path, folder: Path) -> int:
 
 
 def bytes_needed(packed: int) -> int:
-    """Disk that films of `packed` bytes of archives take: PNG does not compress further, blocks of 4 KiB are rounded up."""
+    """Disk that X-rays of `packed` bytes of archives take: PNG does not compress further, blocks of 4 KiB are rounded up."""
     return int(packed * 1.02)
