@@ -13,9 +13,9 @@ from test_grading_choice import OWN
 from test_grading_submissions import tar_of, zip_of
 
 from grading.course import assignment, notebook
-from grading.sandbox import works
 from grading.synthetic_class import body, find_cell
 from grading.typical_answers import RIGHT
+from grading.walls import works
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made for Linux")
 ROOT = Path(__file__).parents[1]
