@@ -119,7 +119,7 @@ def brain(folder: str, patch: int, batch: int, rounds: int, seconds: float) -> d
     from models.brain.train import Config, build
 
     with tempfile.TemporaryDirectory() as out:
-        config = Config((folder,), out, steps=100_000, patch=patch, batch=batch)
+        config = Config((folder,), out, epochs=1, steps=100_000, size=patch, batch_size=batch)
         scans = [pack(case, Path(out), patch) for case in tqdm(read_brain(folder), desc="packing scans")]
         _, trained = build(config)
         fed = batches(scans, np.full(len(scans), 1 / len(scans)), config, 0, range(batch))

@@ -46,6 +46,7 @@ import public_tests
 import util
 from data import decathlon, nifti
 from data.brain_simulator.cohort import brain_cohort
+from models.brain import known_patients
 from models.brain import network as brain_network
 from models.brain import predict as brain_predict
 from models.weights import load_weights
@@ -641,7 +642,7 @@ def dice_and_cross_entropy(y_true, y_pred):
 
 # %%
 tests, validations = (1, 1) if QUICK else (4, 2)
-known = {scan.name: brain.source != "simulated" and scan.is_among(brain_network.TRAINED_ON) for scan in chosen}
+known = {scan.name: brain.source != "simulated" and scan.is_among(known_patients()) for scan in chosen}
 scans_of = {}  # each patient's, for a patient may have several; last those on whom the shipped network of 3.7 was trained
 for scan in sorted(chosen, key=lambda scan: [False, None, True].index(known[scan.name])):
     scans_of.setdefault(scan.patient, []).append(scan)
@@ -731,7 +732,7 @@ util.sign_figure(fig, brain.source)
 # ## 3.7 The shipped weights, patch by patch
 #
 # `models/` holds weights of the same network that were trained longer, by `models/brain/train.py`, on **other simulated patients** and on
-# nine real ones of BraTS 2018 (`brain_network.TRAINED_ON`; none of them is among the test patients here). While it was trained, each level on
+# nine real ones of BraTS 2018 (`models/brain/trained_on.txt`; none of them is among the test patients here). While it was trained, each level on
 # the way up also had to give an answer of its own at its coarse resolution (**deep supervision**), so that the deep levels learn directly; these
 # extra answers are thrown away afterwards. The file is checked before use (complete? right network?) and kept in 16-bit numbers.
 

@@ -21,6 +21,8 @@ from data.errors import DataError
 from models.chest import evaluate as evaluate_chest
 from models.chest import train as train_chest
 from models.chest.network import CHEST_SIZE, CHEST_WEIGHTS, densenet121
+from models.run import one_sentence
+from models.weights import load_weights
 
 CHEST_SEED, BRAIN_SEED = 1001, 3001  # of simulated patients that no notebook tests on
 AIMS = {"Effusion": 0.65, "Cardiomegaly": 0.65, "Pneumothorax": 0.65}  # AUROC on real films
@@ -54,7 +56,7 @@ def chest_transfer(
         When the weights belong to another network, or the folder cannot be read.
     """
     model = network(size, weights=None)
-    weights.load_weights(model, weights)
+    load_weights(model, weights)
     parts = []
     for split in ("train_val", "test"):
         try:
@@ -87,7 +89,7 @@ def report_brain(options: argparse.Namespace) -> None:
     if weights is None:
         cohort = brain_cohort(cases=options.cases, seed=BRAIN_SEED)
         run = options.out / "brain"
-        train_brain.main(["--data", str(cohort), "--out", str(run), "--steps", str(options.steps)])
+        train_brain.main([str(cohort), "--out", str(run), "--epochs", str(-(-options.steps // 100))])
         weights = run / evaluate_brain.BRAIN_WEIGHTS
     print(f"\nTrained on simulated scans only ({weights}), tested on {options.brain}:\n")
     evaluate_brain.main([str(options.brain), "--weights", str(Path(weights).resolve())])
@@ -111,13 +113,11 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not options.chest and not options.brain:
         parser.error("name a folder of real patients: --chest FOLDER, --brain FOLDER, or both")
-    try:
+    with one_sentence():
         if options.chest:
             report_chest(options)
         if options.brain:
             report_brain(options)
-    except DataError as error:
-        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def main(scans: str, out: str, coordinator: str, processes: str, process: str) -
     from models.brain.train import Config, train
 
     losses = batch_normalised(team)
-    common = {"steps": 3, "batch": 2, "patch": 16, "filters": (4, 8), "report": 1, "folds": 2, "seed": 5}
-    train(Config((scans,), out, packed=str(Path(out).parent / "packed"), **common), team)
+    common = {"epochs": 3, "steps": 1, "batch_size": 2, "size": 16, "filters": (4, 8), "folds": 2, "fold": 0, "seed": 5}
+    train(Config((scans,), out, cache=str(Path(out).parent / "packed"), **common), team)
     print(json.dumps({"process": team.process, "devices": team.devices, "losses": losses}))
 
 

@@ -94,7 +94,7 @@ def test_batch_normalisation_sees_the_whole_batch(runs, name):
 @pytest.mark.parametrize("name", ["two devices", "first of two"])
 def test_the_trainer_follows_the_curve_of_a_single_process(runs, name):
     single, several = (pd.read_csv(runs[1][run] / "log.csv") for run in ("single", name))
-    assert several["step"].tolist() == [1, 2, 3] and single["loss"].nunique() == 3
+    assert several["epoch"].tolist() == [1, 2, 3] and single["loss"].nunique() == 3
     np.testing.assert_allclose(several["loss"], single["loss"], rtol=1e-3)
 
 
@@ -114,7 +114,7 @@ def test_the_trained_weights_are_those_of_a_single_process(runs, name):
 
 def test_only_the_first_process_writes(runs):
     printed, outs = runs
-    assert {"log.csv", "config.json", "checkpoint.weights.h5", "evaluation.csv"} <= {
+    assert {"log.csv", "config.json", "checkpoint-00003.weights.h5", "evaluation.csv"} <= {
         file.name for file in outs["first of two"].iterdir()
     }
     assert not outs["second of two"].exists() or not list(outs["second of two"].iterdir())

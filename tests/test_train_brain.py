@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -20,16 +21,16 @@ pytest.importorskip("keras")
 from parallel_run import QUICK_XLA
 
 from data import decathlon
-from data.decathlon import read_brain
-from models import weights
+from data.decathlon import BrainCohort, read_brain
+from models import run, weights
 from models.brain import patches as brain_patches
 from models.brain import train as train_brain
 from models.brain.network import deeply_supervised, unet3d
 from models.brain.patches import Packed, augment, batches, cut_patch, make_batch
-from models.brain.train import Config, Folder, keep_out, shares_of, train
+from models.brain.train import Config, held_out, scan_shares, train
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = {"steps": 4, "batch": 1, "patch": 16, "filters": (4, 6, 8), "report": 2, "folds": 3, "average": 0.8}
+SMALL = {"epochs": 2, "steps": 2, "batch_size": 1, "size": 16, "filters": (4, 6, 8), "folds": 3, "fold": 0, "average": 0.8}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_a_run_leaves_weights_log_config_and_evaluation(whole):
     out = weights.parent
     assert all(np.isfinite(weight).all() for weight in weights_of(weights))
     log = pd.read_csv(out / "log.csv")
-    assert log["step"].tolist() == [2, 4] and log["loss"].between(0, 10).all()
+    assert log["epoch"].tolist() == [1, 2] and log["loss"].between(0, 10).all()
     saved = json.loads((out / "config.json").read_text())
     assert saved["seed"] == config.seed and saved["filters"] == [4, 6, 8] and saved["backend"]
     table = pd.read_csv(out / "evaluation.csv")
@@ -87,23 +88,21 @@ def test_a_killed_run_goes_on_exactly(whole, folder, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(config)
     monkeypatch.undo()
-    assert (tmp_path / "checkpoint.weights.h5").exists() and not (tmp_path / "unet3d_brain.weights.h5").exists()
-    with (tmp_path / "log.csv").open("a") as log:
-        log.write("3,9.9,9.9,9.9\n")  # logged after the checkpoint, before the kill
+    assert (tmp_path / "checkpoint-00001.weights.h5").exists() and not (tmp_path / "unet3d_brain.weights.h5").exists()
     resumed = train(config)
     for ours, theirs in zip(weights_of(resumed), weights_of(whole[1])):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
-    columns = ["step", "loss", "rate"]
+    columns = ["epoch", "loss", "rate"]
     ours, theirs = (pd.read_csv(path.parent / "log.csv")[columns] for path in (resumed, whole[1]))
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3)
 
 
 def test_fine_tuning_starts_from_given_weights(whole, folder, tmp_path):
-    tuned, _ = train_brain.build(Config((), "", **SMALL | {"start": str(whole[1])}))
+    tuned, _ = train_brain.build(Config((), "", **SMALL | {"init": str(whole[1])}))
     for ours, theirs in zip(tuned.get_weights(), weights_of(whole[1])):
         np.testing.assert_array_equal(ours, theirs)
     with pytest.raises(DataError, match="another architecture"):
-        train_brain.build(Config((), "", **SMALL | {"start": str(whole[1]), "filters": (4, 8)}))
+        train_brain.build(Config((), "", **SMALL | {"init": str(whole[1]), "filters": (4, 8)}))
 
 
 def test_cases_of_the_same_name_in_two_folders_stay_apart(folder, tmp_path):
@@ -111,24 +110,24 @@ def test_cases_of_the_same_name_in_two_folders_stay_apart(folder, tmp_path):
     shutil.copytree(folder, other)
     label = nib.load(folder / "labelsTr/C0.nii.gz")
     nib.save(nib.Nifti1Image(np.asanyarray(label.dataobj)[::-1] // 2, label.affine), other / "labelsTr/C0.nii.gz")
-    config = Config((str(folder), str(other)), str(tmp_path / "run"), **SMALL | {"steps": 1, "folds": 0})
+    config = Config((str(folder), str(other)), str(tmp_path / "run"), **SMALL | {"epochs": 1, "steps": 1, "fold": -1})
     train(config)
     first, second = (tmp_path / "run/packed").glob("*/C0.label.npy")
     assert (np.load(first) != np.load(second)).any()
 
 
 def test_another_configuration_does_not_go_on_with_a_run(whole, folder):
-    other = Config((str(folder),), whole[0].out, **SMALL | {"batch": 2})
-    with pytest.raises(DataError, match="config.json: .*another batch.*--out"):
+    other = Config((str(folder),), whole[0].out, **SMALL | {"batch_size": 2})
+    with pytest.raises(DataError, match="config.json: .*started with batch_size 1, now 2.*--out"):
         train(other)
 
 
 def test_a_checkpoint_cut_off_is_named(folder, tmp_path):
     config = Config((str(folder),), str(tmp_path), **SMALL)
     train(config)
-    file = tmp_path / "checkpoint.weights.h5"
+    file = tmp_path / "checkpoint-00002.weights.h5"
     file.write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(DataError, match="checkpoint.weights.h5: cut off.*Delete"):
+    with pytest.raises(DataError, match="checkpoint-00002.weights.h5: the checkpoint is cut off.*Delete it.*checkpoint-00001"):
         train(config)
 
 
@@ -145,7 +144,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(folder, tmp_path, monkeypatch):
         return real(model, path, **more)
 
     monkeypatch.setattr(Model, "save_weights", save)
-    with pytest.raises(DataError, match="checkpoint.weights.h5: the disk is full"):
+    with pytest.raises(DataError, match="checkpoint-00002.weights.h5: the disk is full"):
         train(config)
     monkeypatch.undo()
     assert train(config).exists()  # goes on from step 2
@@ -161,9 +160,9 @@ def test_a_broken_scan_stops_before_training(folder, tmp_path):
 
 
 def test_too_few_cases(folder, tmp_path):
-    with pytest.raises(DataError, match="all 3 case.* are kept out.*none is left.*Add some"):
-        train(Config((str(folder),), str(tmp_path), **SMALL | {"folds": 0, "keep_out": ("C0", "C1", "C2")}))
-    with pytest.raises(DataError, match="--folds 4 --fold 0: .* has 3 case.*at most as many parts"):
+    with pytest.raises(DataError, match="all 3 case.* are held out.*none is left.*Add some"):
+        train(Config((str(folder),), str(tmp_path), **SMALL | {"fold": -1, "keep_out": ("C0", "C1", "C2")}))
+    with pytest.raises(DataError, match="--folds 4 --fold 0: there are 3 case.*at most as many parts"):
         train(Config((str(folder),), str(tmp_path), **SMALL | {"folds": 4}))
     with pytest.raises(DataError, match="--folds 3 --fold 3: .*--fold from 0 to 2"):
         train(Config((str(folder),), str(tmp_path), **SMALL | {"fold": 3}))
@@ -226,7 +225,7 @@ def test_augmentation_moves_image_and_label_together():
 
 
 def test_batches_depend_on_seed_step_and_row_only():
-    scans, config, shares = [a_packed_scan()], Config((), "", patch=16, batch=4, filters=(4, 6, 8, 8)), np.ones(1)
+    scans, config, shares = [a_packed_scan()], Config((), "", size=16, batch_size=4, filters=(4, 6, 8, 8)), np.ones(1)
     first, again = (make_batch(scans, shares, config, 5, range(4)) for _ in range(2))
     np.testing.assert_array_equal(first[0], again[0])
     assert first[0].shape == (4, 16, 16, 16, 4)
@@ -239,7 +238,7 @@ def test_batches_depend_on_seed_step_and_row_only():
 def test_batches_come_in_order_whatever_the_number_of_threads():
     scans, shares = [a_packed_scan()], np.ones(1)
     for workers, start, steps in ((1, 0, 5), (3, 2, 6), (4, 0, 2), (2, 3, 3)):
-        config = Config((), "", patch=16, batch=1, steps=steps, workers=workers)
+        config = Config((), "", size=16, batch_size=1, epochs=1, steps=steps, workers=workers)
         got = [images for images, _ in batches(scans, shares, config, start, range(1))]
         wanted = [make_batch(scans, shares, config, step, range(1))[0] for step in range(start, steps)]
         assert len(got) == len(wanted) == steps - start
@@ -251,12 +250,12 @@ def test_the_thread_that_prepares_gives_way_and_the_others_do_not(monkeypatch):
     seen = []
     monkeypatch.setattr(brain_patches, "make_batch", lambda *_: seen.append(os.nice(0)) or ([], []))
     own = os.nice(0)
-    list(batches([], np.ones(0), Config((), "", steps=3), 0, range(2)))
+    list(batches([], np.ones(0), Config((), "", epochs=1, steps=3), 0, range(2)))
     assert seen == [min(own + 10, 19)] * 3 and os.nice(0) == own
 
 
 def test_coarse_truths_fit_the_answers_of_the_supervised_network():
-    config = Config((), "", patch=16, batch=2, filters=(4, 6, 8))
+    config = Config((), "", size=16, batch_size=2, filters=(4, 6, 8))
     images, truths = make_batch([a_packed_scan()], np.ones(1), config, 0, range(2))
     answers = deeply_supervised(unet3d(filters=config.filters))(images)
     assert [truth.shape for truth in truths] == [tuple(answer.shape) for answer in answers]
@@ -264,49 +263,59 @@ def test_coarse_truths_fit_the_answers_of_the_supervised_network():
 
 def test_folders_are_mixed_by_their_shares():
     three_and_one = [0, 0, 0, 1]
-    given = shares_of([Folder.parse("A=0.2"), Folder.parse("B=0.6")], three_and_one)
-    np.testing.assert_allclose(given, [1 / 12, 1 / 12, 1 / 12, 0.75])
-    np.testing.assert_allclose(shares_of([Folder.parse("A"), Folder.parse("B")], three_and_one), 0.25)
-    with pytest.raises(DataError, match="every folder a share"):
-        shares_of([Folder.parse("A=0.2"), Folder.parse("B")], three_and_one)
-    with pytest.raises(DataError, match="above 0"):
-        shares_of([Folder.parse("A=0"), Folder.parse("B=1")], three_and_one)
-    with pytest.raises(DataError, match="--data B: no scan is left"):
-        shares_of([Folder.parse("A"), Folder.parse("B")], [0, 0])
-    with pytest.raises(DataError, match="number"):
-        Folder.parse("A=half")
-
-
-def test_a_folder_whose_name_has_an_equals_sign(tmp_path):
-    (tmp_path / "a=1").mkdir()
-    assert Folder.parse(f"{tmp_path}/a=1").path == tmp_path / "a=1"
-    assert Folder.parse(f"{tmp_path}/a=1=0.5").share == 0.5
+    np.testing.assert_allclose(scan_shares(["A", "B"], (0.2, 0.6), three_and_one), [1 / 12, 1 / 12, 1 / 12, 0.75])
+    np.testing.assert_allclose(scan_shares(["A", "B"], (), three_and_one), 0.25)
+    for shares in ((0.2,), (0, 1)):
+        with pytest.raises(DataError, match="one number above 0 for each of the 2 folders"):
+            scan_shares(["A", "B"], shares, three_and_one)
+    with pytest.raises(DataError, match="B: no scan is left"):
+        scan_shares(["A", "B"], (), [0, 0])
 
 
 def test_named_cases_are_kept_out(folder, tmp_path, capsys):
-    train(Config((str(folder),), str(tmp_path), **SMALL | {"steps": 1, "folds": 0, "keep_out": ("C0", "C2")}))
-    assert "1 scans to train on; kept out: C0, C2" in capsys.readouterr().out
+    train(Config((str(folder),), str(tmp_path), **SMALL | {"epochs": 1, "steps": 1, "fold": -1, "keep_out": ("C0", "C2")}))
+    assert "1 scans to train on; held out: C0, C2" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "evaluation.csv")["case"].tolist() == ["C0", "C2"]
     assert not list((tmp_path / "packed").glob("*/C0*"))
+    assert weights.read_patients(tmp_path / "trained_on.txt") == {"C1"}
     with pytest.raises(DataError, match="C9: no such case. There are C0, C1, C2"):
         train(Config((str(folder),), str(tmp_path / "other"), **SMALL | {"keep_out": ("C9",)}))
 
 
-def test_parts_cover_the_first_folder_once_and_never_the_test_patients():
-    names = [["C3", "C0", "C2", "C4", "C1"], ["S0", "C0", "S1"]]  # another C0
+def cohort(source, *names):
+    """A folder of which only the names of its cases are asked for."""
+    return BrainCohort(Path(source), [SimpleNamespace(name=name) for name in names], [], source)
+
+
+def test_parts_cover_the_real_patients_once_and_never_those_of_the_test():
+    cohorts = [
+        cohort("real patients: A", "C3", "C0", "C2"),
+        cohort("real patients: B", "C4", "C1", "C0"),
+        cohort("simulated", "C0", "C2"),
+    ]
     parts = []
     for fold in range(2):
-        absent, tested = keep_out(Config(("A", "B"), "", keep_out=("C2", "S1"), folds=2, fold=fold), names)
-        assert absent == [{"C2"} | tested[0], {"S1"}] and tested[1] == set()
-        parts.append(sorted(tested[0]))
+        absent, tested = held_out(Config(("A", "B", "S"), "", keep_out=("C2",), folds=2, fold=fold), cohorts)
+        part = tested[0] | tested[1]
+        assert absent == [tested[0] | {"C2"}, tested[1], set()] and tested[2] == set()  # who was simulated is nobody else
+        assert ("C0" in tested[0]) == ("C0" in tested[1])  # a patient in two folders
+        parts.append(sorted(part))
     assert parts == [["C0", "C3"], ["C1", "C4"]]
-    assert keep_out(Config(("A", "B"), "", keep_out=("C2", "S1")), names) == ([{"C2"}, {"S1"}], [{"C2"}, {"S1"}])
-    assert keep_out(Config(("A", "B"), ""), names) == ([set(), set()], [set(), set()])
+    named = [{"C2"}, set(), set()]
+    assert held_out(Config(("A", "B", "S"), "", keep_out=("C2",)), cohorts) == (named, named)
+    nobody = [set(), set(), set()]
+    assert held_out(Config(("A", "B", "S"), ""), cohorts) == (nobody, nobody)
+
+
+def test_of_simulated_folders_alone_the_first_is_cut():
+    cohorts = [cohort("simulated", "C0", "C1"), cohort("simulated", "C0", "C2")]
+    absent, tested = held_out(Config(("S", "T"), "", keep_out=("C2",), folds=2, fold=0), cohorts)
+    assert tested == [{"C0"}, set()] and absent == [{"C0"}, {"C2"}]
 
 
 def test_a_run_of_one_part_is_tested_on_that_part(folder, tmp_path, capsys):
-    train(Config((str(folder),), str(tmp_path), **SMALL | {"steps": 1, "folds": 2, "fold": 1, "keep_out": ("C1",)}))
-    assert "1 scans to train on; kept out: C1, C2" in capsys.readouterr().out
+    train(Config((str(folder),), str(tmp_path), **SMALL | {"epochs": 1, "steps": 1, "folds": 2, "fold": 1, "keep_out": ("C1",)}))
+    assert "1 scans to train on; held out: C1, C2" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "evaluation.csv")["case"].tolist() == ["C2"]
 
 
@@ -314,7 +323,7 @@ def test_a_folder_with_one_patient(folder, tmp_path):
     for kind in ("imagesTr", "labelsTr"):
         (tmp_path / "one" / kind).mkdir(parents=True)
         shutil.copy(folder / kind / "C0.nii.gz", tmp_path / "one" / kind)
-    assert train(Config((f"{tmp_path}/one",), f"{tmp_path}/run", **SMALL | {"steps": 1, "folds": 0})).exists()
+    assert train(Config((f"{tmp_path}/one",), f"{tmp_path}/run", **SMALL | {"epochs": 1, "steps": 1, "fold": -1})).exists()
     with pytest.raises(DataError, match="1 case.*none is left to train on"):
         train(Config((f"{tmp_path}/one",), f"{tmp_path}/other", **SMALL | {"folds": 1}))
 
@@ -326,17 +335,17 @@ def test_a_value_that_is_no_number_stops_before_training(folder, tmp_path):
     image[9, 9, 9, 1] = np.nan
     nib.save(nib.Nifti1Image(image, np.eye(4)), file)
     with pytest.raises(DataError, match="C1.nii.gz: T1w holds 1 values that are NaN"):
-        train(Config((f"{tmp_path}/scans",), f"{tmp_path}/run", **SMALL | {"folds": 0}))
+        train(Config((f"{tmp_path}/scans",), f"{tmp_path}/run", **SMALL | {"fold": -1}))
     assert not list((tmp_path / "run").glob("checkpoint*"))
 
 
 def test_weights_of_another_network_are_no_checkpoint(whole, folder, tmp_path):
     config = Config((str(folder),), str(tmp_path), **SMALL)
     train(config)
-    checkpoint = tmp_path / "checkpoint.weights.h5"
+    checkpoint = tmp_path / "checkpoint-00002.weights.h5"
     unet3d(filters=(4, 6)).save_weights(checkpoint)
     before = checkpoint.read_bytes()
-    with pytest.raises(DataError, match="checkpoint.weights.h5: cut off or of another network"):
+    with pytest.raises(DataError, match="checkpoint-00002.weights.h5: the checkpoint is of another network"):
         train(config)
     assert checkpoint.read_bytes() == before
 
@@ -350,18 +359,18 @@ def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(folder, tmp_path, mo
 
     monkeypatch.setattr(brain_patches, "make_batch", broken)
     config = Config((str(folder),), str(tmp_path), **SMALL)
-    with pytest.raises(DataError, match="the loss is nan at step 4.*lower --rate"):
+    with pytest.raises(DataError, match="the loss became nan in epoch 2.*lower --learning-rate"):
         train(config)
     monkeypatch.undo()
-    assert pd.read_csv(tmp_path / "log.csv")["step"].tolist() == [2]
+    assert pd.read_csv(tmp_path / "log.csv")["epoch"].tolist() == [1]
     assert train(config).exists()  # goes on from step 2
 
 
 def test_the_average_of_the_weights_is_what_is_saved(folder, tmp_path):
     """After two steps with momentum m: the average of w1 and w2 is m w1 + (1 - m) w2, as Keras starts it at w1."""
-    config = Config((str(folder),), f"{tmp_path}/a", **SMALL | {"steps": 2, "report": 1, "folds": 0, "average": 0.6})
+    config = Config((str(folder),), f"{tmp_path}/a", **SMALL | {"epochs": 2, "steps": 1, "fold": -1, "average": 0.6})
     seen = []
-    real = train_brain._average
+    real = run.take_average
 
     def noted(trained):
         seen.append([np.array(weight) for weight in trained.get_weights()])
@@ -369,7 +378,7 @@ def test_the_average_of_the_weights_is_what_is_saved(folder, tmp_path):
         seen.append(trained.get_weights())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train_brain, "_average", noted)
+        patch.setattr(run, "take_average", noted)
         train(config)
     _one, trained = train_brain.build(config)
     images, truths = make_batch_of(config, tmp_path / "a")
@@ -388,14 +397,14 @@ def make_batch_of(config, out):
         label = np.load(str(file).replace("image.int16", "label"))
         places = [voxels[:: max(1, len(voxels) // 2000)] for voxels in (np.argwhere(label == n) for n in (1, 2, 3))]
         scans.append(Packed(file.name, np.load(file), label, places))
-    return make_batch(scans, np.full(len(scans), 1 / len(scans)), config, 0, range(config.batch))
+    return make_batch(scans, np.full(len(scans), 1 / len(scans)), config, 0, range(config.batch_size))
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_kill_minus_nine_in_the_middle_and_the_same_curve(folder, tmp_path, backend):
     """A process of its own, killed when its first checkpoint is there; the next one goes on to the curve of a whole run."""
     pytest.importorskip(backend)
-    options = [word for key, value in SMALL.items() for word in (f"--{key}", *map(str, np.atleast_1d(value)))]
+    options = [word for key, value in SMALL.items() for word in (f"--{key.replace('_', '-')}", *map(str, np.atleast_1d(value)))]
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -405,12 +414,12 @@ def test_kill_minus_nine_in_the_middle_and_the_same_curve(folder, tmp_path, back
     }
 
     def start(out):
-        command = [sys.executable, "-m", "models.brain.train", "--data", str(folder), "--out", str(tmp_path / out), *options]
+        command = [sys.executable, "-m", "models.brain.train", str(folder), "--out", str(tmp_path / out), *options]
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     killed, whole = start("killed"), start("whole")
     try:
-        while not (tmp_path / "killed/checkpoint.weights.h5").exists():
+        while not (tmp_path / "killed/checkpoint-00001.weights.h5").exists():
             assert killed.poll() is None, killed.communicate()[0]
             time.sleep(0.02)
         killed.kill()
@@ -420,13 +429,13 @@ def test_kill_minus_nine_in_the_middle_and_the_same_curve(folder, tmp_path, back
         for process in (whole, again):
             output = process.communicate(timeout=300)[0]
             assert process.returncode == 0, output
-        assert "going on after step" in output
+        assert "resuming after epoch" in output
     finally:
         for process in (killed, whole):
             process.kill()
-    columns = ["step", "loss", "rate"]
+    columns = ["epoch", "loss", "rate"]
     ours, theirs = (pd.read_csv(tmp_path / out / "log.csv")[columns] for out in ("killed", "whole"))
-    assert theirs["step"].tolist() == [2, 4]
+    assert theirs["epoch"].tolist() == [1, 2]
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-3)
     for ours, theirs in zip(*(weights_of(tmp_path / out / "unet3d_brain.weights.h5") for out in ("killed", "whole"))):
         np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
@@ -435,5 +444,6 @@ def test_kill_minus_nine_in_the_middle_and_the_same_curve(folder, tmp_path, back
 def test_command_line(monkeypatch):
     given = []
     monkeypatch.setattr(train_brain, "train", lambda config, team: given.append(config))
-    train_brain.main(["--data", "A", "--data", "B", "--out", "R", "--steps", "9", "--filters", "4", "8", "--rate", "0.1"])
-    assert given == [Config(("A", "B"), "R", steps=9, filters=(4, 8), rate=0.1)]
+    options = ["--steps", "9", "--filters", "4", "8", "--learning-rate", "0.1", "--shares", "1", "2", "--keep-out", "C1"]
+    train_brain.main(["A", "B", "--out", "R", *options])
+    assert given == [Config(("A", "B"), "R", (1.0, 2.0), steps=9, filters=(4, 8), learning_rate=0.1, keep_out=("C1",))]

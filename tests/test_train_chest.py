@@ -19,15 +19,14 @@ from data.errors import DataError
 
 keras = pytest.importorskip("keras")
 import util  # noqa: E402
-from models import transfer, weights  # noqa: E402
+from models import run, transfer, weights  # noqa: E402
 from models.chest import calibrate as chest_calibration  # noqa: E402
 from models.chest import evaluate as evaluate_chest  # noqa: E402
 from models.chest import films as film_store  # noqa: E402
-from models.chest import train as train_chest  # noqa: E402
 from models.chest.calibrate import apply_calibration, calibrate, fit_calibration  # noqa: E402
-from models.chest.films import open_store  # noqa: E402
+from models.chest.films import MixedBatches, batch_shares, open_sources, open_store, split_patients  # noqa: E402
 from models.chest.network import CHEST_WEIGHTS  # noqa: E402
-from models.chest.train import Config, MixedBatches, batch_shares, build, open_sources, split_patients, train  # noqa: E402
+from models.chest.train import Config, build, train  # noqa: E402
 
 SIZE = 32
 
@@ -119,7 +118,7 @@ def weights_of(config):
     return model.get_weights()
 
 
-def run(config, root, backend):
+def run_on(config, root, backend):
     """A run from where it is to its end; here if the tests run on that backend, else in a process of its own."""
     if backend == keras.config.backend():
         train(config, network=tiny)
@@ -132,7 +131,7 @@ def run(config, root, backend):
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
 def test_killed_in_the_middle_and_resumed_is_the_same_run(config, tmp_path, root, backend):
     pytest.importorskip(backend)
-    run(config, root, backend)
+    run_on(config, root, backend)
     killed = dataclasses.replace(config, out=str(tmp_path / "killed"))
     process = in_a_process(killed, root, slow=0.02, backend=backend)
     second = Path(killed.out) / "checkpoint-00002.weights.h5"
@@ -147,7 +146,7 @@ def test_killed_in_the_middle_and_resumed_is_the_same_run(config, tmp_path, root
     done = len(log_of(killed))
     assert 2 <= done < config.epochs
 
-    run(killed, root, backend)
+    run_on(killed, root, backend)
     assert log_of(killed)["epoch"].tolist() == [1, 2, 3, 4]
     assert json.loads((Path(killed.out) / "config.json").read_text())["backend"] == backend
     pd.testing.assert_frame_equal(log_of(killed), log_of(config), rtol=1e-4)
@@ -178,7 +177,7 @@ def test_it_learns_and_leaves_log_config_and_two_checkpoints(config, tmp_path):
     train(config, network=tiny)
     log = log_of(config)
     assert log["loss"].iloc[-1] < log["loss"].iloc[0] and log["auroc_real"].iloc[-1] > 0.7
-    assert [path.name[:16] for path in train_chest.checkpoints(Path(config.out))] == ["checkpoint-00007", "checkpoint-00008"]
+    assert [path.name[:16] for path in run.checkpoints(Path(config.out))] == ["checkpoint-00007", "checkpoint-00008"]
     saved = json.loads((Path(config.out) / "config.json").read_text())
     assert saved["learning_rate"] == 0.05 and saved["seed"] == 0 and saved["backend"] == keras.config.backend()
 
@@ -239,12 +238,12 @@ def test_two_folders_in_one_batch(config, folder, tmp_path):
 
 def test_patients_are_in_one_part_only(config):
     store = open_store(config.folders[0], SIZE, Path(config.cache), progress=False)
-    parts = [split_patients(store, fold, 4) for fold in range(4)]
+    parts = [split_patients([store], fold, 4)[0] for fold in range(4)]
     assert (np.sum(parts, axis=0) == 1).all()
     for part in parts:
         assert not set(store.table["Patient ID"][part]) & set(store.table["Patient ID"][~part])
     assert set(store.table["split"]) == {"train_val"}
-    assert not split_patients(store, -1, 4).any()
+    assert not split_patients([store], -1, 4)[0].any()
 
 
 def copied(folder, target, keep):
@@ -260,9 +259,42 @@ def copied(folder, target, keep):
     return target
 
 
+def test_a_patient_in_two_real_folders_is_held_out_of_both(config, folder, tmp_path):
+    other = copied(folder, tmp_path / "other", lambda table: table["Patient ID"].between(10, 40))
+    simulated = make_folder(tmp_path / "simulated")
+    (simulated / nih.SIMULATED_FILE).write_text("{}")
+    config = dataclasses.replace(config, folders=(str(folder), str(other), str(simulated)), keep_out=("3", "11"))
+    training, validation = open_sources(config, progress=False)
+    trained = training[0].patients | training[1].patients
+    assert not trained & (validation[0].patients | validation[1].patients)
+    assert trained & validation[2].patients  # who was simulated is nobody else
+    assert not {3, 11} & (trained | validation[0].patients | validation[1].patients)
+    listed = tmp_path / "official_test_list.txt"
+    listed.write_text("# of another archive too\n3\n11\n99999\n")
+    again = open_sources(dataclasses.replace(config, keep_out=(str(listed),)), progress=False)
+    assert [source.patients for source in again[0]] == [source.patients for source in training]
+    with pytest.raises(DataError, match="--keep-out 77777: no such patient"):
+        open_sources(dataclasses.replace(config, keep_out=("77777", "3")), progress=False)
+    listed.write_text("\n".join(map(str, range(30))))
+    with pytest.raises(DataError, match="every patient is held out"):
+        open_sources(dataclasses.replace(config, folders=(str(folder),), keep_out=(str(listed),)), progress=False)
+
+
+def test_a_run_says_whom_it_was_trained_on_and_what_standardises_a_single_film(config, folder, tmp_path):
+    simulated = make_folder(tmp_path / "simulated", shade=40)
+    (simulated / nih.SIMULATED_FILE).write_text("{}")
+    config = dataclasses.replace(config, folders=(str(folder), str(simulated)), epochs=1, steps=1)
+    real = open_sources(config, progress=False)[0][0]
+    train(config, network=tiny)
+    assert weights.read_patients(Path(config.out) / "trained_on.txt") == {str(patient) for patient in real.patients}
+    card = json.loads((Path(config.out) / "card.json").read_text())
+    np.testing.assert_allclose(card["pixels"], [real.mean, real.sd], atol=1e-3)
+    assert card["prevalence"]["Mass"] == pytest.approx(real.store.labels[real.rows, nih.FINDINGS.index("Mass")].mean(), abs=1e-5)
+
+
 def test_one_patient(config, folder, tmp_path):
     alone = copied(folder, tmp_path / "alone", lambda table: table["Patient ID"] == 1)
-    with pytest.raises(DataError, match="alone: all films are of one patient.*--fold -1"):
+    with pytest.raises(DataError, match="alone: all X-rays are of one patient.*--fold -1"):
         train(dataclasses.replace(config, folders=(str(alone),)), network=tiny)
     assert not Path(config.out).exists()
 
@@ -270,7 +302,7 @@ def test_one_patient(config, folder, tmp_path):
 def test_a_finding_without_positives(config, folder, tmp_path):
     without = copied(folder, tmp_path / "without", lambda table: table["Finding Labels"] != "Hernia")
     config = dataclasses.replace(config, folders=(str(without),), epochs=1)
-    with pytest.raises(DataError, match="No training film is positive for Hernia.*--allow-absent"):
+    with pytest.raises(DataError, match="No training X-ray is positive for Hernia.*--allow-absent"):
         train(config, network=tiny)
     train(dataclasses.replace(config, allow_absent=True), network=tiny)
     assert np.isfinite(log_of(config)["auroc_without"]).all()
@@ -286,7 +318,7 @@ def test_loss_that_is_no_number_leaves_the_last_checkpoint(config, monkeypatch):
     monkeypatch.setattr(MixedBatches, "film", broken)
     with pytest.raises(DataError, match="loss became nan in epoch 3.*lower --learning-rate"):
         train(config, network=tiny)
-    assert train_chest.checkpoints(Path(config.out))[-1].name == "checkpoint-00002.weights.h5"
+    assert run.checkpoints(Path(config.out))[-1].name == "checkpoint-00002.weights.h5"
     monkeypatch.undo()
     train(config, network=tiny)
     assert len(log_of(config)) == config.epochs and np.isfinite(log_of(config)["loss"]).all()
@@ -314,7 +346,7 @@ def test_full_disk_while_saving_leaves_the_last_checkpoint(config, monkeypatch):
 def test_a_checkpoint_cut_off_is_named_and_the_one_before_serves(config):
     train(config, network=tiny)
     whole = log_of(config)
-    newest = train_chest.checkpoints(Path(config.out))[-1]
+    newest = run.checkpoints(Path(config.out))[-1]
     content = newest.read_bytes()
     newest.write_bytes(content[: len(content) // 2])
     with pytest.raises(DataError, match=f"{newest.name}: the checkpoint is cut off.*checkpoint-00003"):
@@ -335,10 +367,9 @@ def test_checkpoint_and_weights_of_another_network(config):
     train(config, network=tiny)
     with pytest.raises(DataError, match="checkpoint-00004.*another network.*--out"):
         train(config, network=wider)
-    weights = Path(config.out) / CHEST_WEIGHTS
     with pytest.raises(DataError, match="another architecture"):
-        build(dataclasses.replace(config, init=str(weights)), network=wider)
-    assert len(train_chest.checkpoints(Path(config.out))) == 2
+        build(dataclasses.replace(config, init=str(Path(config.out) / CHEST_WEIGHTS)), network=wider)
+    assert len(run.checkpoints(Path(config.out))) == 2
 
 
 def test_another_configuration_in_the_same_folder(config):
@@ -429,22 +460,22 @@ def test_calibration_of_a_file(config, folder, tmp_path, capsys):
     weights.load_weights(model, out)
     for ours, theirs in zip(model.get_weights()[:-2], weights_of(config)[:-2], strict=True):
         np.testing.assert_array_equal(ours, theirs)  # only the last layer is another one
-    assert f"{open_sources(config, progress=False)[1][0].rows.size} films; slope" in capsys.readouterr().out
-    with pytest.raises(SystemExit, match="no patient is kept out"):
+    assert f"{open_sources(config, progress=False)[1][0].rows.size} X-rays; slope" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="no patient is held out"):
         chest_calibration.main([*command, "--cache", config.cache, "--fold", "-1"], network=tiny)
 
 
 def test_evaluation_table(config, folder, tmp_path, capsys):
     train(config, network=tiny)
     csv = tmp_path / "table.csv"
-    weights = str(Path(config.out) / CHEST_WEIGHTS)
+    file = Path(config.out) / CHEST_WEIGHTS
     tables = evaluate_chest.main(
-        [str(folder), "--weights", weights, "--size", str(SIZE), "--cache", config.cache, "--csv", str(csv)], network=tiny
+        [str(folder), "--weights", str(file), "--size", str(SIZE), "--cache", config.cache, "--out", str(csv)], network=tiny
     )
     mined = tables[evaluate_chest.MINED]
     assert list(mined.index) == [*nih.FINDINGS, "mean"] and list(tables) == [evaluate_chest.MINED]
     model = tiny()
-    weights.load_weights(model, Path(weights))
+    weights.load_weights(model, file)
     chest, table, pred = evaluate_chest.predict_folder(model, folder, size=SIZE, cache=Path(config.cache))
     assert set(table["split"]) == {"test"} and len(table) == 12
     y = table[list(nih.FINDINGS)].to_numpy()
@@ -456,7 +487,31 @@ def test_evaluation_table(config, folder, tmp_path, capsys):
     mean = evaluate_chest.score(chest, often, pred)[evaluate_chest.MINED].loc["mean"]
     of_two = [util.auroc(often[finding], pred[:, nih.FINDINGS.index(finding)]) for finding in ("Mass", "Nodule")]
     assert mean["AUROC"] == pytest.approx(np.mean(of_two)) and mean["low"] < mean["AUROC"] < mean["high"]
-    assert "| mean | of 12 films |" in capsys.readouterr().out and csv.exists()
+    assert "| mean | of 12 X-rays |" in capsys.readouterr().out and csv.exists()
+
+
+def test_evaluation_leaves_out_whom_the_network_was_trained_on(config, folder, capsys):
+    train(dataclasses.replace(config, epochs=1, steps=1), network=tiny)
+    file = Path(config.out) / CHEST_WEIGHTS
+    weights.write_patients(file.with_name("trained_on.txt"), [4, 9])
+    command = [str(folder), "--weights", str(file), "--size", str(SIZE), "--cache", config.cache]
+    evaluate_chest.main(command, network=tiny)
+    assert (
+        "on 8 X-rays of 4 patients" in (printed := capsys.readouterr().out) and "2 patients of its training are left out" in printed
+    )
+    evaluate_chest.main([*command, "--all-patients"], network=tiny)
+    assert "on 12 X-rays of 6 patients" in capsys.readouterr().out
+    weights.write_patients(file.with_name("trained_on.txt"), range(30))
+    with pytest.raises(SystemExit, match="trained on all patients of the split 'test'"):
+        evaluate_chest.main(command, network=tiny)
+
+
+def test_calibration_error_by_hand():
+    y, p = np.zeros((4, 14)), np.zeros((4, 14))
+    y[:, 0], p[:, 0] = [0, 1, 1, 0], [0.15, 0.15, 0.95, 0.95]
+    errors = evaluate_chest.calibration_error(pd.DataFrame(y, columns=list(nih.FINDINGS)), p)
+    assert errors["expected calibration error"] == pytest.approx((2 * (0.5 - 0.15) + 2 * (0.95 - 0.5)) / 4)
+    assert errors["mean output"] == pytest.approx(0.55) and errors["mean label"] == 0.5
 
 
 def test_evaluation_of_a_manual_reading(folder):
@@ -476,10 +531,10 @@ def test_evaluation_without_a_folder():
 
 def test_transfer_trains_on_simulated_films_and_tests_on_all_others(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(transfer, "chest_cohort", lambda **asked: make_folder(tmp_path / f"simulated-{asked['seed']}", shade=5))
-    weights = transfer.train_on_simulated_films(tmp_path / "run", 60, 2, SIZE, network=tiny)
+    trained = transfer.train_on_simulated_films(tmp_path / "run", 60, 2, SIZE, network=tiny)
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["folders"] == [str(tmp_path / f"simulated-{transfer.CHEST_SEED}")] and config["labels"] == "truth.csv"
-    tables = transfer.chest_transfer(folder, weights, size=SIZE, cache=tmp_path / "cache", network=tiny)
+    tables = transfer.chest_transfer(folder, trained, size=SIZE, cache=tmp_path / "cache", network=tiny)
     mined = tables[evaluate_chest.MINED]
     assert mined.loc["mean", "positive"] == 60  # films of both splits
     assert mined["AUROC"].iloc[:14].mean() > 0.5 and set(transfer.AIMS) < set(mined.index)

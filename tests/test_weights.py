@@ -56,6 +56,30 @@ def test_fewer_bits_make_the_file_smaller_and_round_no_further(tmp_path):
     assert sizes[1] < 0.9 * sizes[0]
 
 
+def test_8_bits_quarter_the_file_and_keep_each_channel_to_its_scale(tmp_path):
+    keras.utils.set_random_seed(0)
+    model = network(400, (300, 2))
+    kernel = model.layers[-2].get_weights()[0] * np.logspace(-4, 1, 300)  # channels of very different size
+    kernel[:, 7] = 0
+    model.layers[-2].set_weights([kernel, np.linspace(-1, 1, 300)])
+    file = tmp_path / "eight.weights.h5"
+    weights.save_weights_int8(model, file)
+    assert file.stat().st_size < 1.3 * kernel.size
+    other = network(400, (300, 2))
+    weights.load_weights(other, file)
+    now = other.layers[-2].get_weights()[0]
+    assert now.dtype == np.float32
+    assert (np.abs(now - kernel) <= np.abs(kernel).max(axis=0) / 254 * 1.001).all() and not now[:, 7].any()
+    for before, after in zip(model.get_weights(), other.get_weights(), strict=True):
+        if before.size < 1000:
+            np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-6)
+    with pytest.raises(DataError, match="another architecture"):
+        weights.load_weights(network(400, (299, 2)), file)
+    file.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(DataError, match="cut off"):
+        weights.load_weights(other, file)
+
+
 @pytest.mark.parametrize(
     "other", [network(5), network(4, (3,)), network(4, (3, 2, 2)), network(4, (2, 3))], ids=["wider", "prefix", "longer", "swapped"]
 )

@@ -8,17 +8,6 @@ from models.weights import require_channels_last
 
 FILTERS = (16, 32, 64, 128)  # of the shipped network
 BRAIN_WEIGHTS = "unet3d_brain.weights.h5"
-TRAINED_ON = (  # real patients in the training of the shipped weights; all else there is simulated
-    "Brats18_2013_20_1",
-    "Brats18_2013_23_1",
-    "Brats18_2013_2_1",
-    "Brats18_CBICA_ABM_1",
-    "Brats18_CBICA_ALU_1",
-    "Brats18_TCIA01_425_1",
-    "Brats18_TCIA01_499_1",
-    "Brats18_TCIA02_135_1",
-    "Brats18_TCIA10_628_1",
-)
 
 
 @keras.saving.register_keras_serializable("course")

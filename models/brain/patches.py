@@ -213,7 +213,7 @@ def make_batch(
     shares : numpy.ndarray of float, shape (scans,)
         Probability of each scan to be drawn.
     config : models.brain.train.Config
-        `seed`, `patch` and `foreground` are read.
+        `seed`, `size`, `filters` and `foreground` are read.
     step : int
     rows : sequence of int
         Which rows of the global batch.
@@ -224,12 +224,12 @@ def make_batch(
     truths : list of numpy.ndarray of uint8
         One-hot labels (rows, side / n, side / n, side / n, 3) for n = 1, 4, 8 … as `deeply_supervised` answers.
     """
-    images = np.empty((len(rows), *(config.patch,) * 3, len(scans[0].image)), np.float32)
+    images = np.empty((len(rows), *(config.size,) * 3, len(scans[0].image)), np.float32)
     labels = np.empty(images.shape[:-1], np.uint8)
     for row, image, label in zip(rows, images, labels):
         rng = np.random.default_rng([config.seed, step, row])
         scan = scans[rng.choice(len(scans), p=shares)]
-        label[:] = augment(*cut_patch(scan, config.patch, config.foreground, rng), rng, out=image)[1]
+        label[:] = augment(*cut_patch(scan, config.size, config.foreground, rng), rng, out=image)[1]
     steps = [1, *(2 ** (level + 1) for level in range(1, len(config.filters) - 1))]
     coarse = [labels[:, n // 2 :: n, n // 2 :: n, n // 2 :: n] for n in steps]
     return images, [_one_hot(label) for label in coarse]
@@ -266,7 +266,7 @@ def batches(scans, shares, config, start: int, rows: Sequence[int]) -> Iterator[
         def submit(step: int):
             return pool.submit(make_batch, scans, shares, config, step, rows)
 
-        last = config.steps
+        last = config.total_steps
         ahead = [submit(step) for step in range(start, min(start + 2 * config.workers, last))]
         for step in range(start + len(ahead), last + len(ahead)):
             batch = ahead.pop(0).result()

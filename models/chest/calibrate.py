@@ -2,7 +2,7 @@
 
     python -m models.chest.calibrate FOLDER --weights RUN/densenet121_chest.weights.h5 --folds 10 --fold 0 --out NEW.weights.h5
 
-Fitted on the patients of the folder that ``models.chest.train --folds 10 --fold 0`` kept out of training.
+Fitted on the patients of the folder that ``models.chest.train --folds 10 --fold 0`` held out of training.
 A slope common to all findings is temperature scaling (Guo et al., ICML 2017); the intercepts are Platt's (1999). Both go
 into the weights of the layer ``logits``, so that nothing has to be carried beside the network. They change no AUROC.
 """
@@ -16,9 +16,10 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from data.errors import DataError
-from models.chest.films import predict_films
+from models.chest.films import open_sources, predict_films
 from models.chest.network import CHEST_SIZE, densenet121
-from models.chest.train import Config, open_sources
+from models.chest.train import Config
+from models.run import one_sentence
 from models.weights import load_weights, save_weights_float16
 
 PRIOR_SD = 2.0  # of an intercept: keeps it finite when the validation films show a finding always or never
@@ -98,18 +99,16 @@ def main(arguments: list[str] | None = None, network=densenet121) -> None:
     parser.add_argument("--cache", default=Config.cache, help="folder for decoded films")
     given = parser.parse_args(arguments)
     config = Config((given.folder,), size=given.size, folds=given.folds, fold=given.fold, cache=given.cache, allow_absent=True)
-    try:
-        kept_out = open_sources(config)[1]
-        if not kept_out:
-            raise DataError(f"--fold {given.fold}: no patient is kept out. Name the fold that training kept out.")
+    with one_sentence():
+        held_out = open_sources(config)[1]
+        if not held_out:
+            raise DataError(f"--fold {given.fold}: no patient is held out. Name the fold that training held out.")
         model = network(given.size, weights=None)
         load_weights(model, given.weights.resolve())
-        store, rows = kept_out[0].store, kept_out[0].rows
-        slope, intercepts = calibrate(model, store.films[rows], store.labels[rows], kept_out[0].mean, kept_out[0].sd)
+        store, rows = held_out[0].store, held_out[0].rows
+        slope, intercepts = calibrate(model, store.films[rows], store.labels[rows], held_out[0].mean, held_out[0].sd)
         save_weights_float16(model, given.out)
-    except DataError as error:
-        raise SystemExit(str(error)) from None
-    print(f"{len(rows)} films; slope {slope:.3f}, intercepts {' '.join(f'{value:+.2f}' for value in intercepts)}")
+    print(f"{len(rows)} X-rays; slope {slope:.3f}, intercepts {' '.join(f'{value:+.2f}' for value in intercepts)}")
 
 
 if __name__ == "__main__":

@@ -6,9 +6,11 @@ step. At 128 pixels it is 1.8 GB, which the operating system keeps in memory as 
 
 import hashlib
 import json
+import math
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import cv2
@@ -19,7 +21,9 @@ from tqdm import tqdm
 
 from data import nih
 from data.errors import DataError
+from data.nih import FINDINGS
 from data.storage import actionable_disk_errors, atomic_file
+from models.run import read_names
 
 CHUNK = 512  # films that are decoded between two writes
 
@@ -49,6 +53,11 @@ class FilmStore:
     def name(self) -> str:
         """Name of the folder."""
         return self.chest.folder.resolve().name
+
+    @property
+    def real(self) -> bool:
+        """Whether these are X-rays of people."""
+        return self.chest.source != "simulated"
 
 
 def open_store(
@@ -161,6 +170,13 @@ def _decode(paths: list[Path], size: int, final: Path, broken_file: Path, progre
     notes.unlink(missing_ok=True)
 
 
+def pixel_statistics(store: FilmStore, rows: np.ndarray | None = None) -> tuple[float, float]:
+    """Mean and standard deviation of the grey levels of some (default: all) X-rays; 20,000 are enough for two decimals."""
+    rows = np.arange(len(store.films)) if rows is None else rows
+    sample = store.films[np.sort(np.random.default_rng(0).permutation(rows)[:20_000])]
+    return float(sample.mean(dtype=np.float64)), float(sample.std(dtype=np.float64))
+
+
 def augment_film(film: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
     """One film as another exposure of the same patient might look: turned, shifted, scaled, darker, harder or softer.
 
@@ -248,3 +264,171 @@ def predict_films(
 def standardize_films(films: np.ndarray, mean: float, sd: float) -> np.ndarray:
     """Films (films, size, size) of uint8 as the network takes them: (films, size, size, 1) float32, (pixel − mean) / sd."""
     return (films[..., np.newaxis].astype(np.float32) - np.float32(mean)) / np.float32(sd)
+
+
+@dataclass(frozen=True)
+class Source:
+    """The training or the validation films of one folder, with the statistics of its training films."""
+
+    store: FilmStore
+    rows: np.ndarray
+    mean: float
+    sd: float
+
+    @property
+    def patients(self) -> set:
+        """Whose X-rays they are."""
+        return set(self.store.table["Patient ID"].iloc[self.rows])
+
+
+def split_patients(stores: list[FilmStore], fold: int, folds: int) -> list[np.ndarray]:
+    """Which X-rays of each folder are held out for validation: all those of every `folds`-th patient of a shuffled list.
+
+    The list is the same whatever a run's seed, so that all stages of a training hold the same patients out. Real folders
+    share one list: a patient who is in two of them is held out of both. A simulated cohort numbers its own patients.
+
+    Returns
+    -------
+    list of ndarray of bool, (films,)
+
+    Raises
+    ------
+    DataError
+        When a part would have no patient.
+    """
+    if fold < 0:
+        return [np.zeros(len(store.table), bool) for store in stores]
+    masks = {}
+    groups = [[store for store in stores if store.real], *([store] for store in stores if not store.real)]
+    for group in filter(None, groups):
+        patients = np.unique(np.concatenate([store.table["Patient ID"] for store in group]))
+        if len(patients) < 2:
+            raise DataError(
+                f"{group[0].chest.folder}: all X-rays are of one patient. Training and validation need different patients: "
+                "add X-rays of others, or train on all with --fold -1."
+            )
+        order = np.random.default_rng(0).permutation(patients)
+        held_out = order[fold % folds :: folds] if folds < len(order) else order[[fold % len(order)]]
+        masks |= {id(store): store.table["Patient ID"].isin(set(held_out)).to_numpy() for store in group}
+    return [masks[id(store)] for store in stores]
+
+
+def kept_out(stores: list[FilmStore], words: tuple[str, ...]) -> list[np.ndarray]:
+    """Which X-rays of each folder are of patients that ``--keep-out`` names; bool, (films,).
+
+    Raises
+    ------
+    DataError
+        When a patient that was named, and not listed in a file, is in no folder.
+    """
+    names, single = read_names(words)
+    masks = [store.table["Patient ID"].astype(str).isin(names).to_numpy() for store in stores]
+    found = {str(patient) for store, mask in zip(stores, masks, strict=True) for patient in store.table["Patient ID"][mask]}
+    if single - found:
+        raise DataError(f"--keep-out {' '.join(sorted(single - found))}: no such patient, and no such file. Give Patient IDs.")
+    return masks
+
+
+def open_sources(config, progress: bool = True) -> tuple[list[Source], list[Source]]:
+    """Training films and validation films (none with ``fold`` −1) of every folder.
+
+    Raises
+    ------
+    DataError
+        When a folder cannot be used, or no training film has a finding and ``allow_absent`` is not set.
+    """
+    training, validation = [], []
+    stores = [
+        open_store(folder, config.size, Path(config.cache), labels=config.labels, progress=progress) for folder in config.folders
+    ]
+    absent = kept_out(stores, config.keep_out)
+    for store, never, part in zip(stores, absent, split_patients(stores, config.fold, config.folds), strict=True):
+        rows, held_out = np.flatnonzero(~part & ~never), np.flatnonzero(part & ~never)
+        if not len(rows):
+            raise DataError(f"{store.chest.folder}: every patient is held out, so nobody is left to train on. Hold fewer out.")
+        mean, sd = pixel_statistics(store, rows)
+        if not sd > 0:
+            raise DataError(f"{store.chest.folder}: every pixel of every X-ray is {mean:.0f}. Check how they were converted.")
+        training.append(Source(store, rows, mean, sd))
+        if len(held_out):
+            validation.append(Source(store, held_out, mean, sd))
+    positives = sum(source.store.labels[source.rows].sum(axis=0) for source in training)
+    absent = [finding for finding, count in zip(FINDINGS, positives, strict=True) if not count]
+    if absent and not config.allow_absent:
+        raise DataError(
+            f"No training X-ray is positive for {', '.join(absent)}, so the network would only learn to deny it. Add films "
+            "that show it, or go on all the same with --allow-absent."
+        )
+    return training, validation
+
+
+def batch_shares(sources: list[Source], shares: tuple[float, ...], batch: int) -> list[int]:
+    """Films of a batch from each folder; they add up to `batch`, and no folder is left out.
+
+    Raises
+    ------
+    DataError
+        When there are not as many shares as folders, or more folders than films in a batch.
+    """
+    shares = shares or tuple(len(source.rows) for source in sources)
+    if len(shares) != len(sources) or min(shares) <= 0 or len(sources) > batch:
+        raise DataError(f"--shares {' '.join(map(str, shares))}: give one number above 0 for each of the {len(sources)} folders.")
+    counts = [max(1, math.floor(batch * share / sum(shares))) for share in shares]
+    counts[int(np.argmax(counts))] += batch - sum(counts)
+    return counts
+
+
+class MixedBatches(keras.utils.PyDataset):
+    """Endless batches of augmented films from several folders; batch `index` is that of step ``first + index``.
+
+    Parameters
+    ----------
+    sources : list of Source
+    counts : list of int
+        Films of a batch from each source.
+    config : models.chest.train.Config
+    rows : range
+        Rows of the batch that this process prepares.
+    first : int
+        Steps that have been done already.
+    """
+
+    num_batches = None  # endless: threads prepare the next epoch's first batches while the network is validated
+
+    def __init__(self, sources: list[Source], counts: list[int], config, rows: range, first: int = 0):
+        super().__init__(workers=config.workers, max_queue_size=8)
+        self.sources, self.counts, self.config, self.rows, self.first = sources, counts, config, rows, first
+        self.places = [(k, j) for k, count in enumerate(counts) for j in range(count)]  # row → source, place in it
+        self._pass = lru_cache(maxsize=4 * len(sources))(self._shuffled)
+
+    def _shuffled(self, source: int, number: int) -> np.ndarray:
+        """The rows of a source in the order of its pass `number`."""
+        return np.random.default_rng([self.config.seed, source, number, 1]).permutation(self.sources[source].rows)
+
+    def film(self, step: int, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """Film (size, size, 1) and labels (14,) at a place of a step's batch; each film comes once in every pass."""
+        source, place = self.places[row]
+        drawn = step * self.counts[source] + place
+        store, rows = self.sources[source].store, self.sources[source].rows
+        at = self._pass(source, drawn // len(rows))[drawn % len(rows)]
+        rng = np.random.default_rng([self.config.seed, step, row, 2])
+        film = augment_film(np.asarray(store.films[at]), rng, self.config.augmentation)
+        return standardize_films(film, self.sources[source].mean, self.sources[source].sd), store.labels[at]
+
+    def _mate(self, row: int) -> int:
+        """The next row of the same source (after its last the first): two sources differ in their greys."""
+        source, place = self.places[row]
+        return row + 1 if place + 1 < self.counts[source] else row - place
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch `index`: films (batch, size, size, 1) float32 and labels (batch, 14) float32."""
+        step = self.first + index
+        films, labels = map(np.stack, zip(*(self.film(step, row) for row in self.rows), strict=True))
+        if self.config.mixup:
+            rng = np.random.default_rng([self.config.seed, step, 3])
+            own = rng.beta(self.config.mixup, self.config.mixup, len(self.places)).astype(np.float32)
+            own = np.maximum(own, 1 - own)[list(self.rows)]
+            mates, mate_labels = map(np.stack, zip(*(self.film(step, self._mate(row)) for row in self.rows), strict=True))
+            films = own[:, None, None, None] * films + (1 - own[:, None, None, None]) * mates
+            labels = own[:, None] * labels + (1 - own[:, None]) * mate_labels
+        return films, labels
