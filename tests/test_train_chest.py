@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -66,12 +67,11 @@ def folder(tmp_path_factory):
     return make_folder(tmp_path_factory.mktemp("films") / "real")
 
 
-@pytest.fixture
-def config(folder, tmp_path):
+def settings(folder, place):
     return Config(
         (str(folder),),
-        out=str(tmp_path / "run"),
-        cache=str(tmp_path / "films"),
+        out=str(place / "run"),
+        cache=str(place / "films"),
         size=SIZE,
         epochs=4,
         steps=6,
@@ -83,6 +83,26 @@ def config(folder, tmp_path):
         learning_rate=0.01,
         workers=2,
     )
+
+
+@pytest.fixture
+def config(folder, tmp_path):
+    return settings(folder, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    """The configuration of a run from start to end; nobody changes its folder."""
+    config = settings(folder, tmp_path_factory.mktemp("whole"))
+    train(config, network=tiny)
+    return config
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    """A copy of that run, to change."""
+    shutil.copytree(whole.out, tmp_path / "finished")
+    return dataclasses.replace(whole, out=str(tmp_path / "finished"))
 
 
 def arguments(config):
@@ -101,7 +121,7 @@ def in_a_process(config, root, *, slow=0.0, backend="tensorflow"):
         f"import sys, time; sys.path[:0] = [{str(root)!r}, {str(Path(__file__).parent)!r}]; import test_train_chest as t\n"
         "film = t.MixedBatches.film\n"
         f"t.MixedBatches.film = lambda *a: (time.sleep({slow}), film(*a))[1]\n"
-        f"t.train_chest.main({arguments(config)!r}, network=t.tiny)"
+        f"from models.chest.train import main; main({arguments(config)!r}, network=t.tiny)"
     )
     environment = {**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", code]
@@ -129,9 +149,12 @@ def run_on(config, root, backend):
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax"])
-def test_killed_in_the_middle_and_resumed_is_the_same_run(config, tmp_path, root, backend):
+def test_killed_in_the_middle_and_resumed_is_the_same_run(config, whole, tmp_path, root, backend):
     pytest.importorskip(backend)
-    run_on(config, root, backend)
+    if backend == keras.config.backend():
+        config = whole
+    else:
+        run_on(config, root, backend)
     killed = dataclasses.replace(config, out=str(tmp_path / "killed"))
     process = in_a_process(killed, root, slow=0.02, backend=backend)
     second = Path(killed.out) / "checkpoint-00002.weights.h5"
@@ -154,22 +177,19 @@ def test_killed_in_the_middle_and_resumed_is_the_same_run(config, tmp_path, root
         np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
-def test_a_finished_run_is_not_trained_again(config):
-    train(config, network=tiny)
-    before = weights_of(config)
-    train(config, network=tiny)
-    assert len(log_of(config)) == config.epochs
-    for ours, theirs in zip(weights_of(config), before, strict=True):
+def test_a_finished_run_is_not_trained_again(whole, finished):
+    train(finished, network=tiny)
+    assert len(log_of(finished)) == finished.epochs
+    for ours, theirs in zip(weights_of(finished), weights_of(whole), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-3)
 
 
-def test_a_run_that_is_stopped_early_can_go_on(config, tmp_path):
-    train(config, network=tiny)
+def test_a_run_that_is_stopped_early_resumes(config, whole, tmp_path):
     early = dataclasses.replace(config, out=str(tmp_path / "early"), stop_after=2)
     train(early, network=tiny)
     assert log_of(early)["epoch"].tolist() == [1, 2] and (Path(early.out) / CHEST_WEIGHTS).exists()
     train(dataclasses.replace(early, stop_after=0), network=tiny)
-    pd.testing.assert_frame_equal(log_of(early), log_of(config), rtol=1e-4)
+    pd.testing.assert_frame_equal(log_of(early), log_of(whole), rtol=1e-4)
 
 
 def test_it_learns_and_leaves_log_config_and_two_checkpoints(config, tmp_path):
@@ -343,9 +363,8 @@ def test_full_disk_while_saving_leaves_the_last_checkpoint(config, monkeypatch):
     assert len(log_of(config)) == config.epochs
 
 
-def test_a_checkpoint_cut_off_is_named_and_the_one_before_serves(config):
-    train(config, network=tiny)
-    whole = log_of(config)
+def test_a_checkpoint_cut_off_is_named_and_the_one_before_serves(whole, finished):
+    config = finished
     newest = run.checkpoints(Path(config.out))[-1]
     content = newest.read_bytes()
     newest.write_bytes(content[: len(content) // 2])
@@ -353,7 +372,7 @@ def test_a_checkpoint_cut_off_is_named_and_the_one_before_serves(config):
         train(config, network=tiny)
     newest.unlink()
     train(config, network=tiny)
-    pd.testing.assert_frame_equal(log_of(config), whole, rtol=1e-4)
+    pd.testing.assert_frame_equal(log_of(config), log_of(whole), rtol=1e-4)
 
 
 def wider(size=SIZE, classes=14, weights=None):
@@ -363,8 +382,8 @@ def wider(size=SIZE, classes=14, weights=None):
     return keras.Model(film, keras.layers.Activation("sigmoid")(logits), name="wider")
 
 
-def test_checkpoint_and_weights_of_another_network(config):
-    train(config, network=tiny)
+def test_checkpoint_and_weights_of_another_network(finished):
+    config = finished
     with pytest.raises(DataError, match="checkpoint-00004.*another network.*--out"):
         train(config, network=wider)
     with pytest.raises(DataError, match="another architecture"):
@@ -372,8 +391,8 @@ def test_checkpoint_and_weights_of_another_network(config):
     assert len(run.checkpoints(Path(config.out))) == 2
 
 
-def test_another_configuration_in_the_same_folder(config):
-    train(config, network=tiny)
+def test_another_configuration_in_the_same_folder(finished):
+    config = finished
     with pytest.raises(DataError, match="started with learning_rate 0.01, now 0.02.*--out"):
         train(dataclasses.replace(config, learning_rate=0.02), network=tiny)
 
@@ -451,8 +470,8 @@ def test_calibration_goes_into_the_network_and_keeps_the_order(folder, tmp_path)
     np.testing.assert_allclose(pred.mean(axis=0), store.labels.mean(axis=0), atol=0.03)
 
 
-def test_calibration_of_a_file(config, folder, tmp_path, capsys):
-    train(dataclasses.replace(config, epochs=1), network=tiny)
+def test_calibration_of_a_file(whole, folder, tmp_path, capsys):
+    config = whole
     out = tmp_path / "calibrated.weights.h5"
     command = [str(folder), "--weights", str(Path(config.out) / CHEST_WEIGHTS), "--out", str(out), "--size", str(SIZE)]
     chest_calibration.main([*command, "--cache", config.cache, "--folds", "4"], network=tiny)
@@ -465,8 +484,8 @@ def test_calibration_of_a_file(config, folder, tmp_path, capsys):
         chest_calibration.main([*command, "--cache", config.cache, "--fold", "-1"], network=tiny)
 
 
-def test_evaluation_table(config, folder, tmp_path, capsys):
-    train(config, network=tiny)
+def test_evaluation_table(finished, folder, tmp_path, capsys):
+    config = finished
     csv = tmp_path / "table.csv"
     file = Path(config.out) / CHEST_WEIGHTS
     tables = evaluate_chest.main(
@@ -490,8 +509,8 @@ def test_evaluation_table(config, folder, tmp_path, capsys):
     assert "| mean | of 12 X-rays |" in capsys.readouterr().out and csv.exists()
 
 
-def test_evaluation_leaves_out_whom_the_network_was_trained_on(config, folder, capsys):
-    train(dataclasses.replace(config, epochs=1, steps=1), network=tiny)
+def test_evaluation_leaves_out_whom_the_network_was_trained_on(finished, folder, capsys):
+    config = finished
     file = Path(config.out) / CHEST_WEIGHTS
     weights.write_patients(file.with_name("trained_on.txt"), [4, 9])
     command = [str(folder), "--weights", str(file), "--size", str(SIZE), "--cache", config.cache]

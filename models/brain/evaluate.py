@@ -4,7 +4,8 @@
     python -m models.brain.evaluate FOLDER --weights RUN/unet3d_brain.weights.h5 --mirror 0 1 --out table.csv
     python -m models.brain.evaluate FOLDER --cases Brats18_CBICA_AVG_1 Brats18_TCIA02_606_1
 
-One line a patient as each is done, then the mean over the patients with its 95 % bootstrap interval, by patient.
+One line a patient as each is done, then the mean over the patients with its 95 % bootstrap interval, by patient. Whom the
+network was trained on (``trained_on.txt`` beside the weights) is left out and counted, unless ``--cases`` names them.
 """
 
 import argparse
@@ -17,13 +18,15 @@ import pandas as pd
 from scipy import stats
 from tqdm import tqdm
 
-from data.decathlon import BrainCase, read_brain, standardize_scan
+from data.decathlon import BrainCase, read_brain
 from data.errors import DataError
 from data.storage import atomic_file
+from models.brain import known_patients
 from models.brain.network import BRAIN_WEIGHTS, FILTERS, unet3d
-from models.brain.predict import clean, label_map, predict_scan
+from models.brain.predict import segment
 from models.metrics import hausdorff95
-from models.weights import load_weights
+from models.run import one_sentence
+from models.weights import PATIENTS_FILE, load_weights, read_patients
 
 REGIONS = {"WT": (1, 2, 3), "TC": (2, 3), "ET": (3,)}  # whole tumour, tumour core, enhancing tumour
 COLUMNS = [f"{metric} {region}" for metric in ("Dice", "HD95") for region in REGIONS]
@@ -44,12 +47,6 @@ def score(found: np.ndarray, expert: np.ndarray, spacing: tuple[float, float, fl
         row[f"Dice {region}"] = 2 * (ours & theirs).sum() / both if both else np.nan
         row[f"HD95 {region}"] = hausdorff95(ours, theirs, spacing)
     return {column: float(row[column]) for column in COLUMNS}
-
-
-def segment(model: keras.Model, case: BrainCase, mirror: tuple[int, ...] = (), one_piece: bool = True) -> np.ndarray:
-    """Label map (x, y, z) of a patient: standardise, slide the window, take the likeliest class, clean."""
-    label = label_map(predict_scan(model, standardize_scan(case.image()), mirror=mirror))
-    return clean(label, one_piece, case.spacing)
 
 
 def evaluate(model: keras.Model, cases: Iterable[BrainCase], mirror: tuple[int, ...] = (), one_piece: bool = True) -> pd.DataFrame:
@@ -104,35 +101,48 @@ def summarize(table: pd.DataFrame, seed: int = 0, resamples: int = 2000) -> pd.D
     return pd.DataFrame.from_dict(rows, orient="index", columns=["mean", "low", "high", "patients"])
 
 
-def choose(folder: str | Path, names: Iterable[str] = ()) -> list[BrainCase]:
-    """The cases of a folder, or those named.
+def choose(folder: str | Path, names: Iterable[str] = (), known: frozenset[str] = frozenset()) -> list[BrainCase]:
+    """The cases of a folder that are named; without names, those whose patient is not among the `known`.
 
     Raises
     ------
     DataError
-        When the folder cannot be read, or a name is not in it.
+        When the folder cannot be read, a name is not in it, or all of its patients are known.
     """
-    cases, names = list(read_brain(folder)), list(names)
-    unknown = sorted(set(names) - {case.name for case in cases})
+    cohort, names = read_brain(folder), list(names)
+    unknown = sorted(set(names) - {case.name for case in cohort})
     if unknown:
-        raise DataError(f"{folder}: no case {', '.join(unknown)}. There are {', '.join(case.name for case in cases)}.")
-    return [case for case in cases if not names or case.name in names]
+        raise DataError(f"{folder}: no case {', '.join(unknown)}. There are {', '.join(case.name for case in cohort)}.")
+    if names:
+        return [case for case in cohort if case.name in names]
+    cases = [case for case in cohort if cohort.source == "simulated" or case.name not in known]
+    if not cases:
+        raise DataError(f"{folder}: the network was trained on all of these patients. Take others, or name them (--cases).")
+    if len(cases) < len(cohort):
+        print(f"{len(cohort) - len(cases)} patients of the network's training are left out")
+    return cases
 
 
 def main(arguments: list[str] | None = None) -> pd.DataFrame:
     """Command line; returns the table of `summarize`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m models.brain.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", help="scans in the Decathlon or BraTS format")
     parser.add_argument("--weights", default=BRAIN_WEIGHTS, help="file to load; default: the shipped one")
     parser.add_argument("--filters", type=int, nargs="+", default=FILTERS, help="as the weights were trained with")
     parser.add_argument("--mirror", type=int, nargs="*", default=[], choices=(0, 1, 2), help="axes to mirror along")
-    parser.add_argument("--cases", nargs="*", default=[], help="names of the cases to take; default: all")
+    parser.add_argument("--cases", nargs="*", default=[], help="cases to take; default: all that the network has not seen")
     parser.add_argument("--all-pieces", action="store_true", help="keep all pieces, not only the largest")
     parser.add_argument("--out", type=Path, help="CSV file for the table of all patients")
     given = parser.parse_args(arguments)
-    cases = choose(given.folder, given.cases)
-    model = unet3d(filters=tuple(given.filters))
-    load_weights(model, given.weights if given.weights == BRAIN_WEIGHTS else Path(given.weights).resolve())
+    shipped = given.weights == BRAIN_WEIGHTS
+    weights = BRAIN_WEIGHTS if shipped else Path(given.weights).resolve()
+    known = known_patients() if shipped else read_patients(weights.with_name(PATIENTS_FILE))
+    with one_sentence():
+        cases = choose(given.folder, given.cases, known)
+        model = unet3d(filters=tuple(given.filters))
+        load_weights(model, weights)
     table = evaluate(model, cases, tuple(given.mirror), not given.all_pieces)
     if given.out:
         with atomic_file(given.out) as temporary:

@@ -1,14 +1,30 @@
-"""From a scan to a label map: sliding window, most probable class, postprocessing."""
+"""From a scan to a label map: sliding window, most probable class, postprocessing.
 
+    python -m models.brain.predict FOLDER        # a mask beside each scan of the folder, which needs no expert's mask
+
+This is teaching material and not a medical device: no decision about a patient may rest on it.
+"""
+
+import argparse
 import itertools
 import math
+from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from scipy import ndimage
 from tqdm import tqdm
 
-from data.decathlon import brain_box
+from data.decathlon import LABELS, BrainCase, brain_box, read_brain, standardize_scan
+from data.storage import atomic_file
+from models.brain.network import BRAIN_WEIGHTS, unet3d
 from models.metrics import volume_ml
+from models.run import one_sentence
+from models.weights import load_weights
+
+NOTICE = "Not a medical device: no decision about a patient may rest on these masks."
+SUFFIX = "_predicted.nii.gz"  # of the masks that are written
 
 LEAST_ENHANCING_ML = 0.05  # smaller enhancing tumours are taken for a vessel; a guess far below every training patient's
 
@@ -125,3 +141,50 @@ def clean(label: np.ndarray, one_piece: bool = True, spacing: tuple[float, float
     if volume_ml(label == 3, spacing) < LEAST_ENHANCING_ML:
         label[label == 3] = 2
     return label
+
+
+def segment(model, case: BrainCase, mirror: tuple[int, ...] = (), one_piece: bool = True) -> np.ndarray:
+    """Label map (x, y, z) of a patient: standardise, slide the window, take the likeliest class, clean."""
+    label = label_map(predict_scan(model, standardize_scan(case.image()), mirror=mirror))
+    return clean(label, one_piece, case.spacing)
+
+
+def write_mask(case: BrainCase, label: np.ndarray) -> Path:
+    """Write a label map as NIfTI beside the scan, on the scan's own grid; returns the file.
+
+    Parameters
+    ----------
+    case : BrainCase
+    label : numpy.ndarray of uint8, shape (x, y, z)
+        Axes to the patient's right, front and top, as `BrainCase.image` has them; values are indices of `LABELS`.
+    """
+    scan = nib.load(case.image_files[0])
+    as_stored = ornt_transform(io_orientation(np.eye(4)), io_orientation(scan.affine))
+    mask = nib.Nifti1Image(np.ascontiguousarray(apply_orientation(label, as_stored), np.uint8), scan.affine)
+    mask.header.set_xyzt_units(*scan.header.get_xyzt_units())
+    file = case.image_files[0].with_name(case.name + SUFFIX)
+    with atomic_file(file) as temporary:
+        nib.save(mask, temporary)
+    return file
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m models.brain.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", type=Path, help="scans in the BraTS or the Decathlon format, with or without masks")
+    given = parser.parse_args(arguments)
+    with one_sentence():
+        cohort = read_brain(given.folder, masks=False)
+        model = unet3d()
+        load_weights(model, BRAIN_WEIGHTS)
+        for case in cohort:
+            label = segment(model, case)
+            volumes = ", ".join(f"{name} {volume_ml(label == n, case.spacing):.1f} ml" for n, name in enumerate(LABELS) if n)
+            print(f"{write_mask(case, label)}: {volumes}")
+    print(f"In the masks: {', '.join(f'{number} {name}' for number, name in enumerate(LABELS))}.\n{NOTICE}")
+
+
+if __name__ == "__main__":
+    main()
