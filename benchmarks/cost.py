@@ -1,6 +1,6 @@
 """What training on the full archives costs: the step that `benchmarks.compare` measured × steps; on paper for accelerators.
 
-python -m benchmarks.cost            # after benchmarks.compare --cores 1; writes the table into models/README.md
+python -m benchmarks.cost            # after benchmarks.compare --cores 1; writes the table into models/TRAINING.md
 """
 
 import argparse
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
     config = parser.parse_args(arguments)
     text = table(rows(config.chest_epochs, config.brain_steps), config.teraflops)
     print(text)
-    write_between(ROOT / "models" / "README.md", "cost", text)
+    write_between(ROOT / "models" / "TRAINING.md", "cost", text)
 
 
 if __name__ == "__main__":

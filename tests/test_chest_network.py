@@ -51,6 +51,24 @@ def test_fused_normalisation_computes_what_keras_computes():
         assert (moved > 0.1) == (trainable and training)
 
 
+def test_fused_normalisation_in_16_bits_keeps_statistics_in_32():
+    pytest.importorskip("tensorflow")
+    x = np.random.default_rng(2).normal(1, 3, (4, 6, 5, 7)).astype(np.float32)
+    for training in (True, False):
+        seen = []
+        for kind, policy in ((keras.layers.BatchNormalization, "float32"), (chest_network.BatchNormalization, "mixed_bfloat16")):
+            layer = kind(epsilon=1.001e-5, momentum=0.9, dtype=policy)
+            layer.build(x.shape)
+            layer.set_weights([np.random.default_rng(k).uniform(0.5, 2, 7) for k in range(4)])
+            output = layer(x, training=training)
+            assert keras.backend.standardize_dtype(output.dtype) == ("float32" if policy == "float32" else "bfloat16")
+            seen.append([keras.ops.convert_to_numpy(keras.ops.cast(output, "float32")), *layer.get_weights()])
+        np.testing.assert_allclose(seen[1][0], seen[0][0], atol=0.06)
+        for ours, theirs in zip(seen[1][1:], seen[0][1:], strict=True):
+            assert ours.dtype == np.float32
+            np.testing.assert_allclose(ours, theirs, rtol=3e-3)
+
+
 def test_every_normalisation_of_densenet_is_the_fused_one_and_is_stored_as_keras_stores_its_own(tmp_path):
     model = densenet121(32, weights=None)
     kinds = {type(layer) for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}

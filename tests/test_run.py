@@ -30,11 +30,13 @@ def test_a_users_mistake_is_one_sentence(trainer, tmp_path):
         trainer.main([str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")])
 
 
-@pytest.mark.parametrize("name", ["models.brain.train", "models.chest.train"])
-def test_trainers_import_no_plotting(name, root):
-    code = f"import sys, {name}; print(sorted({{'matplotlib', 'IPython', 'seaborn', 'util'}} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert result.stdout.splitlines()[-1] == "[]"
+def test_trainers_import_no_plotting(root):
+    """Both work where nothing that draws is installed; Keras itself imports such packages if it finds them."""
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('matplotlib', 'seaborn', 'IPython', 'util')))\n"  # importing one of these fails
+        "import models.brain.train, models.chest.train"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=root, check=True)
 
 
 def test_names_and_files_of_names(tmp_path):

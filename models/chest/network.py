@@ -22,10 +22,12 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def call(self, inputs, training=None, mask=None):
         """Normalise (batch, height, width, channels), by the batch in training and by the moving statistics otherwise."""
-        if keras.config.backend() != "tensorflow" or self.compute_dtype != "float32":
+        if keras.config.backend() != "tensorflow" or self.compute_dtype not in ("float32", "bfloat16"):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
+        if self.compute_dtype == "bfloat16" and tf.config.list_physical_devices("GPU"):  # not shown to work there
+            return super().call(inputs, training=training, mask=mask)
         fused = functools.partial(tf.raw_ops.FusedBatchNormV3, x=inputs, scale=self.gamma, offset=self.beta, epsilon=self.epsilon)
         if not (training and self.trainable):
             return fused(mean=self.moving_mean, variance=self.moving_variance, is_training=False)[0]
