@@ -93,7 +93,8 @@ def compare(
 
 def chest(folder: str, size: int, batch: int, rounds: int, seconds: float) -> dict:
     """`models.chest.train` on a folder in the NIH format."""
-    from models.chest.train import Config, MixedBatches, batch_shares, build, open_sources
+    from models.chest.films import MixedBatches, batch_shares, open_sources
+    from models.chest.train import Config, build
 
     with tempfile.TemporaryDirectory() as cache:
         config = Config((folder,), size=size, batch_size=batch, steps=1000, epochs=1, cache=cache, allow_absent=True)

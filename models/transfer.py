@@ -1,10 +1,10 @@
 """Measures what a network that has seen only simulated patients is worth on real ones.
 
     python -m models.transfer --chest FOLDER --brain FOLDER                     # simulate, train, test: hours
-    python -m models.transfer --chest FOLDER --chest-weights SIM.weights.h5     # test weights trained on simulated films
+    python -m models.transfer --chest FOLDER --chest-weights SIM.weights.h5     # test weights trained on simulated X-rays
     python -m models.transfer --chest FOLDER --films 20000 --epochs 8 --out build/transfer
 
-Nothing of the real folders is used for training, so all of their patients are tested on: every film of both splits
+Nothing of the real folders is used for training, so all of their patients are tested on: every X-ray of both splits
 (AUROC per finding, 95 % interval by patient), every scan (Dice and HD95 of WT, TC and ET). The networks are trained by
 `models.chest.train` and `models.brain.train`, whose logs and checkpoints lie in the folder ``--out``.
 """
@@ -25,11 +25,11 @@ from models.run import one_sentence
 from models.weights import load_weights
 
 CHEST_SEED, BRAIN_SEED = 1001, 3001  # of simulated patients that no notebook tests on
-AIMS = {"Effusion": 0.65, "Cardiomegaly": 0.65, "Pneumothorax": 0.65}  # AUROC on real films
+AIMS = {"Effusion": 0.65, "Cardiomegaly": 0.65, "Pneumothorax": 0.65}  # AUROC on real X-rays
 
 
 def train_on_simulated_films(out: Path, films: int, epochs: int, size: int, network=densenet121) -> Path:
-    """Weights of a network trained from random ones on simulated films with their true labels."""
+    """Weights of a network trained from random ones on simulated X-rays with their true labels."""
     cohort = chest_cohort(films=films, seed=CHEST_SEED, size=size)
     config = train_chest.Config(
         (str(cohort),),
@@ -48,7 +48,7 @@ def train_on_simulated_films(out: Path, films: int, epochs: int, size: int, netw
 def chest_transfer(
     folder: Path, weights: Path, *, size: int = CHEST_SIZE, cache: Path, network=densenet121
 ) -> dict[str, pd.DataFrame]:
-    """AUROC tables, as of `evaluate_chest.score`, of all films of a folder; standardised by their own mean and sd.
+    """AUROC tables, as of `evaluate_chest.score`, of all X-rays of a folder; standardised by their own mean and sd.
 
     Raises
     ------
@@ -69,12 +69,12 @@ def chest_transfer(
 
 
 def report_chest(options: argparse.Namespace) -> None:
-    """Train on simulated films if no weights are given, test on the real ones, print the table."""
+    """Train on simulated X-rays if no weights are given, test on the real ones, print the table."""
     weights = options.chest_weights
     if weights is None:
         weights = train_on_simulated_films(options.out / "chest", options.films, options.epochs, options.size)
     tables = chest_transfer(options.chest, Path(weights).resolve(), size=options.size, cache=options.out / "films")
-    print(f"\nTrained on simulated films only ({weights}), tested on {options.chest}:\n\n{evaluate_chest.as_markdown(tables)}\n")
+    print(f"\nTrained on simulated X-rays only ({weights}), tested on {options.chest}:\n\n{evaluate_chest.as_markdown(tables)}\n")
     mined = tables[evaluate_chest.MINED]["AUROC"]
     for finding, aim in AIMS.items():
         print(f"{finding}: {mined[finding]:.3f} (aim {aim}: {'reached' if mined[finding] >= aim else 'not reached'})")
@@ -100,16 +100,16 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m models.transfer", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--chest", type=Path, help="real films: folder in the NIH ChestX-ray14 format")
+    parser.add_argument("--chest", type=Path, help="real X-rays: folder in the NIH ChestX-ray14 format")
     parser.add_argument("--brain", type=Path, help="real scans: folder in the Decathlon or the BraTS format")
-    parser.add_argument("--chest-weights", type=Path, help="weights trained on simulated films; default: train some")
+    parser.add_argument("--chest-weights", type=Path, help="weights trained on simulated X-rays; default: train some")
     parser.add_argument("--brain-weights", type=Path, help="weights trained on simulated scans; default: train some")
-    parser.add_argument("--films", type=int, default=20_000, help="simulated films to train on (default: 20000)")
+    parser.add_argument("--films", type=int, default=20_000, help="simulated X-rays to train on (default: 20000)")
     parser.add_argument("--epochs", type=int, default=8, help="on these (default: 8)")
-    parser.add_argument("--size", type=int, default=CHEST_SIZE, help=f"side of the films in pixels (default: {CHEST_SIZE})")
+    parser.add_argument("--size", type=int, default=CHEST_SIZE, help=f"side of the X-rays in pixels (default: {CHEST_SIZE})")
     parser.add_argument("--cases", type=int, default=52, help="simulated brain cases to train on (default: 52)")
     parser.add_argument("--steps", type=int, default=3000, help="training steps on these (default: 3000)")
-    parser.add_argument("--out", type=Path, default=Path("build/transfer"), help="where runs and decoded films go")
+    parser.add_argument("--out", type=Path, default=Path("build/transfer"), help="where runs and decoded X-rays go")
     options = parser.parse_args(arguments)
     if not options.chest and not options.brain:
         parser.error("name a folder of real patients: --chest FOLDER, --brain FOLDER, or both")

@@ -22,7 +22,7 @@ from models.chest.train import Config
 from models.run import one_sentence
 from models.weights import load_weights, save_weights_float16
 
-PRIOR_SD = 2.0  # of an intercept: keeps it finite when the validation films show a finding always or never
+PRIOR_SD = 2.0  # of an intercept: keeps it finite when the validation X-rays show a finding always or never
 
 
 def fit_calibration(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
@@ -63,7 +63,7 @@ def apply_calibration(model: keras.Model, slope: float, intercepts: np.ndarray) 
 
 
 def calibrate(model: keras.Model, films: np.ndarray, labels: np.ndarray, mean: float, sd: float) -> tuple[float, np.ndarray]:
-    """Calibrate a network on films that it was not trained on.
+    """Calibrate a network on X-rays that it was not trained on.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def calibrate(model: keras.Model, films: np.ndarray, labels: np.ndarray, mean: f
     films : ndarray of uint8, (films, size, size)
     labels : ndarray of 0/1, (films, findings)
     mean, sd : float
-        Pixel statistics that the films are standardised with.
+        Pixel statistics that the X-rays are standardised with.
 
     Returns
     -------
@@ -95,8 +95,8 @@ def main(arguments: list[str] | None = None, network=densenet121) -> None:
     parser.add_argument("--out", type=Path, required=True, help="file for the calibrated weights")
     parser.add_argument("--folds", type=int, default=Config.folds, help="as in training")
     parser.add_argument("--fold", type=int, default=Config.fold, help="as in training")
-    parser.add_argument("--size", type=int, default=CHEST_SIZE, help="side of the films in pixels")
-    parser.add_argument("--cache", default=Config.cache, help="folder for decoded films")
+    parser.add_argument("--size", type=int, default=CHEST_SIZE, help="side of the X-rays in pixels")
+    parser.add_argument("--cache", default=Config.cache, help="folder for decoded X-rays")
     given = parser.parse_args(arguments)
     config = Config((given.folder,), size=given.size, folds=given.folds, fold=given.fold, cache=given.cache, allow_absent=True)
     with one_sentence():

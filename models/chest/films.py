@@ -1,6 +1,6 @@
-"""Films of a folder in the NIH format as training takes them: decoded and made small once, then mapped from disk.
+"""X-rays as training takes them: decoded and made small once, then mapped from disk; augmentation, batches, prediction.
 
-The whole archive (112,120 films of 1024 × 1024 pixels) fits neither the memory nor, as PNG files, the time of a training
+The whole archive (112,120 X-rays of 1024 × 1024 pixels) fits neither the memory nor, as PNG files, the time of a training
 step. At 128 pixels it is 1.8 GB, which the operating system keeps in memory as far as there is room.
 """
 
@@ -25,12 +25,12 @@ from data.nih import FINDINGS
 from data.storage import actionable_disk_errors, atomic_file
 from models.run import read_names
 
-CHUNK = 512  # films that are decoded between two writes
+CHUNK = 512  # X-rays that are decoded between two writes
 
 
 @dataclass(frozen=True)
 class FilmStore:
-    """The films of one split of one folder.
+    """The X-rays of one split of one folder.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class FilmStore:
     films : ndarray of uint8, (films, size, size)
         Mapped from disk, not in memory.
     table : DataFrame
-        The row of each film, numbered from 0.
+        The row of each X-ray, numbered from 0.
     labels : ndarray of float32, (films, 14)
         0 or 1, in the order of `nih.FINDINGS`.
     """
@@ -63,27 +63,27 @@ class FilmStore:
 def open_store(
     folder: Path | str, size: int, cache: Path, *, split: str = "train_val", labels: str = "", progress: bool = True
 ) -> FilmStore:
-    """Read the tables of a folder and decode its films, unless an earlier run has.
+    """Read the tables of a folder and decode its X-rays, unless an earlier run has.
 
     Parameters
     ----------
     folder : path
         In the NIH format.
     size : int
-        Side of the films in pixels.
+        Side of the X-rays in pixels.
     cache : Path
-        Folder for the decoded films, `size`² bytes each; it can be deleted at any time.
+        Folder for the decoded X-rays, `size`² bytes each; it can be deleted at any time.
     split : str
         "train_val" or "test".
     labels : str
         Name of a CSV file with ``Image Index`` and the 14 findings as 0/1, used where the folder has it in place of the
-        labels mined from reports (such as the ``truth.csv`` of simulated cohorts).
+        report-derived labels (such as the ``truth.csv`` of simulated cohorts).
     progress : bool
 
     Raises
     ------
     DataError
-        When a table is missing or wrong, no film can be read, or the disk is full.
+        When a table is missing or wrong, no X-ray can be read, or the disk is full.
     """
     chest = nih.read_chest_folder(folder)
     table = chest.table[chest.table["split"] == split].reset_index(drop=True)
@@ -114,10 +114,10 @@ def _better_labels(path: Path, names: pd.Series) -> pd.DataFrame:
 
 
 def _decoded(chest: nih.ChestFolder, names: list[str], size: int, cache: Path, progress: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Memory map of the films `names`, and which of them could be read."""
+    """Memory map of the X-rays `names`, and which of them could be read."""
     paths = [chest.film_path(name) for name in names]
     stamps = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
-    digest = hashlib.sha256(json.dumps([size, stamps]).encode()).hexdigest()[:16]  # other films, another file
+    digest = hashlib.sha256(json.dumps([size, stamps]).encode()).hexdigest()[:16]  # other X-rays, another file
     final = cache / f"{chest.folder.resolve().name}-{size}-{digest}.films"
     broken_file = final.with_suffix(".broken.json")
     if not (final.exists() and broken_file.exists() and final.stat().st_size == len(names) * size * size):
@@ -135,7 +135,7 @@ def _decoded(chest: nih.ChestFolder, names: list[str], size: int, cache: Path, p
 
 
 def _decode(paths: list[Path], size: int, final: Path, broken_file: Path, progress: bool) -> None:
-    """Write all films one after the other; a run that was stopped goes on behind its last complete chunk.
+    """Write all X-rays one after the other; a run that was stopped resumes behind its last complete chunk.
 
     Written, not mapped: a full disk is then an error that can be caught, while a map would end the process.
     """
@@ -178,9 +178,9 @@ def pixel_statistics(store: FilmStore, rows: np.ndarray | None = None) -> tuple[
 
 
 def augment_film(film: np.ndarray, rng: np.random.Generator, strength: float = 1.0) -> np.ndarray:
-    """One film as another exposure of the same patient might look: turned, shifted, scaled, darker, harder or softer.
+    """One X-ray as another exposure of the same patient might look: turned, shifted, scaled, darker, harder or softer.
 
-    No mirroring: the heart is on the left, and a mirrored film shows another disease (dextrocardia).
+    No mirroring: the heart is on the left, and a mirrored X-ray shows another disease (dextrocardia).
 
     Parameters
     ----------
@@ -205,17 +205,17 @@ def augment_film(film: np.ndarray, rng: np.random.Generator, strength: float = 1
 
 
 class FilmBatches(keras.utils.PyDataset):
-    """Batches of standardised films and their labels for `keras.Model.fit`.
+    """Batches of standardised X-rays and their labels for `keras.Model.fit`.
 
     Parameters
     ----------
     films : ndarray of uint8, (films, size, size)
     labels : ndarray, (films, classes)
     mean, sd : float
-        Mean and standard deviation of the pixels of the *training* films.
+        Mean and standard deviation of the pixels of the *training* X-rays.
     batch_size : int
     augment : bool
-        Mix the films anew in every epoch and pass each through `augment_film`; otherwise order and pixels stay.
+        Shuffle the X-rays anew in every epoch and pass each through `augment_film`; otherwise order and pixels stay.
     seed : int
         Equal seeds give equal batches.
     """
@@ -245,7 +245,7 @@ class FilmBatches(keras.utils.PyDataset):
         return standardize_films(batch, self.mean, self.sd), self.labels[rows]
 
     def on_epoch_end(self) -> None:
-        """Mix the films for the next epoch."""
+        """Shuffle the X-rays for the next epoch."""
         self.epoch += 1
         self._mix()
 
@@ -253,7 +253,7 @@ class FilmBatches(keras.utils.PyDataset):
 def predict_films(
     model: keras.Model, films: np.ndarray, mean: float, sd: float, *, batch_size: int = 64, what: str = "predicting"
 ) -> np.ndarray:
-    """Output of a model, (films, …), for films of uint8 (films, size, size), with a progress bar named `what`."""
+    """Output of a model, (films, …), for X-rays of uint8 (films, size, size), with a progress bar named `what`."""
     outputs = []
     for start in tqdm(range(0, len(films), batch_size), desc=what, unit="batch"):
         rows = np.arange(start, start + batch_size) % len(films)  # always full: another shape would compile anew
@@ -262,13 +262,13 @@ def predict_films(
 
 
 def standardize_films(films: np.ndarray, mean: float, sd: float) -> np.ndarray:
-    """Films (films, size, size) of uint8 as the network takes them: (films, size, size, 1) float32, (pixel − mean) / sd."""
+    """X-rays (films, size, size) of uint8 as the network takes them: (films, size, size, 1) float32, (pixel − mean) / sd."""
     return (films[..., np.newaxis].astype(np.float32) - np.float32(mean)) / np.float32(sd)
 
 
 @dataclass(frozen=True)
 class Source:
-    """The training or the validation films of one folder, with the statistics of its training films."""
+    """The training or the validation X-rays of one folder, with the statistics of its training X-rays."""
 
     store: FilmStore
     rows: np.ndarray
@@ -330,12 +330,12 @@ def kept_out(stores: list[FilmStore], words: tuple[str, ...]) -> list[np.ndarray
 
 
 def open_sources(config, progress: bool = True) -> tuple[list[Source], list[Source]]:
-    """Training films and validation films (none with ``fold`` −1) of every folder.
+    """Training X-rays and validation X-rays (none with ``fold`` −1) of every folder.
 
     Raises
     ------
     DataError
-        When a folder cannot be used, or no training film has a finding and ``allow_absent`` is not set.
+        When a folder cannot be used, or no training X-ray has a finding and ``allow_absent`` is not set.
     """
     training, validation = [], []
     stores = [
@@ -356,19 +356,19 @@ def open_sources(config, progress: bool = True) -> tuple[list[Source], list[Sour
     absent = [finding for finding, count in zip(FINDINGS, positives, strict=True) if not count]
     if absent and not config.allow_absent:
         raise DataError(
-            f"No training X-ray is positive for {', '.join(absent)}, so the network would only learn to deny it. Add films "
+            f"No training X-ray is positive for {', '.join(absent)}, so the network would only learn to deny it. Add X-rays "
             "that show it, or go on all the same with --allow-absent."
         )
     return training, validation
 
 
 def batch_shares(sources: list[Source], shares: tuple[float, ...], batch: int) -> list[int]:
-    """Films of a batch from each folder; they add up to `batch`, and no folder is left out.
+    """X-rays of a batch from each folder; they add up to `batch`, and no folder is left out.
 
     Raises
     ------
     DataError
-        When there are not as many shares as folders, or more folders than films in a batch.
+        When there are not as many shares as folders, or more folders than X-rays in a batch.
     """
     shares = shares or tuple(len(source.rows) for source in sources)
     if len(shares) != len(sources) or min(shares) <= 0 or len(sources) > batch:
@@ -379,13 +379,13 @@ def batch_shares(sources: list[Source], shares: tuple[float, ...], batch: int) -
 
 
 class MixedBatches(keras.utils.PyDataset):
-    """Endless batches of augmented films from several folders; batch `index` is that of step ``first + index``.
+    """Endless batches of augmented X-rays from several folders; batch `index` is that of step ``first + index``.
 
     Parameters
     ----------
     sources : list of Source
     counts : list of int
-        Films of a batch from each source.
+        X-rays of a batch from each source.
     config : models.chest.train.Config
     rows : range
         Rows of the batch that this process prepares.
@@ -406,7 +406,7 @@ class MixedBatches(keras.utils.PyDataset):
         return np.random.default_rng([self.config.seed, source, number, 1]).permutation(self.sources[source].rows)
 
     def film(self, step: int, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Film (size, size, 1) and labels (14,) at a place of a step's batch; each film comes once in every pass."""
+        """X-ray (size, size, 1) and labels (14,) at a place of a step's batch; each comes once in every pass."""
         source, place = self.places[row]
         drawn = step * self.counts[source] + place
         store, rows = self.sources[source].store, self.sources[source].rows

@@ -1,4 +1,4 @@
-"""The network of notebook 01 and what feeds it: DenseNet121, augmentation, batches, prediction."""
+"""The network of notebook 01: DenseNet121 with one sigmoid for each finding."""
 
 import functools
 
@@ -48,17 +48,17 @@ def _fused(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None = "course") -> keras.Model:
-    """DenseNet121 (Huang et al., CVPR 2017) with one sigmoid a finding.
+    """DenseNet121 (Huang et al., CVPR 2017) with one sigmoid for each finding.
 
     Parameters
     ----------
     size : int
-        Side of the films in pixels, at least 32.
+        Side of the X-rays in pixels, at least 32.
     classes : int
         Number of findings; they do not exclude each other.
     weights : {"course", "imagenet"} or None
-        Weights of all layers but the last two: those in ``models/`` (trained on simulated films, then on real ones of the
-        official train_val list; no download needed), those of ImageNet (downloaded by Keras at first use, 30 MB), or
+        Weights of all layers but the last two: those in ``models/`` (trained on simulated X-rays, then on real ones; no
+        download needed), those of ImageNet (downloaded by Keras at first use, 30 MB), or
         random ones. With "course" and 14 classes the layer ``logits`` has trained weights too.
 
     Returns
