@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     table = evaluate(model, cases, tuple(given.mirror), not given.all_pieces)
     if given.out:
         with atomic_file(given.out) as temporary:
-            table.to_csv(temporary)
+            table.to_csv(temporary, float_format="%.4f")
     summary = summarize(table)
     print(table.round(3).to_string(), summary.round(3).to_string(), sep="\n\n")
     return summary

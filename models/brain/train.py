@@ -209,7 +209,7 @@ def train(config: Config, team: Team = Team()) -> Path:
         table = evaluate(model, tests)
         if team.leads:
             with atomic_file(out / "evaluation.csv") as temporary:
-                table.to_csv(temporary)
+                table.to_csv(temporary, float_format="%.4f")
             print(table.round(3).to_string(), summarize(table).round(3).to_string(), sep="\n\n")
     if team.leads:
         print(f"weights: {weights}")

@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None, network=densenet121) -> dict[str, p
     print(calibration_error(table, pred).round(4).to_string())
     if options.out:
         with atomic_file(options.out) as temporary:
-            pd.concat(tables, names=["labels", "finding"]).to_csv(temporary)
+            pd.concat(tables, names=["labels", "finding"]).to_csv(temporary, float_format="%.4f")
     return tables
 
 
