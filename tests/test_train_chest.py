@@ -202,6 +202,11 @@ def test_it_learns_and_leaves_log_config_and_two_checkpoints(config, tmp_path):
     assert saved["learning_rate"] == 0.05 and saved["seed"] == 0 and saved["backend"] == keras.config.backend()
 
 
+def test_16_bits_are_trained_and_validated(config):
+    train(dataclasses.replace(config, precision="mixed_bfloat16", epochs=1, steps=1), network=tiny)
+    assert np.isfinite(log_of(config)["auroc_real"]).all() and keras.config.dtype_policy().name == "float32"
+
+
 def test_jax_computes_what_tensorflow_does(config, root, tmp_path):
     pytest.importorskip("jax")
     keras.utils.set_random_seed(3)
@@ -281,7 +286,7 @@ def copied(folder, target, keep):
 
 def test_a_patient_in_two_real_folders_is_held_out_of_both(config, folder, tmp_path):
     other = copied(folder, tmp_path / "other", lambda table: table["Patient ID"].between(10, 40))
-    simulated = make_folder(tmp_path / "simulated")
+    simulated = make_folder(tmp_path / "simulated", patients=20)
     (simulated / nih.SIMULATED_FILE).write_text("{}")
     config = dataclasses.replace(config, folders=(str(folder), str(other), str(simulated)), keep_out=("3", "11"))
     training, validation = open_sources(config, progress=False)

@@ -257,7 +257,7 @@ def predict_films(
     outputs = []
     for start in tqdm(range(0, len(films), batch_size), desc=what, unit="batch"):
         rows = np.arange(start, start + batch_size) % len(films)  # always full: another shape would compile anew
-        outputs.append(np.asarray(model.predict_on_batch(standardize_films(films[rows], mean, sd))))
+        outputs.append(np.asarray(model.predict_on_batch(standardize_films(films[rows], mean, sd)), np.float32))
     return np.concatenate(outputs)[: len(films)] if outputs else np.zeros((0, *model.output_shape[1:]), np.float32)
 
 

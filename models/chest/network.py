@@ -91,8 +91,8 @@ def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None =
             f"weights='course', which needs no network. What Keras said: {type(error).__name__}: {error}"
         ) from error
     pooled = keras.layers.GlobalAveragePooling2D(name="features")(backbone.output)
-    logits = keras.layers.Dense(classes, name="logits")(pooled)
-    probabilities = keras.layers.Activation("sigmoid", name="probabilities")(logits)
+    logits = keras.layers.Dense(classes, dtype="float32", name="logits")(pooled)  # 16 bits would make ties of probabilities
+    probabilities = keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
     plain = keras.Model(film, probabilities, name="densenet121")
     model = keras.models.clone_model(plain, clone_function=_fused)
     if weights == "imagenet":

@@ -135,8 +135,10 @@ def heat_map(model: keras.Model, standardised: np.ndarray, finding: str) -> np.n
     if keras.config.backend() != "tensorflow":
         raise DataError(f"GradCAM needs Keras' TensorFlow backend, and this is {keras.config.backend()}. Unset KERAS_BACKEND.")
     watched = keras.Model(model.input, [model.get_layer(LAYER).output, model.get_layer("logits").output])
+    given = tf.constant(standardised[None])
     with tf.GradientTape() as tape:
-        maps, logits = watched(standardised[None], training=False)
+        tape.watch(given)
+        maps, logits = watched(given, training=False)
         score = logits[0, FINDINGS.index(finding)]
     slopes = np.asarray(tape.gradient(score, maps)).mean(axis=(1, 2))
     heat = np.maximum((np.asarray(maps)[0] * slopes[0]).sum(axis=-1), 0)

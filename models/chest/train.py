@@ -63,7 +63,12 @@ def build(config: Config, network=densenet121) -> keras.Model:
     """
     keras.utils.set_random_seed(config.seed)
     named = config.init if config.init in ("course", "imagenet") else None
-    model = network(config.size, weights=named)
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(config.precision)
+    try:
+        model = network(config.size, weights=named)
+    finally:
+        keras.config.set_dtype_policy(before)
     if config.init and not named:
         load_weights(model, Path(config.init).resolve())
     average = {"use_ema": True, "ema_momentum": config.average} if config.average else {}
@@ -157,7 +162,6 @@ def train(config: Config, team: Team = Team(), network=densenet121) -> keras.Mod
         When folders or settings cannot be used (before anything is trained), the disk is full, a checkpoint is damaged, or
         the loss is not a number any more. The last complete checkpoint stays.
     """
-    keras.config.set_dtype_policy(config.precision)
     with team.leader_first():  # the others find the X-rays decoded
         training, validation = open_sources(config, progress=team.leads)
     counts = batch_shares(training, config.shares, config.batch_size)
