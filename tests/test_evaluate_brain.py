@@ -75,6 +75,14 @@ def test_a_folder_is_segmented_case_by_case(folder):
     assert (table["Dice WT"] > 0.95).all() and (table["HD95 WT"] <= 2).all()
 
 
+def test_whom_the_network_has_seen_is_left_out_unless_named(folder, tmp_path, capsys):
+    assert [case.name for case in evaluate_brain.choose(folder, known=frozenset({"C0"}))] == ["C1"]
+    assert "1 patients of the network's training are left out" in capsys.readouterr().out
+    assert [case.name for case in evaluate_brain.choose(folder, ["C0"], frozenset({"C0"}))] == ["C0"]
+    with pytest.raises(DataError, match="trained on all of these patients"):
+        evaluate_brain.choose(folder, known=frozenset({"C0", "C1"}))
+
+
 def test_command_line(folder, tmp_path, capsys):
     weights = tmp_path / "w.weights.h5"
     unet3d(filters=(2, 4)).save_weights(weights)
@@ -88,5 +96,5 @@ def test_errors_say_what_to_do(folder, tmp_path):
     with pytest.raises(DataError, match="no case C7. There are C0, C1"):
         evaluate_brain.choose(folder, ["C7"])
     unet3d(filters=(2, 4)).save_weights(tmp_path / "w.weights.h5")
-    with pytest.raises(DataError, match="another architecture"):
+    with pytest.raises(SystemExit, match="another architecture"):
         evaluate_brain.main([str(folder), "--weights", str(tmp_path / "w.weights.h5"), "--filters", "2", "6"])
