@@ -301,15 +301,16 @@ def split_patients(stores: list[FilmStore], fold: int, folds: int) -> list[np.nd
     masks = {}
     groups = [[store for store in stores if store.real], *([store] for store in stores if not store.real)]
     for group in filter(None, groups):
-        patients = np.unique(np.concatenate([store.table["Patient ID"] for store in group]))
+        patients = {patient for store in group for patient in store.table["Patient ID"]}
         if len(patients) < 2:
             raise DataError(
                 f"{group[0].chest.folder}: all X-rays are of one patient. Training and validation need different patients: "
                 "add X-rays of others, or train on all with --fold -1."
             )
-        order = np.random.default_rng(0).permutation(patients)
-        held_out = order[fold % folds :: folds] if folds < len(order) else order[[fold % len(order)]]
-        masks |= {id(store): store.table["Patient ID"].isin(set(held_out)).to_numpy() for store in group}
+        by_number = sorted(patients, key=lambda patient: (len(str(patient)), str(patient)))  # whether numbers or text
+        order = [by_number[place] for place in np.random.default_rng(0).permutation(len(patients))]
+        held_out = set(order[fold % folds :: folds] if folds < len(order) else [order[fold % len(order)]])
+        masks |= {id(store): store.table["Patient ID"].isin(held_out).to_numpy() for store in group}
     return [masks[id(store)] for store in stores]
 
 
