@@ -16,7 +16,7 @@ from .inside.notebook import plain_python
 
 FILES = ("requirements.txt", "LICENSE", "models/checksums.txt", "data/README.md")
 WORKFLOW = Path(__file__).parent / "templates" / "classroom.yml"
-DATA = ("data/predictions/*", "models/*.weights.h5", "models/*/*.txt")
+DATA = ("data/predictions/*", "models/*.weights.h5", "models/*/*.txt", "models/*/*.json")
 STARTED = (  # modules that are started, not imported
     "grading.public_checks",
     "public_tests",

@@ -16,7 +16,8 @@ from nibabel.orientations import apply_orientation, io_orientation, ornt_transfo
 from scipy import ndimage
 from tqdm import tqdm
 
-from data.decathlon import LABELS, BrainCase, brain_box, read_brain, standardize_scan
+from data import decathlon
+from data.decathlon import LABELS, BrainCase, brain_box, read_brain
 from data.storage import atomic_file
 from models.brain.network import BRAIN_WEIGHTS, unet3d
 from models.metrics import volume_ml
@@ -145,7 +146,7 @@ def clean(label: np.ndarray, one_piece: bool = True, spacing: tuple[float, float
 
 def segment(model, case: BrainCase, mirror: tuple[int, ...] = (), one_piece: bool = True) -> np.ndarray:
     """Label map (x, y, z) of a patient: standardise, slide the window, take the likeliest class, clean."""
-    label = label_map(predict_scan(model, standardize_scan(case.image()), mirror=mirror))
+    label = label_map(predict_scan(model, decathlon.standardize_scan(case.image()), mirror=mirror))
     return clean(label, one_piece, case.spacing)
 
 
