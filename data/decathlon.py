@@ -42,7 +42,7 @@ class BrainCase:
         Such as ``BRATS_001`` or ``Brats18_2013_2_1``.
     image_files : tuple of Path
         One file with four channels, or four files with one, in the order of `CHANNELS`.
-    label_file : Path
+    label_file : Path or None
     shape : tuple of int
         Voxels along x (to the right), y (to the front) and z (to the top).
     affine : numpy.ndarray of float, shape (4, 4)
@@ -56,7 +56,7 @@ class BrainCase:
 
     name: str
     image_files: tuple[Path, ...]
-    label_file: Path
+    label_file: Path | None
     shape: tuple[int, int, int]
     affine: np.ndarray = field(repr=False, compare=False)
     convention: brats.Convention = field(repr=False, compare=False)
@@ -124,6 +124,8 @@ class BrainCase:
         DataError
             When the file cannot be decompressed or holds a value that its format does not know.
         """
+        if self.label_file is None:
+            raise DataError(f"{self.image_files[0]}: {self.name} has no mask. Add it, or take the case out.")
         stored = open_nifti(self.label_file).voxels()
         values, known = np.unique(stored), self.convention.values
         between = (
@@ -190,7 +192,7 @@ class BrainCohort(Sequence):
         return sorted(order, key=lambda case: turn[case.name])[:count]
 
 
-def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None = None) -> BrainCohort:
+def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None = None, masks: bool = True) -> BrainCohort:
     """Open a folder of brain scans in the Decathlon or the BraTS format.
 
     Headers are read and compared now, voxels only by `BrainCase.image` and `BrainCase.label`.
@@ -203,6 +205,8 @@ def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None 
         Year of the BraTS release, where names do not tell what the labels mean (`data.brats.convention_of`).
     strict : bool
         Whether a broken case is an error. Otherwise it is left out with a warning and listed in `BrainCohort.broken`.
+    masks : bool
+        Whether every case needs an expert's mask; those without one can be segmented, but not scored or trained on.
 
     Returns
     -------
@@ -225,7 +229,7 @@ def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None 
     cases, broken, seen = [], [], {}
     for entry in listed:
         try:
-            case, content = _open_case(entry, old_names.get(entry.name, entry.name))
+            case, content = _open_case(entry, old_names.get(entry.name, entry.name), masks)
             if double := next((other for other in cases if other.name == case.name), None):
                 raise DataError(
                     f"{case.image_files[0]}: a second case of this name; the first is {double.image_files[0]}. Take one out."
@@ -316,7 +320,7 @@ def _as_on_disk(file: Path) -> Path:
     return next((path for path in sorted(file.parent.glob(f"{called}.*")) if stem(path) == called), file)
 
 
-def _open_case(entry: brats.Listed, known_as: str) -> tuple[BrainCase, object]:
+def _open_case(entry: brats.Listed, known_as: str, masks: bool) -> tuple[BrainCase, object]:
     """Read the headers of a case and compare them; the case, and what identifies the content of its files."""
     name, files, label_file = entry.name, entry.images, entry.label
     if entry.problem:
@@ -325,17 +329,19 @@ def _open_case(entry: brats.Listed, known_as: str) -> tuple[BrainCase, object]:
     if missing:
         place = next(file for file in (*files, label_file) if file is not None).parent
         raise DataError(f"{place}: {name} has no {' and no '.join(missing)}. All four sequences are needed; add the file.")
-    if label_file is None or not label_file.exists():
+    if label_file is not None and not label_file.exists() and not masks:
+        label_file = None
+    if masks and (label_file is None or not label_file.exists()):
         wanted = label_file or f"{files[0].parent}/{name}_seg.nii.gz"
         raise DataError(f"{wanted}: the mask is missing. Only cases with an expert's mask can be used; add it.")
-    scans, mask = [open_nifti(file) for file in files], open_nifti(label_file)
+    scans, mask = [open_nifti(file) for file in files], label_file and open_nifti(label_file)
     first = scans[0]
     if len(scans) == 1 and first.shape[3:] != (len(CHANNELS),):
         found = first.shape[3] if len(first.shape) > 3 else 1
         raise DataError(
             f"{files[0]}: {found} sequences, but {len(CHANNELS)} are needed: {', '.join(CHANNELS)}, on the fourth axis."
         )
-    for scan in (*(scans if len(scans) > 1 else ()), mask):
+    for scan in filter(None, (*(scans if len(scans) > 1 else ()), mask)):
         if len(scan.shape) > 3:
             what = "a mask has one label a voxel" if scan is mask else "each of the four sequences is one volume"
             raise DataError(f"{scan.file}: {scan.shape[3]} volumes (shape {scan.shape}), but {what}. Export the one that is meant.")

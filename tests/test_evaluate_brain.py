@@ -77,7 +77,7 @@ def test_a_folder_is_segmented_case_by_case(folder):
 
 def test_whom_the_network_has_seen_is_left_out_unless_named(folder, tmp_path, capsys):
     assert [case.name for case in evaluate_brain.choose(folder, known=frozenset({"C0"}))] == ["C1"]
-    assert "1 patients of the network's training are left out" in capsys.readouterr().out
+    assert "1 scans of patients of the network's training are left out" in capsys.readouterr().out
     assert [case.name for case in evaluate_brain.choose(folder, ["C0"], frozenset({"C0"}))] == ["C0"]
     with pytest.raises(DataError, match="trained on all of these patients"):
         evaluate_brain.choose(folder, known=frozenset({"C0", "C1"}))

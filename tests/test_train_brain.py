@@ -21,6 +21,7 @@ pytest.importorskip("keras")
 from parallel_run import QUICK_XLA
 
 from data import decathlon
+from data.brats import patient_of
 from data.decathlon import BrainCohort, read_brain
 from models import run, weights
 from models.brain import patches as brain_patches
@@ -160,9 +161,9 @@ def test_a_broken_scan_stops_before_training(folder, tmp_path):
 
 
 def test_too_few_cases(folder, tmp_path):
-    with pytest.raises(DataError, match="all 3 case.* are held out.*none is left.*Add some"):
+    with pytest.raises(DataError, match="all 3 patient.* are held out.*none is left.*Add some"):
         train(Config((str(folder),), str(tmp_path), **SMALL | {"fold": -1, "keep_out": ("C0", "C1", "C2")}))
-    with pytest.raises(DataError, match="--folds 4 --fold 0: there are 3 case.*at most as many parts"):
+    with pytest.raises(DataError, match="--folds 4 --fold 0: there are 3 patient.*at most as many parts"):
         train(Config((str(folder),), str(tmp_path), **SMALL | {"folds": 4}))
     with pytest.raises(DataError, match="--folds 3 --fold 3: .*--fold from 0 to 2"):
         train(Config((str(folder),), str(tmp_path), **SMALL | {"fold": 3}))
@@ -284,7 +285,7 @@ def test_named_cases_are_kept_out(folder, tmp_path, capsys):
 
 def cohort(source, *names):
     """A folder of which only the names of its cases are asked for."""
-    return BrainCohort(Path(source), [SimpleNamespace(name=name) for name in names], [], source)
+    return BrainCohort(Path(source), [SimpleNamespace(name=name, patient=patient_of(name)) for name in names], [], source)
 
 
 def test_parts_cover_the_real_patients_once_and_never_those_of_the_test():
@@ -297,11 +298,11 @@ def test_parts_cover_the_real_patients_once_and_never_those_of_the_test():
     for fold in range(2):
         absent, tested = held_out(Config(("A", "B", "S"), "", keep_out=("C2",), folds=2, fold=fold), cohorts)
         part = tested[0] | tested[1]
-        assert absent == [tested[0] | {"C2"}, tested[1], set()] and tested[2] == set()  # who was simulated is nobody else
-        assert ("C0" in tested[0]) == ("C0" in tested[1])  # a patient in two folders
+        assert absent == [tested[0] | {"c2"}, tested[1], set()] and tested[2] == set()  # who was simulated is nobody else
+        assert ("c0" in tested[0]) == ("c0" in tested[1])  # a patient in two folders
         parts.append(sorted(part))
-    assert parts == [["C0", "C3"], ["C1", "C4"]]
-    named = [{"C2"}, set(), set()]
+    assert parts == [["c0", "c3"], ["c1", "c4"]]
+    named = [{"c2"}, set(), set()]
     assert held_out(Config(("A", "B", "S"), "", keep_out=("C2",)), cohorts) == (named, named)
     nobody = [set(), set(), set()]
     assert held_out(Config(("A", "B", "S"), ""), cohorts) == (nobody, nobody)
@@ -310,7 +311,16 @@ def test_parts_cover_the_real_patients_once_and_never_those_of_the_test():
 def test_of_simulated_folders_alone_the_first_is_cut():
     cohorts = [cohort("simulated", "C0", "C1"), cohort("simulated", "C0", "C2")]
     absent, tested = held_out(Config(("S", "T"), "", keep_out=("C2",), folds=2, fold=0), cohorts)
-    assert tested == [{"C0"}, set()] and absent == [{"C0"}, {"C2"}]
+    assert tested == [{"c0"}, set()] and absent == [{"c0"}, {"c2"}]
+
+
+def test_a_patient_under_two_names_is_held_out_under_both():
+    cohorts = [
+        cohort("real patients: A", "Brats18_CBICA_ABM_1", "Brats18_CBICA_ALU_1"),
+        cohort("real patients: B", "BRATS19_CBICA_ABM_1"),
+    ]
+    absent, _ = held_out(Config(("A", "B"), "", keep_out=("Brats17_CBICA_ABM_1",)), cohorts)
+    assert absent == [{"cbica abm"}, {"cbica abm"}]
 
 
 def test_a_run_of_one_part_is_tested_on_that_part(folder, tmp_path, capsys):
@@ -324,7 +334,7 @@ def test_a_folder_with_one_patient(folder, tmp_path):
         (tmp_path / "one" / kind).mkdir(parents=True)
         shutil.copy(folder / kind / "C0.nii.gz", tmp_path / "one" / kind)
     assert train(Config((f"{tmp_path}/one",), f"{tmp_path}/run", **SMALL | {"epochs": 1, "steps": 1, "fold": -1})).exists()
-    with pytest.raises(DataError, match="1 case.*none is left to train on"):
+    with pytest.raises(DataError, match="1 patient.*none is left to train on"):
         train(Config((f"{tmp_path}/one",), f"{tmp_path}/other", **SMALL | {"folds": 1}))
 
 

@@ -115,11 +115,13 @@ def choose(folder: str | Path, names: Iterable[str] = (), known: frozenset[str] 
         raise DataError(f"{folder}: no case {', '.join(unknown)}. There are {', '.join(case.name for case in cohort)}.")
     if names:
         return [case for case in cohort if case.name in names]
-    cases = [case for case in cohort if cohort.source == "simulated" or case.name not in known]
+    cases = [case for case in cohort if cohort.source == "simulated" or not case.is_among(known)]
     if not cases:
         raise DataError(f"{folder}: the network was trained on all of these patients. Take others, or name them (--cases).")
+    if cohort.source != "simulated" and any(case.is_among(known) is None for case in cases):
+        print("ATTENTION: some names cannot be compared with those of the network's training; it may have seen these patients.")
     if len(cases) < len(cohort):
-        print(f"{len(cohort) - len(cases)} patients of the network's training are left out")
+        print(f"{len(cohort) - len(cases)} scans of patients of the network's training are left out")
     return cases
 
 

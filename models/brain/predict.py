@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from data import decathlon
 from data.decathlon import LABELS, BrainCase, brain_box, read_brain
+from data.nifti import load
 from data.storage import atomic_file
 from models.brain.network import BRAIN_WEIGHTS, unet3d
 from models.metrics import volume_ml
@@ -151,7 +152,7 @@ def segment(model, case: BrainCase, mirror: tuple[int, ...] = (), one_piece: boo
 
 
 def write_mask(case: BrainCase, label: np.ndarray) -> Path:
-    """Write a label map as NIfTI beside the scan, on the scan's own grid; returns the file.
+    """Write a label map as NIfTI beside the scan (of the Decathlon: beside its folder), on the scan's own grid; returns the file.
 
     Parameters
     ----------
@@ -159,11 +160,14 @@ def write_mask(case: BrainCase, label: np.ndarray) -> Path:
     label : numpy.ndarray of uint8, shape (x, y, z)
         Axes to the patient's right, front and top, as `BrainCase.image` has them; values are indices of `LABELS`.
     """
-    scan = nib.load(case.image_files[0])
+    scan = load(case.image_files[0])
     as_stored = ornt_transform(io_orientation(np.eye(4)), io_orientation(scan.affine))
     mask = nib.Nifti1Image(np.ascontiguousarray(apply_orientation(label, as_stored), np.uint8), scan.affine)
     mask.header.set_xyzt_units(*scan.header.get_xyzt_units())
     file = case.image_files[0].with_name(case.name + SUFFIX)
+    if len(case.image_files) == 1:  # the Decathlon's folder of images may hold nothing else
+        file = file.parent.with_name("predicted") / file.name
+        file.parent.mkdir(exist_ok=True)
     with atomic_file(file) as temporary:
         nib.save(mask, temporary)
     return file

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
+from data.brats import patient_of
 from data.decathlon import BrainCohort, read_brain
 from data.errors import DataError
 from data.storage import atomic_file
@@ -104,12 +105,13 @@ def held_out(config: Config, cohorts: Sequence[BrainCohort]) -> tuple[list[set[s
         patients of all folders (of simulated folders alone: those of the first) are cut into `folds` parts, every
         `folds`-th of the sorted list, and part `fold` is held out as well: cross-validation, one run a part.
     cohorts : sequence of BrainCohort
-        Real folders may share a patient, who is then held out of both. A simulated patient is nobody else, whatever the name.
+        Real folders may share a patient (`BrainCase.patient`), who is then held out of both. A simulated patient is nobody
+        else, whatever the name.
 
     Returns
     -------
     list of set of str
-        Names of those who are not trained on, by folder.
+        Patients who are not trained on, by folder.
     list of set of str
         Those the run is tested on, by folder: the part, or without parts those named.
 
@@ -118,29 +120,30 @@ def held_out(config: Config, cohorts: Sequence[BrainCohort]) -> tuple[list[set[s
     DataError
         When nobody is left to train on, a name is unknown, or there is no such part.
     """
-    names = [{case.name for case in cohort} for cohort in cohorts]
+    people = [{case.patient for case in cohort} for cohort in cohorts]
     real = [cohort.source != "simulated" for cohort in cohorts]
-    known = set().union(*names)
-    asked, single = run.read_names(config.keep_out)
-    if single - known:
-        raise DataError(f"--keep-out {', '.join(sorted(single - known))}: no such case. There are {', '.join(sorted(known))}.")
-    of_people = set().union(*itertools.compress(names, real))
-    absent = [folder & (asked if is_real else asked - of_people) for folder, is_real in zip(names, real, strict=True)]
+    words, single = run.read_names(config.keep_out)
+    known, asked = set().union(*people), {patient_of(word) for word in words}
+    if unknown := sorted(word for word in single if patient_of(word) not in known):
+        there = ", ".join(sorted({case.name for cohort in cohorts for case in cohort}))
+        raise DataError(f"--keep-out {', '.join(unknown)}: no such case. There are {there}.")
+    of_people = set().union(*itertools.compress(people, real))
+    absent = [folder & (asked if is_real else asked - of_people) for folder, is_real in zip(people, real, strict=True)]
     tested = absent
     if config.fold >= 0:
-        cut = real if any(real) else [True, *[False] * (len(names) - 1)]
-        others = sorted(set().union(*itertools.compress(names, cut)) - asked)
+        cut = real if any(real) else [True, *[False] * (len(people) - 1)]
+        others = sorted(set().union(*itertools.compress(people, cut)) - asked)
         if not config.fold < config.folds <= len(others):
             raise DataError(
-                f"--folds {config.folds} --fold {config.fold}: there are {len(others)} case(s) to cut into parts. Give at most "
-                f"as many parts, and --fold from 0 to {config.folds - 1}."
+                f"--folds {config.folds} --fold {config.fold}: there are {len(others)} patient(s) to cut into parts. Give at "
+                f"most as many parts, and --fold from 0 to {config.folds - 1}."
             )
         part = set(others[config.fold :: config.folds])
-        tested = [folder & part if is_cut else set() for folder, is_cut in zip(names, cut, strict=True)]
+        tested = [folder & part if is_cut else set() for folder, is_cut in zip(people, cut, strict=True)]
         absent = [named | parted for named, parted in zip(absent, tested, strict=True)]
-    if all(kept >= folder for kept, folder in zip(absent, names, strict=True)):
+    if all(kept >= folder for kept, folder in zip(absent, people, strict=True)):
         raise DataError(
-            f"{', '.join(config.folders)}: all {sum(map(len, absent))} case(s) are held out, so none is left to train on. Add "
+            f"{', '.join(config.folders)}: all {sum(map(len, absent))} patient(s) are held out, so none is left to train on. Add "
             "some, or hold fewer out."
         )
     return absent, tested
@@ -169,8 +172,9 @@ def train(config: Config, team: Team = Team()) -> Path:
     rows = team.rows(config.batch_size)
     cohorts = [read_brain(folder, strict=True) for folder in config.folders]
     absent, tested = held_out(config, cohorts)
-    tests = [case for cohort, names in zip(cohorts, tested, strict=True) for case in cohort if case.name in names]
-    cases = [(number, case) for number, cohort in enumerate(cohorts) for case in cohort if case.name not in absent[number]]
+    tests = [case for cohort, names in zip(cohorts, tested, strict=True) for case in cohort if case.patient in names]
+    cases = [(number, case) for number, cohort in enumerate(cohorts) for case in cohort if case.patient not in absent[number]]
+    out_of_training = {case.name for cohort, kept in zip(cohorts, absent, strict=True) for case in cohort if case.patient in kept}
     shares = scan_shares(config.folders, config.shares, [number for number, _ in cases])
     out = Path(config.out)
     with team.leader_first():
@@ -183,7 +187,7 @@ def train(config: Config, team: Team = Team()) -> Path:
     model, trained = build(config)
     log = run.resume(trained, out)
     if team.leads:
-        print(f"{len(scans)} scans to train on; held out: {', '.join(sorted(set().union(*absent))) or 'none'}")
+        print(f"{len(scans)} scans to train on; held out: {', '.join(sorted(out_of_training)) or 'none'}")
         print(f"resuming after epoch {len(log)}" if log else f"{model.count_params():,} parameters", flush=True)
     steps, last = config.steps, min(config.stop_after or config.epochs, config.epochs)
     bar = tqdm(total=last * steps, initial=len(log) * steps, desc="training", unit="step", mininterval=5, disable=not team.leads)
