@@ -7,6 +7,8 @@ import pytest
 
 import util
 from data.errors import DataError
+from data.nih import FINDINGS
+from models.chest import known_patients, network_card
 from models.chest import network as chest_network
 from models.chest.films import FilmBatches, augment_film, predict_films, standardize_films
 from models.chest.network import densenet121
@@ -210,3 +212,11 @@ def test_marker_is_in_the_corner_only(films):
 
 def test_shipped_weights_fit_the_shipped_size():
     assert densenet121(weights="course").input_shape[1] == chest_network.CHEST_SIZE
+
+
+def test_the_shipped_network_says_whom_it_knows_and_what_is_usual():
+    card = network_card()
+    assert tuple(card.prevalence) == FINDINGS and all(0 < share < 0.5 for share in card.prevalence.values())
+    assert card.size == chest_network.CHEST_SIZE and 100 < card.pixels[0] < 160 and 40 < card.pixels[1] < 90
+    known = known_patients()
+    assert len(known) > 500 and all(patient.isdigit() and not patient.startswith("0") for patient in known)
