@@ -62,7 +62,7 @@ from data import nih
 from data.prediction_tables import PredictionTable, write_predictions
 from models.chest.films import FilmBatches, augment_film, predict_films, standardize_films
 from models.chest.network import CHEST_SIZE, densenet121
-from models.run import training_progress
+from models.terminal import training_progress
 
 assert keras.config.backend() == "tensorflow", "This notebook uses the TensorFlow backend: unset KERAS_BACKEND."
 tf.get_logger().setLevel("ERROR")  # no advice for TensorFlow's own developers

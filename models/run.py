@@ -1,4 +1,4 @@
-"""What both trainers share: options, the folder of a run, checkpoints, log, and one sentence for a user's mistake.
+"""What both trainers share: options, the folder of a run, checkpoints and log.
 
 A run's folder holds ``config.json``, ``log.csv`` (one row an epoch), the last two checkpoints (weights, optimizer, log;
 each is complete or not there), ``trained_on.txt`` (the real patients of the training) and in the end the weights.
@@ -7,8 +7,6 @@ each is complete or not there), ``trained_on.txt`` (the real patients of the tra
 import argparse
 import json
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ from typing import Any
 import h5py
 import keras
 import pandas as pd
-from tqdm import tqdm
 
 from data.errors import DataError
 from data.storage import actionable_disk_errors, atomic_file
@@ -94,15 +91,6 @@ def parse(
     given = vars(parser.parse_args(arguments))
     team = parallel.start(**{name: given.pop(name) for name in ("devices", "coordinator", "processes", "process")})
     return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}), team
-
-
-@contextmanager
-def one_sentence() -> Iterator[None]:
-    """End the program with the message alone when the user can do something about it: no traceback."""
-    try:
-        yield
-    except DataError as error:
-        raise SystemExit(str(error)) from None
 
 
 def start(config: RunConfig, team: Team) -> Path:
@@ -219,29 +207,3 @@ def cosine_schedule(config: RunConfig) -> keras.optimizers.schedules.LearningRat
         warmup_target=config.learning_rate,
         warmup_steps=max(1, config.total_steps // 30),
     )
-
-
-def read_names(words: Iterable[str]) -> tuple[set[str], set[str]]:
-    """Patients that ``--keep-out`` names: all of them, and those of them that were given by name and not in a file."""
-    words = set(words)
-    files = {word for word in words if Path(word).is_file()}
-    listed = {line.strip() for file in files for line in Path(file).read_text().splitlines()}
-    return {name for name in listed | (words - files) if name and not name.startswith("#")}, words - files
-
-
-def training_progress() -> keras.callbacks.Callback:
-    """Callback for `keras.Model.fit(…, verbose=0)`: one progress bar an epoch, with the loss so far."""
-
-    class TrainingProgress(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            self.bar = tqdm(total=self.params["steps"], desc=f"epoch {epoch + 1}/{self.params['epochs']}", unit="step")
-
-        def on_train_batch_end(self, batch, logs=None):
-            self.bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)
-            self.bar.update()
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.bar.set_postfix({name: f"{value:.3f}" for name, value in logs.items()})
-            self.bar.close()
-
-    return TrainingProgress()

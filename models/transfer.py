@@ -21,7 +21,7 @@ from data.errors import DataError
 from models.chest import evaluate as evaluate_chest
 from models.chest import train as train_chest
 from models.chest.network import CHEST_SIZE, CHEST_WEIGHTS, densenet121
-from models.run import one_sentence
+from models.terminal import one_sentence
 from models.weights import load_weights
 
 CHEST_SEED, BRAIN_SEED = 1001, 3001  # of simulated patients that no notebook tests on

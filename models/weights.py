@@ -226,3 +226,11 @@ def read_patients(file: Path) -> frozenset[str]:
     """The patients of a file that `write_patients` has written; none when there is no such file."""
     lines = file.read_text().splitlines() if file.exists() else []
     return frozenset(line.strip() for line in lines if line.strip() and not line.startswith("#"))
+
+
+def read_names(words: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Patients that ``--keep-out`` names: all of them, and those of them that were given by name and not in a file."""
+    words = set(words)
+    files = {word for word in words if Path(word).is_file()}
+    listed = {line.strip() for file in files for line in Path(file).read_text().splitlines()}
+    return {name for name in listed | (words - files) if name and not name.startswith("#")}, words - files

@@ -9,8 +9,8 @@ import pytest
 pytest.importorskip("keras")
 from models.brain import train as train_brain
 from models.chest import train as train_chest
-from models.run import RunConfig, read_names
-from models.weights import read_patients, write_patients
+from models.run import RunConfig
+from models.weights import read_names, read_patients, write_patients
 
 
 @pytest.mark.parametrize("trainer", [train_brain, train_chest], ids=["brain", "chest"])

@@ -25,7 +25,7 @@ from models.brain import known_patients
 from models.brain.network import BRAIN_WEIGHTS, FILTERS, unet3d
 from models.brain.predict import segment
 from models.metrics import hausdorff95
-from models.run import one_sentence
+from models.terminal import one_sentence
 from models.weights import PATIENTS_FILE, load_weights, read_patients
 
 REGIONS = {"WT": (1, 2, 3), "TC": (2, 3), "ET": (3,)}  # whole tumour, tumour core, enhancing tumour

@@ -22,7 +22,7 @@ from data.nifti import load
 from data.storage import atomic_file
 from models.brain.network import BRAIN_WEIGHTS, unet3d
 from models.metrics import volume_ml
-from models.run import one_sentence
+from models.terminal import one_sentence
 from models.weights import load_weights
 
 NOTICE = "Not a medical device: no decision about a patient may rest on these masks."

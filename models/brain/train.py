@@ -30,7 +30,8 @@ from models.brain.network import BRAIN_WEIGHTS, FILTERS, deeply_supervised, dice
 from models.brain.patches import batches, pack
 from models.parallel import Team
 from models.run import RunConfig, option
-from models.weights import PATIENTS_FILE, load_weights, save_weights_float16, write_patients
+from models.terminal import one_sentence
+from models.weights import PATIENTS_FILE, load_weights, read_names, save_weights_float16, write_patients
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def held_out(config: Config, cohorts: Sequence[BrainCohort]) -> tuple[list[set[s
     """
     people = [{case.patient for case in cohort} for cohort in cohorts]
     real = [cohort.source != "simulated" for cohort in cohorts]
-    words, single = run.read_names(config.keep_out)
+    words, single = read_names(config.keep_out)
     known, asked = set().union(*people), {patient_of(word) for word in words}
     if unknown := sorted(word for word in single if patient_of(word) not in known):
         there = ", ".join(sorted({case.name for cohort in cohorts for case in cohort}))
@@ -222,7 +223,7 @@ def train(config: Config, team: Team = Team()) -> Path:
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line: one option for each field of `Config`, and those of `models.parallel`."""
-    with run.one_sentence():
+    with one_sentence():
         folders = "folders of scans in the Decathlon or the BraTS format"
         config, team = run.parse(Config, arguments, prog="python -m models.brain.train", description=__doc__, folders=folders)
         train(config, team)

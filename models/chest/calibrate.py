@@ -19,7 +19,7 @@ from data.errors import DataError
 from models.chest.films import open_sources, predict_films
 from models.chest.network import CHEST_SIZE, densenet121
 from models.chest.train import Config
-from models.run import one_sentence
+from models.terminal import one_sentence
 from models.weights import load_weights, save_weights_float16
 
 PRIOR_SD = 2.0  # of an intercept: keeps it finite when the validation X-rays show a finding always or never

@@ -25,7 +25,7 @@ from models.chest import known_patients, network_card
 from models.chest.films import open_store, pixel_statistics, predict_films
 from models.chest.network import CHEST_SIZE, CHEST_WEIGHTS, densenet121
 from models.metrics import auroc_intervals, bootstrap_auroc, clip_probabilities, percentile_interval, resample_patients
-from models.run import one_sentence
+from models.terminal import one_sentence
 from models.weights import PATIENTS_FILE, load_weights, read_patients
 
 MANUAL, MINED = "manual reading", "report-derived labels"

@@ -23,7 +23,7 @@ from data import nih
 from data.errors import DataError
 from data.nih import FINDINGS
 from data.storage import actionable_disk_errors, atomic_file
-from models.run import read_names
+from models.weights import read_names
 
 CHUNK = 512  # X-rays that are decoded between two writes
 

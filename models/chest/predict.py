@@ -20,7 +20,7 @@ from data.storage import atomic_file
 from models.chest import network_card
 from models.chest.films import standardize_films
 from models.chest.network import densenet121
-from models.run import one_sentence
+from models.terminal import one_sentence
 
 NOTICE = "Not a medical device: no decision about a patient may rest on these numbers."
 LAYER = "conv4_block24_concat"  # the last that still tells places apart: 8 × 8 at 128 pixels, the end of the network has 4 × 4

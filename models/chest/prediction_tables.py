@@ -20,7 +20,7 @@ from data.prediction_tables import ABOUT, PredictionTable, write_predictions
 from models.chest.films import predict_films
 from models.chest.network import CHEST_SIZE, densenet121
 from models.metrics import auroc
-from models.run import training_progress
+from models.terminal import training_progress
 
 COHORT_SEED = 2002  # neither the embedded cohort's nor that of the pre-training
 

@@ -25,6 +25,7 @@ from models.chest.network import CHEST_SIZE, CHEST_WEIGHTS, densenet121
 from models.metrics import auroc
 from models.parallel import Team
 from models.run import RunConfig, option
+from models.terminal import one_sentence, training_progress
 from models.weights import PATIENTS_FILE, load_weights, save_weights_float16, write_patients
 
 
@@ -192,7 +193,7 @@ def train(config: Config, team: Team = Team(), network=densenet121) -> keras.Mod
             steps_per_epoch=config.steps,
             shuffle=False,
             verbose=0,
-            callbacks=[keeper, *([run.training_progress()] if team.leads else [])],
+            callbacks=[keeper, *([training_progress()] if team.leads else [])],
         )
     run.take_average(model)
     with team.alone():
@@ -203,7 +204,7 @@ def train(config: Config, team: Team = Team(), network=densenet121) -> keras.Mod
 
 def main(arguments: list[str] | None = None, network=densenet121) -> None:
     """Command line: one option for each field of `Config`, and those of `models.parallel`."""
-    with run.one_sentence():
+    with one_sentence():
         folders = "folders in the NIH ChestX-ray14 format; their train_val X-rays are used"
         config, team = run.parse(Config, arguments, prog="python -m models.chest.train", description=__doc__, folders=folders)
         train(config, team, network)
