@@ -22,6 +22,10 @@ from nibabel.wrapstruct import WrapStructError
 from data.errors import DataError
 
 SUFFIXES = (".nii.gz", ".nii", ".img.gz", ".img")
+_MILLIMETRES = {
+    1: 1000.0,
+    3: 0.001,
+}  # codes of the header's unit of length: metres, micrometres; all others are read as millimetres
 _GZIP = b"\x1f\x8b"
 _OTHERS = (
     (b"ObjectType", "a MetaImage (.mha)"),
@@ -140,6 +144,7 @@ def open_nifti(file: Path) -> Nifti:
     _refuse_two_places(file, header)
     if not np.isfinite(affine).all() or np.isnan(io_orientation(affine)).any():
         raise DataError(f"{file}: its affine maps no volume to the head (it is singular). Export the scan again.")
+    affine = np.diag([*[_MILLIMETRES.get(int(header["xyzt_units"]) % 8, 1.0)] * 3, 1]) @ affine
     turn = io_orientation(affine)
     turned = tuple(shape[axis] for axis in np.argsort(turn[:, 0]))
     more = tuple(size for size in shape[3:] if size > 1)

@@ -258,7 +258,9 @@ def _keep_films_on_disk(table: pd.DataFrame, path: Path, folder: Path) -> tuple[
                 f"{folder / 'images'}: the folder of films is missing (images, or images_001 to images_012). Put the PNG files "
                 "there."
             )
-        raise DataError(f"{folder / 'images'}: no PNG file in the folder. Put the films there.")
+        other = next((path for path in sorted(folder.glob("images*/**/*.*")) if path.is_file()), None)
+        holds = f" It holds {other.name}: convert the X-rays to 8-bit grey PNG." if other else ""
+        raise DataError(f"{folder / 'images'}: no PNG file in the folder. Put the films there.{holds}")
     keys = table["Image Index"].map(film_key)
     named = dict(zip(keys, table["Image Index"].map(lambda name: re.split(r"[/\\]", name)[-1])))
     table = table.assign(**{"Image Index": list(named.values())})

@@ -99,7 +99,9 @@ def find_table(folder: Path) -> Path:
     exact = [path for path in found if path.name.lower() == TABLE_FILE.lower()] or found
     if not found:
         nested = next(iter(sorted(folder.glob("*/[Dd]ata_[Ee]ntry_2017*.csv"))), None)
+        others = [path.name for path in sorted(folder.glob("*.csv")) if path.name not in (BOX_FILE, MANUAL_FILE)]
         hint = f" It is in {nested.parent}: name that folder." if nested else " A folder in the NIH format needs it."
+        hint += f" If {others[0]} is the archive's table, or a part of it, give it that name." if others and not nested else ""
         raise DataError(f"{folder / TABLE_FILE}: the file is missing (or Data_Entry_2017.csv of the older edition).{hint}")
     if len(exact) > 1:
         raise DataError(f"{folder}: holds {' and '.join(path.name for path in exact)}. Keep the table that belongs to the X-rays.")

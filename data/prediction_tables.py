@@ -100,7 +100,8 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
             f"{files[0].name} is one table: its patients were split at random (seed {seed}) into a validation and a test half."
         )
     else:
-        found = ", ".join(path.name for path in files) or "no CSV file"
+        others = ", ".join(path.name for path in sorted(folder.iterdir()) if not path.name.startswith("."))
+        found = ", ".join(path.name for path in files) or "no CSV file" + (f" (but {others[:200]})" if others else "")
         raise DataError(
             f"{folder}: holds {found}. Needed are valid.csv and test.csv (and train.csv, if any), or exactly one other CSV."
         )

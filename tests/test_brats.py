@@ -388,6 +388,16 @@ def test_truncated_gzip_named_nii(tmp_path):
         read_brain(folder, strict=True)
 
 
+@pytest.mark.parametrize("unit, size", [("meter", 1e-3), ("micron", 1e3), ("mm", 1), ("unknown", 1)])
+def test_unit_of_length(tmp_path, unit, size):
+    folder = decathlon(tmp_path, cases=1)
+    for file in (IMAGE, LABEL):
+        scan = nib.Nifti1Image(np.asanyarray(nib.load(folder / file).dataobj), np.diag([size, size, size, 1]))
+        scan.header.set_xyzt_units(unit)
+        nib.save(scan, folder / file)
+    assert read_brain(folder)[0].spacing == pytest.approx((1, 1, 1))
+
+
 # -- background ---------------------------------------------------------------------------------------------------------
 
 

@@ -154,6 +154,19 @@ def test_the_folder_above(folder):  # noqa: F811
         nih.read_chest_folder(folder.parent)
 
 
+def test_x_rays_that_are_not_png(folder):  # noqa: F811
+    for path in list((folder / "images").iterdir()):
+        path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(DataError, match="no PNG file in the folder.*It holds 00000001_000.jpg: convert"):
+        nih.read_chest_folder(folder)
+
+
+def test_table_of_kaggles_sample(folder):  # noqa: F811
+    (folder / nih.TABLE_FILE).rename(folder / "sample_labels.csv")
+    with pytest.raises(DataError, match="the file is missing.*If sample_labels.csv is the archive's table"):
+        nih.read_chest_folder(folder)
+
+
 # -- columns ------------------------------------------------------------------------------------------------------------
 
 
