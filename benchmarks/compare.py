@@ -46,7 +46,7 @@ MEANING = {
     "brain train": "3D U-Net, one training step",
     "brain predict": "3D U-Net, inference",
     "scan box": "whole scan, cut to the brain for both",
-    "scan whole": "whole scan as it is in the archive",
+    "scan whole": "whole scan, as archived",
 }
 
 
