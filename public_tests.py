@@ -11,6 +11,8 @@ or comments. What else it does not look at stands in its docstring.
 """
 
 import copy
+import re
+import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -40,9 +42,9 @@ EXERCISES: dict[str, int] = {
     "get_ppv": 2,
     "get_npv": 2,
     "bootstrap_patients": 2,
+    "positives_needed": 2,
     "expected_calibration_error": 2,
     "net_benefit": 2,
-    "positives_needed": 2,
     "get_sub_volume": 3,
     "standardize": 3,
     "up_step": 3,
@@ -52,6 +54,38 @@ EXERCISES: dict[str, int] = {
     "compute_class_sens_spec": 3,
     "lesion_recall": 3,
     "get_regions": 3,
+}
+
+# Points of each exercise; the headers of the lessons' cells say the same.
+POINTS: dict[str, int] = {
+    "check_for_leakage": 15,
+    "repair_leakage": 10,
+    "compute_class_freqs": 15,
+    "get_weighted_loss": 30,
+    "grad_cam": 40,
+    "true_positives": 5,
+    "true_negatives": 5,
+    "false_positives": 5,
+    "false_negatives": 5,
+    "get_accuracy": 8,
+    "get_prevalence": 5,
+    "get_sensitivity": 8,
+    "get_specificity": 8,
+    "get_ppv": 8,
+    "get_npv": 8,
+    "bootstrap_patients": 20,
+    "positives_needed": 6,
+    "expected_calibration_error": 15,
+    "net_benefit": 10,
+    "get_sub_volume": 20,
+    "standardize": 15,
+    "up_step": 5,
+    "single_class_dice_coefficient": 10,
+    "dice_coefficient": 15,
+    "soft_dice_loss": 15,
+    "compute_class_sens_spec": 15,
+    "lesion_recall": 10,
+    "get_regions": 10,
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -110,6 +144,69 @@ def _close(got: Any, expected: Any, tolerance: float) -> bool:
     return got.shape == expected.shape and np.allclose(got, expected, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
+class CheckFailed(AssertionError):
+    """What a check says. In a notebook it is shown without the lines of this file."""
+
+    def _render_traceback_(self) -> list[str]:
+        lines = str(self).split("\n")
+        if self.__cause__ is not None:
+            lines += _own_lines(self.__cause__)
+        return lines
+
+
+class NotWritten(NotImplementedError):
+    """The exercise is as it was handed out."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [str(self)]
+
+
+def _own_lines(error: BaseException) -> list[str]:
+    """The line of the student's own code in which an error arose, without those of libraries."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [n for n, frame in enumerate(frames) if frame.filename == __file__]
+    own = [
+        f
+        for f in frames[inside[-1] + 1 if inside else 0 :]
+        if not re.search(r"site-packages|dist-packages|[/\\]lib[/\\]python", f.filename)
+    ]
+    return [f"  where:    line {frame.lineno} of {frame.name}: {frame.line}" for frame in own[-1:]]
+
+
+# Well-known errors: what the text of the error says → what to do.
+_ERRORS = {
+    r"bitwise_(and|or)|unsupported operand type\(s\) for [&|]|(and|or)_' not supported|cannot perform 'r?(and|or)_'": (
+        "put brackets around each comparison: `(pred >= th) & (y == 1)`; without them Python computes `th & y` first"
+    ),
+    r"truth value of an array|truth value of a (Series|DataFrame)": (
+        "`and`, `or`, `not` and chained comparisons do not work on arrays: use &, | and ~, with brackets around each comparison"
+    ),
+    r"no attribute 'gradients'": "`gradients` is gone since TensorFlow 2: `with tf.GradientTape() as tape`, then `tape.gradient`",
+    r"'numpy' has no attribute '(float|int|bool|object|str)'": "np.float, np.int and np.bool are gone: write float, int, bool",
+    r"has no attribute 'float_'": "np.float_ is gone since NumPy 2: write np.float64",
+    r"has no attribute 'product'": "np.product is gone: np.prod",
+    r"has no attribute '(trapz|in1d|alltrue|sometrue|cumproduct|row_stack)'": (
+        "this function is gone since NumPy 2: np.trapezoid, np.isin, np.all, np.any, np.cumprod, np.vstack are the present names"
+    ),
+    r"(tensorflow|keras\.backend).* has no attribute 'log'": "tf.log is gone since TensorFlow 2: keras.ops.log (or tf.math.log)",
+    r"(tensorflow|keras).* has no attribute '(to_float|to_int32)'": "this function is gone: keras.ops.cast(x, 'float32')",
+    r"tensorflow.* has no attribute '(Session|placeholder|get_default_graph|global_variables_initializer)'": (
+        "sessions and placeholders are gone since TensorFlow 2: call the model, it computes at once"
+    ),
+    r"keras\.(api\.)?(_?v2\.)?.*backend.* has no attribute": "keras.backend (K) is gone in Keras 3: keras.ops has it",
+    r"'(K|backend)' is not defined": "keras.backend (K) is gone in Keras 3: keras.ops has its functions",
+    r"'tf' is not defined": "import it: `import tensorflow as tf`",
+    r"'(DataFrame|Series)' object has no attribute '(append|ix|iteritems|as_matrix)'": (
+        "this method is gone since pandas 2: pd.concat for append, .loc or .iloc for ix, .items, .to_numpy"
+    ),
+}
+
+
+def _advice(error: BaseException) -> str:
+    """What to do about an error that many make."""
+    return next((advice for pattern, advice in _ERRORS.items() if re.search(pattern, str(error))), "")
+
+
 def _alike(got: Any, expected: pd.DataFrame) -> bool:
     """The same rows under the same labels, in the same order; the types of the columns do not matter."""
     return (
@@ -158,6 +255,8 @@ class Check:
     ) -> None:
         self.name, self.target, self.arguments, self.tolerance, self.seed = name, target, arguments, tolerance, seed
         self.passed, self.given = 0, f"{name}_test({_show(target)})"  # the input to show: text, or what makes it
+        _PASSED.pop(name, None)
+        _PASSED[name] = False
         if not callable(target):
             self.fail(f"the function {name} itself", target, f"write {name}_test({name}), without calling it")
 
@@ -184,7 +283,7 @@ class Check:
 
     def fail(self, expected: Any, got: Any, hint: str) -> NoReturn:
         """What came back cannot be judged any further: this case ends."""
-        raise AssertionError(self.message(expected, got, hint))
+        raise CheckFailed(self.message(expected, got, hint))
 
     def case(self, key: str) -> AbstractContextManager:
         """What belongs to one case. `key` names what the case is about ("exactly at the threshold")."""
@@ -223,17 +322,20 @@ class Check:
             with warnings.catch_warnings():  # 0/0 in NumPy warns; the value is judged, the warning is not
                 warnings.simplefilter("ignore")
                 got, after = self.apply(function or self.target, handed, options)
-        except NotImplementedError:  # not written yet
-            raise
+        except NotImplementedError as error:
+            todo = (
+                f"{called} is not written yet: put your code in place of `raise NotImplementedError`, run that cell, then this one"
+            )
+            raise NotWritten(f"{todo}. {error}".removesuffix(". ")) from error
         except (Exception, SystemExit) as error:
             if isinstance(error, TypeError) and "argument" in str(error):
                 hint = hint or "keep the names and the order of the arguments as the exercise gives them"
             text = self.message(
                 "a value, not an error",
-                f"{type(error).__name__}: {error}"[:600],
-                hint or "the lines above name the line of your code that failed",
+                f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300],
+                _advice(error) or hint or "read the error, and the line of your code that it names",
             )
-            raise AssertionError(text) from error
+            raise CheckFailed(text) from error
         for name, was, now in zip(names, args, after):
             if was is not now and not _same(was, now):
                 self.fail(
@@ -270,13 +372,13 @@ class Check:
         """The value as an array of real numbers of this shape, or a message that says what it is instead."""
         wanted = what if shape is None else "a single number" if shape == () else f"{what} of shape {shape}"
         if value is None:
-            self.fail(wanted, None, "your function returned None: is there a `return` on every path?")
+            self.fail(wanted, None, "your function returned None: is a `return` missing, or a `None` still in place of your code?")
         try:
             array = _plain(value)
             if array.dtype == object:  # for example a Fraction
                 array = np.array([float(part) for part in array.ravel()]).reshape(array.shape)
         except Exception as error:
-            raise AssertionError(self.message(wanted, value, f"this cannot be read as numbers: {error}")) from error
+            raise CheckFailed(self.message(wanted, value, f"this cannot be read as numbers: {error}")) from error
         if array.dtype.kind not in "buif":
             self.fail(wanted, value, f"real numbers are needed, not values of type {array.dtype}")
         if shape is not None and array.shape != shape:
@@ -287,7 +389,7 @@ class Check:
     def frame(self, value: Any, what: str) -> pd.DataFrame:
         """The value as a table, or a message that says what it is instead."""
         if value is None:
-            hint = "your function returned None: is there a `return` on every path? (with inplace=True pandas returns None)"
+            hint = "your function returned None: is a `return` missing? (With inplace=True pandas returns None)"
             self.fail(what, None, hint)
         if not isinstance(value, pd.DataFrame):
             self.fail(what, value, "return a DataFrame: rows of the table, with all its columns")
@@ -296,7 +398,11 @@ class Check:
     def pair(self, value: Any, first: str, second: str) -> tuple[Any, Any]:
         """The value as a tuple of two."""
         if value is None:
-            self.fail(f"({first}, {second})", None, "your function returned None: is there a `return` on every path?")
+            self.fail(
+                f"({first}, {second})",
+                None,
+                "your function returned None: is a `return` missing, or a `None` still in place of your code?",
+            )
         if isinstance(value, (dict, set, str)) or not hasattr(value, "__len__") or len(value) != 2:
             self.fail(f"two values, ({first}, {second})", value, f"write `return {first}, {second}`")
         return value[0], value[1]
@@ -340,7 +446,34 @@ class Check:
         return [slip for slip, value in values.items() if self.close(got, value) and not self.close(value, expected)]
 
     def done(self) -> None:
-        print(f"\033[92m✓ {self.name}: all {self.passed} checks passed\033[0m")
+        """All is well: say so."""
+        _PASSED[self.name] = True
+        points = f" ({POINTS[self.name]} points)" if POINTS.get(self.name) else ""
+        print(f"\033[1;32m✓ {self.name}: all {self.passed} checks passed{points}\033[0m")
+
+
+_PASSED: dict[str, bool] = {}  # checks that ran in this session: whether the last run was passed
+
+
+def summary(notebook: int | None = None) -> None:
+    """Print a row for each exercise of a notebook and the points so far (of the public checks, not the mark).
+
+    Parameters
+    ----------
+    notebook : int, optional
+        1, 2 or 3; without it the notebook whose checks ran last.
+    """
+    if notebook is None:
+        if not _PASSED:
+            print("No check has run yet: run the cells above, from the first one on.")
+            return
+        notebook = EXERCISES[list(_PASSED)[-1]]
+    names = [name for name, number in EXERCISES.items() if number == notebook]
+    for name in names:
+        got = POINTS[name] if _PASSED.get(name) else 0
+        state = {True: "✓", False: "✗ not right yet", None: "– not checked yet"}[_PASSED.get(name)]
+        print(f"{name:<32}{got:>4} of {POINTS[name]:>3}  {state}")
+    print(f"{'all together':<32}{sum(POINTS[n] for n in names if _PASSED.get(n)):>4} of {sum(POINTS[n] for n in names):>3}")
 
 
 def _evaluate(mistakes: Mistakes, *args: Any, **options: Any) -> dict[str, Any]:
@@ -1302,6 +1435,10 @@ def expected_calibration_error_test(target: Callable, *, seed: int | None = None
         parts = [part for part in np.array_split(np.argsort(pred, kind="stable"), n_bins) if len(part)]
         return sum(len(part) * abs(y[part].mean() - pred[part].mean()) for part in parts) / len(y)
 
+    def data_bins(y: np.ndarray, pred: np.ndarray, n_bins: int = 10) -> float:
+        which = pd.cut(pred, n_bins, labels=False)
+        return sum(np.mean(which == k) * abs(y[which == k].mean() - pred[which == k].mean()) for k in np.unique(which))
+
     weight = "weight each bin by its count"
     mistakes: Mistakes = {
         f"this is the mean over the bins: {weight}": variant(mean=lambda gaps, share, n_bins: gaps.mean()),
@@ -1312,6 +1449,7 @@ def expected_calibration_error_test(target: Callable, *, seed: int | None = None
         "the gaps cancel: take the absolute value in each bin, not at the end": variant(abs, gap=np.positive),
         "the gaps are squared: take the absolute value": variant(gap=np.square),
         "the gaps are squared: take the absolute value (this is the root mean square)": variant(np.sqrt, gap=np.square),
+        "the bins span the predictions only (pd.cut, np.histogram without a range): they should span [0, 1]": data_bins,
         "compare with the mean prediction in the bin, not with its middle": variant(middle=True),
         "the number of bins is fixed at 10 here: use n_bins": lambda y, pred, n_bins=10: _calibration_error(y, pred, 10),
         "these are bins of equal count; they should be of equal width": quantile_bins,
@@ -1919,6 +2057,12 @@ def _dice_test(
         "the sums run over everything: sum over `axis` only, then take the mean of what is left": formula(axis=None),
         "epsilon is not used, or it is fixed at 1e-5: use the argument": formula(epsilon=1e-5),
         "epsilon is not used: add it above and below": formula(epsilon=0.0),
+        **{
+            f"the default of epsilon is {default:g} here: it should be 1e-5": (
+                lambda t, p, default=default, **options: formula()(t, p, **{"epsilon": default, **options})
+            )
+            for default in (1e-8, 1e-7, 1e-6, 1e-4, 1.0)
+        },
         f"the denominator should be {squares} + ε": formula(power=3 - power),
         "the factor 2 in the numerator is missing": formula(top=1.0),
         "epsilon is missing in the numerator": formula(above=0.0),

@@ -5,11 +5,14 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
-from answers import collect, reference
+from answers import SLIPS, collect, reference
+from IPython.core.interactiveshell import InteractiveShell
 
 import public_tests
-from public_tests import EXERCISES
+from public_tests import EXERCISES, POINTS
+from tools.lesson import find_exercises, lesson_paths, read_cells
 
 RIGHT, WRONG = collect()
 
@@ -26,7 +29,9 @@ def answers(bank: dict) -> list:
 def test_reference_is_accepted(exercise, capsys):
     assert check_of(exercise)(getattr(reference, exercise)) is None
     out = capsys.readouterr().out
-    assert re.fullmatch(rf"\033\[92m✓ {exercise}: all \d+ checks passed\033\[0m\n", out), "one green line, nothing else"
+    assert re.fullmatch(rf"\033\[1;32m✓ {exercise}: all \d+ checks passed \(\d+ points\)\033\[0m\n", out), (
+        "one green line, nothing else"
+    )
 
 
 @pytest.mark.parametrize("exercise, answer", answers(RIGHT))
@@ -45,9 +50,93 @@ def test_wrong_answer_is_rejected(exercise, answer):
     assert len(message) < 2500, "a message must stay readable"
 
 
+def hint_of(exercise: str, answer) -> str:
+    with pytest.raises(AssertionError) as caught:
+        check_of(exercise)(answer)
+    return str(caught.value).partition("hint:")[2].strip()
+
+
+def test_hints_name_the_slip(measured):
+    """Where the slip of a wrong answer is known, the hint says it."""
+    wrong = [key for key, slip in SLIPS.items() if not re.search(slip, hint_of(key[0], WRONG[key[0]][key[1]]))]
+    measured.append(f"Hints name the slip of {len(SLIPS) - len(wrong)} of {len(SLIPS)} wrong answers whose slip is known.")
+    assert len(wrong) <= 0.02 * len(SLIPS), wrong
+
+
+def test_points_are_those_of_the_lessons():
+    assert list(POINTS) == list(EXERCISES)
+    for path in lesson_paths():
+        for exercise in find_exercises(read_cells(path), path.name):
+            assert POINTS[exercise.name] == exercise.points, f"{path.name} and public_tests.POINTS differ: {exercise.name}"
+
+
+@pytest.mark.parametrize(
+    "body, lines, said",
+    [
+        ("raise NotImplementedError", 1, "not written yet"),
+        ("return np.sum(pred > th)", 5, "hint:"),
+        ("return np.mean(y[pred >= th & y == 1])", 6, "brackets around each comparison"),
+        ("return helper(y)\ndef helper(y):\n    return y.shape[3]", 6, "line 4 of helper: return y.shape[3]"),
+        ("return np.float(np.mean(y))", 6, "where:    line 2 of get_ppv"),
+    ],
+)
+def test_a_notebook_shows_a_few_lines(body, lines, said, capsys):
+    shell = InteractiveShell()
+    shell.run_cell("import numpy as np, public_tests")
+    shell.run_cell(f"def get_ppv(y, pred, th=0.5):\n    {body}")
+    capsys.readouterr()
+    result = shell.run_cell("public_tests.get_ppv_test(get_ppv)")
+    shown = [line for line in re.sub(r"\033\[[0-9;]*m", "", capsys.readouterr().out).split("\n") if line.strip()]
+    assert isinstance(result.error_in_exec, (AssertionError, NotImplementedError))
+    assert len(shown) == lines and said in "\n".join(shown) and "public_tests.py" not in "\n".join(shown), shown
+
+
+def test_summary_says_what_is_done(capsys):
+    check_of("get_prevalence")(reference.get_prevalence)
+    with pytest.raises(AssertionError):
+        check_of("get_ppv")(lambda y, pred, th=0.5: 0.5)
+    capsys.readouterr()
+    public_tests.summary()
+    out = capsys.readouterr().out
+    assert re.search(rf"get_prevalence +{POINTS['get_prevalence']} of +{POINTS['get_prevalence']}  ✓", out)
+    assert re.search(rf"get_ppv +0 of +{POINTS['get_ppv']}  ✗ not right yet", out) and "all together" in out
+
+
+@pytest.mark.parametrize(
+    "body, advice",
+    [
+        ("return np.mean(y[pred >= th and y == 1])", "with brackets around each comparison"),
+        ("return np.float(np.mean(y))", "np.float"),
+        ("return K.sum(y)", "keras.ops"),
+        ("return np.product(y)", "np.prod"),
+        ("x = None\n    return x", "a `None` still in place of your code"),
+    ],
+)
+def test_errors_that_many_make_have_their_own_hint(body, advice):
+    space: dict = {}
+    exec(f"import numpy as np\ndef get_ppv(y, pred, th=0.5):\n    {body}", space)
+    assert advice in hint_of("get_ppv", space["get_ppv"])
+
+
+def test_a_search_that_never_counts_its_tries_ends():
+    def forgets_to_count(
+        image, label, output_x=160, output_y=160, output_z=16, num_classes=4, max_tries=1000, background_threshold=0.95, rng=None
+    ):
+        rng = np.random.default_rng() if rng is None else rng
+        tries = 0
+        while tries < max_tries:
+            x, y, z = (rng.integers(0, full - part + 1) for full, part in zip(label.shape, (output_x, output_y, output_z)))
+            part = label[x : x + output_x, y : y + output_y, z : z + output_z]
+            if np.mean(part == 0) < background_threshold:
+                cut = image[x : x + output_x, y : y + output_y, z : z + output_z]
+                return cut, (part[..., None] == np.arange(1, num_classes)).astype(float)
+
+    assert "count the tries" in hint_of("get_sub_volume", forgets_to_count)
+
+
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_bank_is_large_enough(exercise):
-    assert len(WRONG[exercise]) >= 5 and len(RIGHT[exercise]) >= 3
+    assert len(WRONG[exercise]) >= 10 and len(RIGHT[exercise]) >= 3
 
 
 def test_exercises_are_those_of_the_design():
@@ -55,7 +144,7 @@ def test_exercises_are_those_of_the_design():
     expected = {
         1: "check_for_leakage repair_leakage compute_class_freqs get_weighted_loss grad_cam",
         2: "true_positives true_negatives false_positives false_negatives get_accuracy get_prevalence get_sensitivity "
-        "get_specificity get_ppv get_npv bootstrap_patients expected_calibration_error net_benefit positives_needed",
+        "get_specificity get_ppv get_npv bootstrap_patients positives_needed expected_calibration_error net_benefit",
         3: "get_sub_volume standardize up_step single_class_dice_coefficient dice_coefficient soft_dice_loss "
         "compute_class_sens_spec lesion_recall get_regions",
     }
