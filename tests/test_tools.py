@@ -25,7 +25,7 @@ from tools.lesson import (
     section_of,
     solution_lines,
 )
-from tools.outputs import MACHINE_PATH, clean_outputs, render_terminal, scrub, shrink_figure, shrink_png
+from tools.outputs import MACHINE_PATH, clean_outputs, fit_outputs, render_terminal, scrub, shrink_figure, shrink_png
 
 LESSON = '''\
 # %% [markdown]
@@ -187,6 +187,15 @@ def test_the_setup_cell_is_written_from_one_file_and_folded(lesson):
         cell = next(cell for cell in make_notebook(path).cells if "setup" in cell.metadata.get("tags", []))
         assert f'url = "https://github.com/{REPOSITORY}"' in cell.source
         assert cell.metadata.jupyter.source_hidden is True
+
+
+def test_photographs_are_compressed_as_much_as_the_notebook_s_limit_asks():
+    grain = np.random.default_rng(0).normal(128, 30, (400, 500)).clip(0, 255).astype(np.uint8)
+    figure = nbformat.v4.new_output("display_data", {"image/png": png(Image.fromarray(grain).convert("RGB"))})
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x", outputs=[figure])])
+    roomy, tight = (fit_outputs(nb, limit).cells[0].outputs[0].data["image/jpeg"] for limit in (10**6, 120_000))
+    assert len(tight) < 120_000 < len(roomy)
+    assert "image/png" in nb.cells[0].outputs[0].data, "the executed notebook itself is left as it is"
 
 
 def test_figures_keep_their_size_on_the_page():

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from tools import results
 from tools.execution import Run, execute, kernel_environment
 from tools.lesson import LANGUAGE_INFO, ROOT, LessonError, lesson_paths, make_notebook, read_cells
-from tools.outputs import clean_outputs
+from tools.outputs import fit_outputs
 
 PICTURE_SIZE = (640, 360)  # of the README's pictures
 LIMIT = 1_000_000  # bytes; GitHub does not render much more
@@ -49,7 +49,7 @@ def build(lesson: Path, root: Path = ROOT, *, env: dict[str, str] | None = None,
     When a cell fails, nothing at the root or in student/ changes; the executed part is written to ``build/failed/``.
     """
     run = execute(make_notebook(lesson), title=lesson.stem[:2], cwd=root, env=env, show=show)
-    solved = clean_outputs(run.notebook, root)
+    solved = run.notebook = fit_outputs(run.notebook, LIMIT, root)
     solved.metadata.language_info = NotebookNode(LANGUAGE_INFO)  # without the Python version of this machine
     if run.failure:
         write_notebook(solved, root / "build" / "failed" / f"{lesson.stem}.ipynb")

@@ -1,11 +1,13 @@
 """Cleans the outputs of an executed notebook: what is left is what a reader wants, and the same on every machine."""
 
 import base64
+import copy
 import io
 import re
 import sys
 from pathlib import Path
 
+import nbformat
 import numpy as np
 from nbformat import NotebookNode
 from PIL import Image
@@ -21,6 +23,7 @@ NOISE = re.compile(
     r"|To enable the following instructions: "
     r"|.*Skipping registering GPU devices)"
 )
+QUALITIES = (88, 75, 62, 50, 40)  # of JPEG, at two pixels a point; the first that keeps a notebook within its limit
 PHOTOGRAPH = 160_000  # characters of base64; noise makes PNGs of X-rays and scans this long
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ADDRESS = re.compile(r"\b0x[0-9a-f]{7,16}\b")
@@ -28,7 +31,16 @@ STYLER_ID = re.compile(r"\bT_([0-9a-f]{5})(?=[_\s\"#,{])")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home|Users|tmp|mnt|var)/[\w.\-]+|[A-Z]:\\\\?Users\\")
 
 
-def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:
+def fit_outputs(nb: NotebookNode, limit: int, root: Path = ROOT) -> NotebookNode:
+    """A copy of `nb` with clean outputs, and photographs compressed as little as `limit` (bytes of the notebook) allows."""
+    for quality in QUALITIES:
+        clean = clean_outputs(copy.deepcopy(nb), root, quality)
+        if len(nbformat.writes(clean).encode()) < limit:
+            break
+    return clean
+
+
+def clean_outputs(nb: NotebookNode, root: Path = ROOT, quality: int = QUALITIES[0]) -> NotebookNode:
     """Clean all outputs of `nb` in place, and return it.
 
     Progress bars collapse to their last state, log noise goes, paths of this machine become relative, memory addresses
@@ -52,7 +64,7 @@ def clean_outputs(nb: NotebookNode, root: Path = ROOT) -> NotebookNode:
                 output.metadata = NotebookNode()
                 for mime, value in list(output.data.items()):
                     if mime == "image/png":
-                        shrunk, data = shrink_figure(value)
+                        shrunk, data = shrink_figure(value, quality)
                         del output.data[mime]
                         output.data[shrunk] = data
                         notes = {key: size[key] for key in ("width", "height") if key in size}  # of a page, not of a screen
@@ -77,14 +89,14 @@ def scrub(text: str, root: Path = ROOT) -> str:
     return ADDRESS.sub("0x…", text)
 
 
-def shrink_figure(encoded: str) -> tuple[str, str]:
+def shrink_figure(encoded: str, quality: int = QUALITIES[0]) -> tuple[str, str]:
     """A figure as small as it may be: (mime type, base64). Charts stay PNG; photographs over `PHOTOGRAPH` become JPEG."""
     png = shrink_png(encoded)
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     if len(png) < PHOTOGRAPH or getattr(picture, "is_animated", False):
         return "image/png", png
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=88, subsampling=0, optimize=True)
+    picture.convert("RGB").save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
     return min(("image/png", png), ("image/jpeg", base64.b64encode(buffer.getvalue()).decode()), key=lambda pair: len(pair[1]))
 
 
