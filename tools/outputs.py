@@ -24,7 +24,7 @@ NOISE = re.compile(
     r"|.*Skipping registering GPU devices)"
 )
 QUALITIES = (88, 75, 62, 50, 40)  # of JPEG, at two pixels a point; the first that keeps a notebook within its limit
-PHOTOGRAPH = 160_000  # characters of base64; noise makes PNGs of X-rays and scans this long
+PHOTOGRAPH = 90_000  # characters of base64; noise makes PNGs of X-rays and scans this long
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ADDRESS = re.compile(r"\b0x[0-9a-f]{7,16}\b")
 STYLER_ID = re.compile(r"\bT_([0-9a-f]{5})(?=[_\s\"#,{])")
