@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from data.errors import DataError
 from data.nih_tables import (  # noqa: F401  what a folder holds, by name, is part of this reader's interface
@@ -41,6 +40,7 @@ from data.nih_tables import (  # noqa: F401  what a folder holds, by name, is pa
 )
 from data.patient_columns import film_key
 from data.png import fit_square, read_png
+from data.progress import progress_bar
 
 _LETTERBOX = "are filled up with black at both ends of the shorter side; nothing is stretched or cut away."
 
@@ -54,7 +54,7 @@ class ChestFolder:
     folder : Path
     table : DataFrame
         One row an X-ray: the columns of `TABLE_COLUMNS`, ``split`` ("train_val" or "test") and one 0/1 column for each of
-        `FINDINGS`, mined from the report's text. ``Patient Age`` is in years, nan where unknown.
+        `FINDINGS`, derived from the report. ``Patient Age`` is in years, nan where unknown.
     boxes : DataFrame
         ``Image Index``, ``Finding`` and ``x, y, w, h`` as fractions of the X-ray (x to the right, y down).
     manual : DataFrame
@@ -218,7 +218,7 @@ def load_films(
 
     with ThreadPoolExecutor() as pool:
         names = list(table["Image Index"])
-        bar = tqdm(total=len(names), desc="reading films", unit="film", disable=not progress)
+        bar = progress_bar(total=len(names), description="reading X-rays", unit="image", disable=not progress)
         for _ in pool.map(read, range(len(names)), names):
             bar.update()
         bar.close()

@@ -1,4 +1,4 @@
-"""Reader and writer of prediction tables: the labels of films and what a model said about them.
+"""Reader and writer of prediction tables: the labels of X-rays and what a model said about them.
 
 The format is described in ``data/predictions/README.md``: a folder with ``train.csv`` (optional), ``valid.csv`` and
 ``test.csv``, or with one CSV file that is then split at random.
@@ -23,7 +23,7 @@ ABOUT = ("Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Pos
 
 @dataclass(frozen=True)
 class PredictionTable:
-    """Films of one split.
+    """X-rays of one split.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class PredictionTable:
     p : array of float64, shape (n, 14)
         Predicted probabilities.
     mined : array of int, shape (n, 14), or None
-        Text-mined labels, where `y` is a manual reading and the file has both.
+        Report-derived labels, where `y` is a manual reading and the file has both.
     """
 
     about: pd.DataFrame
@@ -47,11 +47,11 @@ class PredictionTable:
 
     @property
     def patients(self) -> np.ndarray:
-        """Patient of each film, shape (n,)."""
+        """Patient of each X-ray, shape (n,)."""
         return self.about["Patient ID"].to_numpy()
 
     def take(self, rows: np.ndarray) -> "PredictionTable":
-        """The films of `rows` (indices or booleans)."""
+        """The X-rays of `rows` (indices or booleans)."""
         mined = None if self.mined is None else self.mined[rows]
         return PredictionTable(self.about[rows] if rows.dtype == bool else self.about.iloc[rows], self.y[rows], self.p[rows], mined)
 
@@ -81,7 +81,7 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
     ------
     DataError
         When a file is missing, empty or unreadable, a column is missing, a label is not 0 or 1, a probability is
-        missing or outside [0, 1], a film is listed twice, or a patient is in two of the tables.
+        missing or outside [0, 1], an X-ray is listed twice, or a patient is in two of the tables.
     """
     folder = Path(folder) if folder is not None else Path(__file__).parent / "predictions"
     if not folder.is_dir():

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import keras
-from tqdm import tqdm
 
 from data.errors import DataError
+from data.progress import progress_bar
 
 
 @contextmanager
@@ -23,7 +23,9 @@ def training_progress() -> keras.callbacks.Callback:
 
     class TrainingProgress(keras.callbacks.Callback):
         def on_epoch_begin(self, epoch, logs=None):
-            self.bar = tqdm(total=self.params["steps"], desc=f"epoch {epoch + 1}/{self.params['epochs']}", unit="step")
+            self.bar = progress_bar(
+                total=self.params["steps"], description=f"epoch {epoch + 1}/{self.params['epochs']}", unit="step"
+            )
 
         def on_train_batch_end(self, batch, logs=None):
             self.bar.set_postfix(loss=f"{logs['loss']:.3f}", refresh=False)

@@ -55,7 +55,7 @@ def pack(case: BrainCase, folder: Path, least: int) -> Packed:
     Raises
     ------
     DataError
-        When the scan is broken, holds a value that is no number, or the disk is full.
+        When the scan is broken, holds a value that is not finite, or the disk is full.
     """
     image_file, label_file = folder / f"{case.name}.image.int16.npy", folder / f"{case.name}.label.npy"
     if not (image_file.exists() and label_file.exists()):

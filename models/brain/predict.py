@@ -14,11 +14,11 @@ import nibabel as nib
 import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation, ornt_transform
 from scipy import ndimage
-from tqdm import tqdm
 
 from data import decathlon
 from data.decathlon import LABELS, BrainCase, brain_box, read_brain
 from data.nifti import load
+from data.progress import progress_bar
 from data.storage import atomic_file
 from models.brain.network import BRAIN_WEIGHTS, unet3d
 from models.metrics import volume_ml
@@ -100,7 +100,7 @@ def predict_scan(
     total = np.zeros((*brain.shape[:3], model.output_shape[-1]), np.float32)
     weight = np.zeros((*brain.shape[:3], 1), np.float32)
     flips = [axes for number in range(len(mirror) + 1) for axes in itertools.combinations(mirror, number)]
-    for corner in tqdm(tile_corners(size, tile, overlap), desc="tiles", unit="tile", disable=not progress):
+    for corner in progress_bar(tile_corners(size, tile, overlap), description="tiles", unit="tile", disable=not progress):
         here = tuple(slice(start, start + side) for start, side in zip(corner, tile))
         for axes in flips:
             answer = np.asarray(model.predict_on_batch(np.flip(brain[here], axes)[None]))[0]

@@ -79,7 +79,7 @@ def score(
     ----------
     chest : ChestFolder
     table : DataFrame
-        Row of each film.
+        Row of each X-ray.
     pred : ndarray, (films, 14)
     resamples : int
         Bootstrap samples of patients.
@@ -88,7 +88,7 @@ def score(
     Returns
     -------
     dict of str to DataFrame
-        `MINED` and, where radiologists have read some films, `MANUAL`. Rows: the findings and "mean"; columns: positive,
+        `MINED` and, where radiologists have read some X-rays, `MANUAL`. Rows: the findings and "mean"; columns: positive,
         AUROC, low, high. The mean is over the findings with at least `LEAST` positives and negatives.
     """
     findings = list(nih.FINDINGS)

@@ -17,11 +17,11 @@ import cv2
 import keras
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from data import nih
 from data.errors import DataError
 from data.nih import FINDINGS
+from data.progress import progress_bar
 from data.storage import actionable_disk_errors, atomic_file
 from models.weights import read_names
 
@@ -154,7 +154,7 @@ def _decode(paths: list[Path], size: int, final: Path, broken_file: Path, progre
 
     with partial.open("ab") as file, ThreadPoolExecutor() as pool:
         file.truncate(done * size * size)
-        bar = tqdm(total=len(paths), initial=done, desc="decoding films", unit="film", disable=not progress)
+        bar = progress_bar(total=len(paths), initial=done, description="decoding X-rays", unit="image", disable=not progress)
         for start in range(done, len(paths), CHUNK):
             rows = range(start, min(start + CHUNK, len(paths)))
             pixels = list(pool.map(read, rows))
@@ -236,7 +236,7 @@ class FilmBatches(keras.utils.PyDataset):
         return -(-len(self.films) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch `index`: films (batch, size, size, 1) float32 and labels (batch, classes) float32."""
+        """Batch `index`: X-rays (batch, size, size, 1) float32 and labels (batch, classes) float32."""
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         batch = self.films[rows]
         if self.augment:
@@ -255,7 +255,7 @@ def predict_films(
 ) -> np.ndarray:
     """Output of a model, (films, …), for X-rays of uint8 (films, size, size), with a progress bar named `what`."""
     outputs = []
-    for start in tqdm(range(0, len(films), batch_size), desc=what, unit="batch"):
+    for start in progress_bar(range(0, len(films), batch_size), description=what, unit="batch"):
         rows = np.arange(start, start + batch_size) % len(films)  # always full: another shape would compile anew
         outputs.append(np.asarray(model.predict_on_batch(standardize_films(films[rows], mean, sd)), np.float32))
     return np.concatenate(outputs)[: len(films)] if outputs else np.zeros((0, *model.output_shape[1:]), np.float32)
@@ -422,7 +422,7 @@ class MixedBatches(keras.utils.PyDataset):
         return row + 1 if place + 1 < self.counts[source] else row - place
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Batch `index`: films (batch, size, size, 1) float32 and labels (batch, 14) float32."""
+        """Batch `index`: X-rays (batch, size, size, 1) float32 and labels (batch, 14) float32."""
         step = self.first + index
         films, labels = map(np.stack, zip(*(self.film(step, row) for row in self.rows), strict=True))
         if self.config.mixup:

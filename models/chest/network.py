@@ -64,7 +64,7 @@ def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None =
     Returns
     -------
     keras.Model
-        (batch, size, size, 1) standardised films to (batch, classes) probabilities. The layer ``logits`` holds the
+        (batch, size, size, 1) standardised X-rays to (batch, classes) probabilities. The layer ``logits`` holds the
         scores before the sigmoid.
 
     Raises
