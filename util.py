@@ -5,6 +5,8 @@ What is taught is written in the notebooks themselves, what is only needed is he
 """
 
 import html
+import inspect
+import os
 
 import cv2
 import matplotlib.pyplot as plt
@@ -369,3 +371,77 @@ def plot_intervals(ax, tables: dict[str, pd.DataFrame], value: str = "AUROC") ->
     ax.grid(axis="x", color="#eeeeee")
     if len(tables) > 1:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=len(tables))
+
+
+def plot_columns(table: pd.DataFrame, columns: list[str]) -> plt.Figure:
+    """Draw columns of the performance table side by side, a dot per finding; what is not defined is left out."""
+    fig, axes = plt.subplots(1, len(columns), figsize=(10.5, 3.6), sharey=True)
+    for ax, column in zip(axes, columns, strict=True):
+        values = pd.to_numeric(table[column], errors="coerce")
+        ax.plot(values, range(len(table)), "o", color="C0")
+        ax.set(title=column, ylim=(len(table) - 0.5, -0.5))
+        ax.grid(axis="y", color="#eeeeee")
+        ax.set_axisbelow(True)
+    axes[0].set_yticks(range(len(table)), [readable(name) for name in table.index], fontsize=9)
+    return fig
+
+
+def plot_thousand(sensitivity: float, specificity: float, prevalence: float, y, pred) -> plt.Figure:
+    """What 1,000 people meet (left, a square each) and where the test lies on the ROC curve of `y` and `pred` (right)."""
+    ill = round(1000 * prevalence)
+    found, alarms = round(ill * sensitivity), round((1000 - ill) * (1 - specificity))
+    counts = {"ill, alarm": found, "ill, missed": ill - found, "healthy, false alarm": alarms}
+    counts["healthy, left in peace"] = 1000 - sum(counts.values())
+    fig, (people, curve) = plt.subplots(1, 2, figsize=(9.5, 3.9), width_ratios=[1.6, 1])
+    start = 0
+    for (name, count), colour in zip(counts.items(), ["C0", "black", "C1", "#d9d9d9"], strict=True):
+        place = np.arange(start, start + count)
+        people.plot(place // 25, -(place % 25), "s", color=colour, ms=4, label=f"{name}: {count}")
+        start += count
+    people.set(xticks=[], yticks=[], xlim=(-1, 40), ylim=(-25, 1))
+    people.spines[["left", "bottom"]].set_visible(False)
+    worth = f"PPV {found / (found + alarms):.0%}" if found + alarms else "PPV undefined"
+    people.set_title(f"{found + alarms} alarms: {worth}")
+    people.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=2, fontsize=9, markerscale=1.5)
+    false_alarms, hits, _ = roc_curve(y, pred)
+    curve.plot(false_alarms, hits, color="#555555")
+    curve.plot(1 - specificity, sensitivity, "o", color="C1", ms=9)
+    curve.plot([0, 1], [0, 1], ":", color="#999999")
+    curve.set(xlabel="1 − specificity", ylabel="sensitivity", aspect="equal")
+    curve.set_title(f"sensitivity {sensitivity:.2f}, specificity {specificity:.2f}")
+    return fig
+
+
+def plot_coverage(trials: dict[str, tuple], shown: int = 100) -> plt.Figure:
+    """Draw stacked intervals of the first `shown` studies; those that miss the truth in red, with a cross.
+
+    `trials` maps a title to intervals (2, studies), whether each holds the truth (studies,), and the truth.
+    """
+    fig, axes = plt.subplots(1, len(trials), figsize=(10.5, 4.2), sharey=True)
+    for ax, (name, (interval, hit, truth)) in zip(axes, trials.items(), strict=True):
+        low, high, hit = interval[0, :shown], interval[1, :shown], hit[:shown]
+        places = np.arange(len(hit))
+        ax.hlines(places, low, high, color=np.where(hit, "#9ab8cc", "#C00000"), lw=np.where(hit, 1.2, 2))
+        ax.plot(high[~hit] + 0.01, places[~hit], "x", color="#C00000", ms=4)
+        ax.axvline(truth, color="black", ls=":")
+        ax.set(title=f"{name}\n{(~hit).sum()} of {len(hit)} miss", xlabel="AUROC", yticks=[], ylim=(-1, len(hit)))
+        ax.title.set_fontsize(10)
+    return fig
+
+
+def play(draw, **ranges: tuple[float, float]) -> None:
+    """Draw a figure, in Jupyter with a slider from low to high for each argument named in `ranges`.
+
+    `draw` shows the figure and has default values. Where notebooks are executed without a person (the variable
+    COURSE_STATIC is set) the figure is drawn once, with the default values.
+    """
+    if os.environ.get("COURSE_STATIC") or get_ipython() is None:
+        draw()
+        return
+    import ipywidgets
+
+    sliders = {}
+    for name, (low, high) in ranges.items():
+        options = {"min": low, "max": high, "step": (high - low) / 100, "continuous_update": False, "description": name}
+        sliders[name] = ipywidgets.FloatSlider(inspect.signature(draw).parameters[name].default, **options)
+    display(ipywidgets.VBox([*sliders.values(), ipywidgets.interactive_output(draw, sliders)]))

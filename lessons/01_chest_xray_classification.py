@@ -235,9 +235,9 @@ util.sign_figure(fig, chest.source)
 #
 # A model must be judged on patients it has never seen, because that is how it will be used. If one film of a patient is in
 # the training set and another in the validation set, the network can recognise the *patient* (ribs, heart, pacemaker) in
-# place of the disease. This is **data leakage**, and it has made it into well-known papers.
+# place of the disease. This is **data leakage**; below you measure what it does here.
 #
-# ### Exercise 1: `check_for_leakage` (15 points)
+# ### Exercise 1: `check_for_leakage` (12 points)
 #
 # Write a function that tells whether any patient is in both of two tables.
 #
@@ -271,7 +271,7 @@ def check_for_leakage(df1, df2, patient_col):
     ### END SOLUTION
 
 
-# %% check="check_for_leakage" points=15
+# %% check="check_for_leakage" points=12
 public_tests.check_for_leakage_test(check_for_leakage)
 
 # %% [markdown]
@@ -287,7 +287,50 @@ train, valid = train_val.iloc[rows_train], train_val.iloc[rows_valid]
 print("leakage, official split:", check_for_leakage(train_val, test_all, "Patient ID"))
 print("leakage, our train and valid:", check_for_leakage(train, valid, "Patient ID"))
 careless_train, careless_valid = train_val.iloc[::2], train_val.iloc[1::2]
-print("leakage, every second film for validation:", check_for_leakage(careless_train, careless_valid, "Patient ID"))
+print("leakage, every second X-ray for validation:", check_for_leakage(careless_train, careless_valid, "Patient ID"))
+
+# %% [markdown]
+# ### Exercise 2: `repair_leakage` (8 points)
+#
+# A leak that was found can be repaired: take from the *training* table every row of a patient who is in the validation table. (Not the other
+# way round: who is in the validation set was decided before, and must not depend on what is convenient.)
+#
+# * return the rows of `train` whose patient is not in `valid`, in their order and with their index; leave both tables as they are
+#
+# <details><summary>Hint</summary>
+#
+# `train[patient_col].isin(valid[patient_col])` marks the rows to leave out; `~` turns the marks round.
+# </details>
+
+
+# %% exercise="repair_leakage"
+def repair_leakage(train, valid, patient_col):
+    """Training rows without the patients of the validation table.
+
+    Parameters
+    ----------
+    train, valid : DataFrame
+        One row per X-ray.
+    patient_col : str
+        Name of the column that holds the patient.
+
+    Returns
+    -------
+    DataFrame
+        Rows of `train`, in their order, with their index.
+    """
+    ### BEGIN SOLUTION
+    return train[~train[patient_col].isin(valid[patient_col])]
+    ### END SOLUTION
+
+
+# %% check="repair_leakage" points=8
+public_tests.repair_leakage_test(repair_leakage)
+
+# %%
+repaired = repair_leakage(careless_train, careless_valid, "Patient ID")
+print(f"careless split: {len(careless_train):,} training X-rays; after the repair {len(repaired):,} are left.")
+print("leakage after the repair:", check_for_leakage(repaired, careless_valid, "Patient ID"))
 
 # %% [markdown]
 # ### What leakage does
@@ -342,8 +385,7 @@ util.sign_figure(fig, chest.source)
 
 # %% [markdown]
 # *Figure 6. One model, two ways of splitting. The difference is not skill: it is patients recognised. How large it is
-# depends on how many films a patient has and on how much a model can remember; in a data set with dozens of films a
-# patient it can be larger than the difference between a good and a useless model.*
+# depends on how many X-rays a patient has and on how much a model can remember.*
 #
 # **Summary.** Split by patient, check that you did, and distrust reports that do not say how they split.
 #
@@ -392,10 +434,11 @@ print(f"{len(batches)} batches an epoch; one holds films {x.shape} {x.dtype} and
 # %% [markdown]
 # ## 1.5 Class imbalance
 #
-# Of a hundred films only a few carry a given finding. The usual loss, binary cross-entropy, averages over films, so almost
-# all of it comes from negatives, and a network that says "no" to everybody has nearly reached the minimum.
+# Of a hundred X-rays only a few carry a given finding. The usual loss, binary cross-entropy, averages over X-rays, so at the start almost
+# all of it comes from negatives. What it asks for is still right: the best answer that is the same for everybody is the prevalence, not
+# "no". Class weights change what is asked for.
 #
-# ### Exercise 2: `compute_class_freqs` (15 points)
+# ### Exercise 3: `compute_class_freqs` (10 points)
 #
 # For labels of shape (films, classes) return the share of positives and the share of negatives of each class.
 #
@@ -424,7 +467,7 @@ def compute_class_freqs(labels):
     ### END SOLUTION
 
 
-# %% check="compute_class_freqs" points=15
+# %% check="compute_class_freqs" points=10
 public_tests.compute_class_freqs_test(compute_class_freqs)
 
 # %% [markdown]
@@ -459,11 +502,11 @@ util.sign_figure(fig, chest.source)
 # *Figure 8. Who contributes to the loss of each class when the network has no opinion yet. Left: nearly all of it comes
 # from films without the finding. Right: after weighting, half and half in every class that has a positive at all.*
 #
-# **Summary.** With rare findings the plain loss rewards silence. Weights from the class frequencies give positives and
-# negatives the same say. The price: outputs no longer mean probabilities. Notebook 02 shows that, and the cure.
+# **Summary.** Weights from the class frequencies give positives and negatives the same say in the loss. The price: outputs no longer mean
+# probabilities. Notebook 02 shows that, and the cure.
 
 # %% [markdown]
-# ### Exercise 3: `get_weighted_loss` (30 points)
+# ### Exercise 4: `get_weighted_loss` (30 points)
 #
 # For one film and one class the weighted binary cross-entropy is
 #
@@ -672,7 +715,7 @@ util.sign_figure(fig, chest.source)
 
 # %% [markdown]
 # *Figure 10. ROC curve of each finding: how many of the sick are found (up) at the price of how many false alarms (right).
-# A curve with few positives climbs in large steps; each step is one patient.*
+# A curve with few positives climbs in large steps; each step is one X-ray with the finding.*
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 4.4))
@@ -688,8 +731,8 @@ print(f"mean AUROC over {enough.sum()} findings with at least 5 positives: {test
 print(f"the same model on the same split against the mined labels: {mined_mean:.3f}")
 
 # %% [markdown]
-# *Figure 11. AUROC with 95 % intervals. Before you compare two findings (or two papers), look whether the intervals are
-# apart.*
+# *Figure 11. AUROC with 95 % intervals. To compare two models on the same patients, do not look whether intervals overlap: bootstrap the
+# difference (notebook 02, section 2.8).*
 #
 # **Summary.** Report each finding with its number of positives and an interval by patient. A mean over findings is a
 # headline, not a result: it hides the finding that fails.
@@ -709,7 +752,7 @@ print(f"the same model on the same split against the mined labels: {mined_mean:.
 # **The score is the logit, not the sigmoid's output.** Where the network is sure, the sigmoid is flat and its gradient
 # nearly zero: the surest predictions would get an empty or noisy map. Our models have a layer named `logits` for that.
 #
-# ### Exercise 4: `grad_cam` (40 points)
+# ### Exercise 5: `grad_cam` (40 points)
 #
 # * `model`: a network with layers `logits` (before the sigmoid) and `layer_name`
 # * `image`: one standardised film (height, width, channels)
@@ -999,7 +1042,9 @@ print(f"{', '.join(f'{len(part):,} {name}' for name, part in tables.items())} ro
 # * **Simulated films prove nothing about patients.** They let you learn the craft without a download; the numbers of a
 #   clinic come from its own patients.
 # * An AUROC on one hospital's films says little about the next one's: other machines, other patients, other prevalences.
-# * Mined labels are partly wrong; a network trained on them learns the text program's habits too.
+# * **Do not learn radiology from the simulated X-rays.** They show the textbook sign of each finding and little else. A simulated pneumothorax,
+#   for one, is a wide dark crescent in a healthy lung; real ones are often narrow, drained, and seen after an operation.
+# * Report-derived labels are partly wrong; a network trained on them learns the text program's habits too.
 # * No number here says that anybody was helped. That takes a study with patients and outcomes.
 #
 # **Summary.** You have prepared and looked at chest films, split them by patient, weighted the loss, transferred a

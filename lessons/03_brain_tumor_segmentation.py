@@ -282,7 +282,7 @@ def get_sub_volume(
     ### END SOLUTION
 
 
-# %% check="get_sub_volume" points=20
+# %% check="get_sub_volume" points=16
 public_tests.get_sub_volume_test(get_sub_volume)
 
 # %% tags=["example"]
@@ -346,7 +346,7 @@ def standardize(image):
     ### END SOLUTION
 
 
-# %% check="standardize" points=15
+# %% check="standardize" points=12
 public_tests.standardize_test(standardize)
 
 # %% [markdown]
@@ -421,6 +421,51 @@ util.sign_figure(fig, f"{unet.count_params():,} parameters")
 # %% [markdown]
 # *Figure 8. The network, for a patch of 64³ voxels. Height: side of the volume in voxels. Width: number of channels. Arrows:
 # skip connections. Built by one function of 30 lines, `unet3d` in `models/brain/network.py`; read it.*
+#
+# ### Exercise: a step upwards (10 points)
+#
+# Write `up_step(x, skip, filters)`, one step of the decoder, from Keras layers:
+#
+# 1. enlarge `x` by 2 along the three axes of space (`keras.layers.Conv3DTranspose(filters, 2, strides=2)` learns how),
+# 2. join it with `skip` along the channels (`keras.layers.Concatenate()`),
+# 3. twice: a 3×3×3 convolution with `filters` channels that keeps the size, instance normalisation
+#    (`keras.layers.GroupNormalization(groups=-1)`), and an activation.
+
+
+# %% exercise="up_step"
+def up_step(x, skip, filters):
+    """One decoder step of the U-Net.
+
+    Parameters
+    ----------
+    x : tensor (batch, x, y, z, channels)
+        From the level below.
+    skip : tensor (batch, 2x, 2y, 2z, channels)
+        From the way down.
+    filters : int
+
+    Returns
+    -------
+    tensor (batch, 2x, 2y, 2z, filters)
+    """
+    ### BEGIN SOLUTION
+    x = keras.layers.Conv3DTranspose(filters, 2, strides=2)(x)
+    x = keras.layers.Concatenate()([x, skip])
+    for _ in range(2):
+        x = keras.layers.Conv3D(filters, 3, padding="same", use_bias=False)(x)
+        x = keras.layers.GroupNormalization(groups=-1)(x)
+        x = keras.layers.LeakyReLU(0.01)(x)
+    return x
+    ### END SOLUTION
+
+
+# %% check="up_step" points=10
+public_tests.up_step_test(up_step)
+
+# %%
+below, across = keras.Input((8, 8, 8, 64)), keras.Input((16, 16, 16, 32))
+step = keras.Model([below, across], up_step(below, across, 32))
+print(f"{below.shape[1:]} and {across.shape[1:]} become {step.output.shape[1:]}, with {step.count_params():,} weights")
 
 # %%
 probabilities = unet(np.zeros((1, 32, 48, 16, 4), np.float32))
@@ -492,7 +537,7 @@ def single_class_dice_coefficient(y_true, y_pred, axis=(0, 1, 2), epsilon=1e-5):
     ### END SOLUTION
 
 
-# %% check="single_class_dice_coefficient" points=10
+# %% check="single_class_dice_coefficient" points=8
 public_tests.single_class_dice_coefficient_test(single_class_dice_coefficient)
 
 # %% [markdown]
@@ -531,7 +576,7 @@ def dice_coefficient(y_true, y_pred, axis=(1, 2, 3), epsilon=1e-5):
     ### END SOLUTION
 
 
-# %% check="dice_coefficient" points=15
+# %% check="dice_coefficient" points=12
 public_tests.dice_coefficient_test(dice_coefficient)
 
 # %% [markdown]
@@ -566,7 +611,7 @@ def soft_dice_loss(y_true, y_pred, axis=(1, 2, 3), epsilon=1e-5):
     ### END SOLUTION
 
 
-# %% check="soft_dice_loss" points=15
+# %% check="soft_dice_loss" points=12
 public_tests.soft_dice_loss_test(soft_dice_loss)
 
 # %% [markdown]
@@ -776,7 +821,7 @@ def compute_class_sens_spec(pred, label, class_num):
     ### END SOLUTION
 
 
-# %% check="compute_class_sens_spec" points=15
+# %% check="compute_class_sens_spec" points=12
 public_tests.compute_class_sens_spec_test(compute_class_sens_spec)
 
 
@@ -885,7 +930,7 @@ util.sign_figure(fig, brain.source)
 # Surgeons and trials do not ask for "class 2". They ask for three nested regions, which is also how BraTS scores: the **whole tumour** (WT:
 # classes 1, 2 and 3), the **tumour core** (TC: 2 and 3, what a surgeon would remove) and the **enhancing tumour** (ET: 3).
 #
-# ### Exercise: regions (10 points)
+# ### Exercise: regions (8 points)
 #
 # Write `get_regions`: from an integer label map to a boolean array with WT, TC and ET on a new last axis.
 
@@ -908,12 +953,49 @@ def get_regions(label):
     ### END SOLUTION
 
 
-# %% check="get_regions" points=10
+# %% check="get_regions" points=8
 public_tests.get_regions_test(get_regions)
 
 # %% [markdown]
 # Now the report. Next to sensitivity, specificity and Dice, it has the **95 % Hausdorff distance** (HD95): 95 % of either surface lie within
-# this many millimetres of the other. It notices what Dice forgives: a small island far away from the tumour. All voxels of the scan count.
+# this many millimetres of the other. It notices a border that is off where Dice hardly moves, but it ignores up to 5 % of the surface: a small
+# island far away from the tumour, or a second tumour that was missed, may leave no trace in either. All voxels of the scan count.
+#
+# So count, too, how many of the **separate pieces** the network has found at all.
+#
+# ### Exercise: recall of lesions (10 points)
+#
+# Write `lesion_recall`: the share of the connected pieces of the expert's mask that share at least one voxel with the network's. Pieces hang
+# together by faces, as `scipy.ndimage.label` has it by default; without any piece the result is `nan`.
+#
+# <details><summary>Hint</summary>
+#
+# `pieces, count = ndimage.label(label)` numbers the pieces from 1. Which numbers occur in `pieces` where `pred` is set?
+# </details>
+
+
+# %% exercise="lesion_recall"
+def lesion_recall(pred, label):
+    """Share of the connected pieces of a mask that were touched.
+
+    Parameters
+    ----------
+    pred, label : array of 0 and 1, (x, y, z)
+        Found by the network; drawn by the expert.
+
+    Returns
+    -------
+    float in [0, 1], nan when `label` is empty
+    """
+    ### BEGIN SOLUTION
+    pieces, count = ndimage.label(np.asarray(label) > 0)
+    touched = np.unique(pieces[(np.asarray(pred) > 0) & (pieces > 0)])
+    return len(touched) / count if count else float("nan")
+    ### END SOLUTION
+
+
+# %% check="lesion_recall" points=10
+public_tests.lesion_recall_test(lesion_recall)
 
 
 # %%
@@ -927,10 +1009,11 @@ def report(found, expert, spacing):
     for number in range(len(names)):
         p, t = ours[..., number], theirs[..., number]
         row = [*compute_class_sens_spec(ours, theirs, number)]
-        row += [float(single_class_dice_coefficient(np.float32(t), np.float32(p))), util.hausdorff95(p, t, spacing)]
+        dice = float(single_class_dice_coefficient(np.float32(t), np.float32(p))) if t.any() else np.nan  # no truth, no overlap
+        row += [dice, util.hausdorff95(p, t, spacing), lesion_recall(p, t)]
         row += [util.volume_ml(p, spacing), util.volume_ml(t, spacing)]
         rows.append(row)
-    columns = ["sensitivity", "specificity", "Dice", "HD95, mm", "network, ml", "expert, ml"]
+    columns = ["sensitivity", "specificity", "Dice", "HD95, mm", "lesions found", "network, ml", "expert, ml"]
     return pd.DataFrame(rows, names, columns)
 
 
@@ -967,7 +1050,7 @@ for patient in util.progress(validation_cases, description="segmenting validatio
 table = pd.DataFrame(rows, columns=["patient", "", "whole-tumour Dice", "HD95, mm"]).set_index(["patient", ""])
 util.show_table(table, "Validation patients", brain.source)
 by_way = table["whole-tumour Dice"].groupby(level="").mean()
-keep_one = bool(by_way["largest piece"] >= by_way["all pieces"])
+keep_one = bool(by_way["largest piece"] > by_way["all pieces"])  # a tie changes nothing
 print("on the test patients we keep", "the largest piece" if keep_one else "all pieces")
 
 # %% [markdown]
@@ -980,8 +1063,17 @@ for patient in util.progress(test_cases, description="segmenting test scans"):
     found_masks[patient.name] = keep_largest_piece(found) if keep_one else found
     reports[patient.name] = report(found_masks[patient.name], expert, patient.spacing)
 everything = pd.concat(reports, names=["patient"])
-mean = everything.groupby(level=["", "structure"], sort=False).mean()
-util.show_table(mean, f"Mean over {len(test_cases)} test patients, whole scans", brain.source)
+groups = everything.groupby(level=["", "structure"], sort=False)
+mean = groups.mean()
+mean.insert(0, "patients with it", groups["expert, ml"].agg(lambda volumes: (volumes > 0).sum()))
+util.show_table(
+    mean, f"Mean over {len(test_cases)} test patients, whole scans; Dice and HD95 of those who have the structure", brain.source
+)
+empty = everything.index[(everything["expert, ml"] == 0) & (everything["network, ml"] > 0)]
+for patient, _, structure in empty:
+    print(
+        f"{patient}: the expert drew no {structure}, the network {everything.loc[(patient, _, structure), 'network, ml']:.2f} ml. Not in the mean of Dice."
+    )
 
 # %%
 by_patient = everything.loc[(slice(None), "region"), ["Dice", "HD95, mm"]].unstack("structure")
@@ -991,7 +1083,8 @@ util.show_table(by_patient, "Each test patient: a mean hides the one for whom it
 
 # %% [markdown]
 # **Summary.** Whole scans are segmented by overlapping windows with Gaussian weights. Choices are made on validation patients. Report regions and classes, overlap *and* distance, the
-# mean *and* each patient. HD95 is not defined where one of the masks is empty; such a patient is left out of its mean, so say how many.
+# mean *and* each patient. Dice says nothing, and HD95 is not defined, where the expert drew nothing; such a patient is reported apart, with the
+# false volume, and the number of patients behind each mean is in the table.
 #
 # *Further exercises.* (1) Move the scan by one voxel in one direction and segment it again: does the mask move along? (2) Segment the
 # scan and its mirror image, mirror the second result back, and average the two (`predict_scan(…, mirror=(0,))` does the same). Is it better?
@@ -1000,7 +1093,8 @@ util.show_table(by_patient, "Each test patient: a mean hides the one for whom it
 # %% [markdown]
 # ## 3.9 Millilitres, and where it fails
 #
-# Treatment response is judged by volume. A mask can be right in volume and wrong in place, so this plot complements Dice, it does not replace it.
+# Trials judge response by the RANO criteria: two diameters of the enhancing tumour, steroids, and how the patient is; volume is an option
+# there, and what a mask gives for free. A mask can be right in volume and wrong in place, so this plot complements Dice, it does not replace it.
 
 # %%
 fig, axis = plt.subplots(figsize=(5.2, 4.2))
