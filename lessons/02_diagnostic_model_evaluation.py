@@ -799,39 +799,40 @@ thresholds = chosen["Youden"]
 # %% [markdown]
 # ### A threshold is an estimate too
 #
-# Had other validation patients been drawn, another threshold would have been chosen. Choose it again on random halves of the
-# validation patients, for the most frequent and the rarest finding that has at least five positives there:
+# Had other validation patients been drawn, another threshold would have been chosen. Choose it for the example again and again: on random
+# halves of the validation patients, and on the same halves as if the finding were rare, with only ten positive X-rays left in each.
 
 # %% tags=["example"]
-positives = valid.y.sum(axis=0)
-frequent, rare = np.argmax(positives), np.argmin(np.where(positives >= 5, positives, np.inf))
 people = np.unique(valid.patients)
 rng = np.random.default_rng(7)
-again = {frequent: [], rare: []}
+again = {"half of the validation patients": [], "the same, as if only ten were positive": []}
 for _ in range(40 if QUICK else 200):
-    half = np.isin(valid.patients, rng.choice(people, people.size // 2, replace=False))
-    for k, cuts in again.items():
-        cuts.append(choose_threshold(valid.y[half, k], valid.p[half, k], "Youden"))
+    half = np.flatnonzero(np.isin(valid.patients, rng.choice(people, people.size // 2, replace=False)))
+    ill, healthy = half[y_valid[half] == 1], half[y_valid[half] == 0]
+    for rows, cuts in zip([half, np.r_[rng.permutation(ill)[:10], healthy]], again.values(), strict=True):
+        cuts.append(choose_threshold(y_valid[rows], p_valid[rows], "Youden"))
 
-fig, axes = plt.subplots(2, 2, figsize=(10, 3.8), sharex="col")
-for row, (k, cuts) in zip(axes, again.items(), strict=True):
+fig, axes = plt.subplots(2, 2, figsize=(10, 3.8), sharex="col", sharey="col")
+for row, (name, cuts) in zip(axes, again.items(), strict=True):
     cuts = np.array(cuts)[np.isfinite(cuts)]
-    found = [get_sensitivity(test.y[:, k], test.p[:, k], cut) for cut in cuts]
+    found = [get_sensitivity(y, p, cut) for cut in cuts]
     for ax, values, colour in [(row[0], cuts, "C0"), (row[1], found, "C1")]:
-        ax.hist(values, bins=np.linspace(0, 1, 41), color=colour)
+        ax.hist(values, bins=np.linspace(0, 1, 51), color=colour)
         ax.set_yticks([])
-    row[0].axvline(thresholds[k], color="black", ls="--", lw=1)
-    row[0].set_title(f"{util.readable(FINDINGS[k])}: {positives[k]} positive validation X-rays")
-axes[1, 0].set_xlabel("Youden's threshold, chosen on half of the validation patients")
+    row[0].axvline(thresholds[FINDINGS.index(EXAMPLE)], color="black", ls="--", lw=1)
+    row[0].set_title(name)
+    print(
+        f"{name}: sensitivity on the test X-rays from {np.percentile(found, 5):.2f} to {np.percentile(found, 95):.2f} (90 % of the draws)"
+    )
+axes[1, 0].set_xlabel(f"Youden's threshold for {EXAMPLE.lower()}")
 axes[1, 1].set_xlabel("sensitivity on the test X-rays at that threshold")
 util.sign_figure(fig, source)
 
 # %% [markdown]
 # *Figure 13. Thresholds that other validation patients would have given (left; dashed: the one chosen on all) and the sensitivity on
-# the test X-rays that comes of them (right), for a frequent finding (above) and a rare one (below). "We use Youden's threshold" fixes
-# little when a handful of positives decide where it lies.*
-
-# %% [markdown]
+# the test X-rays that comes of them (right). The fewer positives a threshold is chosen on, the more it is a matter of luck, and with it
+# the sensitivity that patients meet. For a rare finding, say how many positives the threshold rests on.*
+#
 # **Summary.** The purpose chooses the threshold, the validation set fixes it, the test set judges it. Every finding has its
 # own. Without a stated threshold, sensitivity and specificity mean nothing.
 #
@@ -1781,10 +1782,10 @@ if differences:
 # Equal AUROC is not equal care either: at *one* threshold, sensitivity and PPV can differ between groups with equal AUROC.
 # And the worst case is invisible in any subgroup table: people who never got an X-ray at all.
 #
-# ### Text-mined against manual labels
+# ### Report-derived against manual labels
 #
 # What has been called "truth" is a label somebody made. The labels of large archives were mined from reports by a program;
-# a radiologist who looks at the X-ray again often disagrees. Where the test table has both, treat the text-mined label as if
+# a radiologist who looks at the X-ray again often disagrees. Where the test table has both, treat the report-derived label as if
 # it were a *diagnostic test* for the manual one. Your functions do it. Cohen's **kappa** measures agreement beyond chance:
 # $\kappa = (p_o - p_e)/(1 - p_e)$, 1 for perfect agreement, 0 for what two people get who toss coins with the same
 # prevalences.
@@ -1800,34 +1801,34 @@ else:
     labels = pd.DataFrame(
         {
             "manual positives": manual.sum(axis=0),
-            "mined positives": mined.sum(axis=0),
+            "report-derived positives": mined.sum(axis=0),
             "agreement": per_finding(get_accuracy, manual, mined),
             "kappa": np.where(both, per_finding(cohen_kappa_score, manual, mined), np.nan),
-            "sensitivity of mining": per_finding(get_sensitivity, manual, mined),
-            "PPV of mining": per_finding(get_ppv, manual, mined),
+            "sensitivity of the report labels": per_finding(get_sensitivity, manual, mined),
+            "PPV of the report labels": per_finding(get_ppv, manual, mined),
             "AUROC, manual": per_finding(util.auroc, manual, test.p),
-            "AUROC, mined": per_finding(util.auroc, mined, test.p),
+            "AUROC, report-derived": per_finding(util.auroc, mined, test.p),
         },
         index=FINDINGS,
     )
-    caption = "Table 13. Text-mined against manual labels of the same X-rays, and the model against both."
+    caption = "Table 13. Report-derived against manual labels of the same X-rays, and the model against both."
     util.show_table(labels, caption, source)
     by_mined = intervals(mined, test.patients)
     fig, ax = plt.subplots(figsize=(8, 5))
-    util.plot_intervals(ax, {"against manual labels": by_patient, "against mined labels": by_mined})
+    util.plot_intervals(ax, {"against manual labels": by_patient, "against report-derived labels": by_mined})
     util.sign_figure(fig, source)
-    gap = labels["AUROC, manual"].mean() - labels["AUROC, mined"].mean()
+    gap = labels["AUROC, manual"].mean() - labels["AUROC, report-derived"].mean()
     than = "higher" if gap > 0 else "lower"
     print(f"Mean kappa {labels['kappa'].mean():.2f}.")
-    print(f"Judged by manual labels, the mean AUROC is {abs(gap):.3f} {than} than by text-mined ones.")
+    print(f"Judged by manual labels, the mean AUROC is {abs(gap):.3f} {than} than by report-derived ones.")
 
 # %% [markdown]
 # *Figure 25. The same predictions for the same X-rays, judged by two kinds of labels, with 95 % intervals. (Drawn only when
 # the table has both.)*
 #
 # Random errors in the test labels pull the measured AUROC towards 0.5: part of the "errors" of the model are errors of the
-# label. *Systematic* errors do the opposite: a model that was trained on text-mined labels has learned their habits, and
-# is rewarded for them as long as the test labels have the same habits. So a model can look better on text-mined labels than
+# label. *Systematic* errors do the opposite: a model that was trained on report-derived labels has learned their habits, and
+# is rewarded for them as long as the test labels have the same habits. So a model can look better on report-derived labels than
 # it is. Only a reference standard that was made independently, and better by several readers than by one, can tell.
 #
 # **Summary.** Ask of every performance number: *in whom*, and *against what*? Report subgroups with intervals and the way
