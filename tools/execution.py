@@ -58,10 +58,10 @@ def inject_parameters(nb: NotebookNode, parameters: dict[str, Any]) -> NotebookN
 
 
 def kernel_environment(**extra: str) -> dict[str, str]:
-    """Environment of the kernel: TensorFlow quiet, the inline backend for figures, progress bars at an easy pace."""
+    """Environment of the kernel: TensorFlow quiet, figures inline and without sliders, progress bars at an easy pace."""
     env = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TQDM_MININTERVAL": "0.5"}
-    return quiet | env | {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"} | extra
+    return quiet | env | {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1", "COURSE_STATIC": "1"} | extra
 
 
 def execute(nb: NotebookNode, *, title: str, cwd: Path = ROOT, env: dict[str, str] | None = None, show: bool = True) -> Run:
