@@ -225,7 +225,7 @@ whole_mib, patch_mib = (8 * 4 * float(np.prod(shape)) / 2**20 for shape in (case
 print(f"one layer of 8 channels, float32: whole scan {whole_mib:.0f} MiB, patch of 64³ voxels {patch_mib:.0f} MiB")
 
 # %% [markdown]
-# ### Exercise: cut a patch (20 points)
+# ### Exercise: cut a patch (16 points)
 #
 # Write `get_sub_volume`. Draw a random corner such that the patch fits into the scan. **Every position that fits must be
 # possible**: the last one too, and the only one when the scan is as large as the patch. If the share of background voxels
@@ -303,7 +303,7 @@ util.sign_figure(fig, brain.source)
 # *Figure 5. The slice of a random patch with most tumour: the four channels of X, and y painted on the first.*
 
 # %% [markdown]
-# ### Exercise: standardise (15 points)
+# ### Exercise: standardise (12 points)
 #
 # Write `standardize`: bring **each channel of the whole scan** to mean 0 and standard deviation 1. Count only the brain, that is
 # all voxels where *any* channel is non-zero: the scans come without the skull, and the zeros around them would otherwise decide
@@ -506,7 +506,7 @@ util.show_table(table, f"Accuracy and Dice of four masks of the whole tumour of 
 # It is 1 for a perfect mask and 0 without overlap. It is also the F1 score of the voxels. The small $\epsilon$ defines it where
 # there is neither truth nor prediction: 1, for nothing was missed. (Dice, Ecology 1945.)
 #
-# ### Exercise: Dice of one class (10 points)
+# ### Exercise: Dice of one class (8 points)
 #
 # Write `single_class_dice_coefficient` with `keras.ops`, so that it works on tensors and on NumPy arrays alike. Sum over `axis`.
 
@@ -541,7 +541,7 @@ def single_class_dice_coefficient(y_true, y_pred, axis=(0, 1, 2), epsilon=1e-5):
 public_tests.single_class_dice_coefficient_test(single_class_dice_coefficient)
 
 # %% [markdown]
-# ### Exercise: Dice of several classes (15 points)
+# ### Exercise: Dice of several classes (12 points)
 #
 # A batch has the shape (batch, x, y, z, classes). Sum over space only, so that each sample and each class gets its own Dice, and
 # return the mean of them all.
@@ -580,7 +580,7 @@ def dice_coefficient(y_true, y_pred, axis=(1, 2, 3), epsilon=1e-5):
 public_tests.dice_coefficient_test(dice_coefficient)
 
 # %% [markdown]
-# ### Exercise: soft Dice loss (15 points)
+# ### Exercise: soft Dice loss (12 points)
 #
 # A loss must fall when the prediction gets better, and must have a useful slope for probabilities between 0 and 1. The **soft Dice loss**
 # (Milletari et al., 3DV 2016) squares the terms of the denominator, and takes 1 minus the mean:
@@ -786,7 +786,7 @@ shipped = brain_network.unet3d(name="shipped")
 load_weights(shipped, brain_network.BRAIN_WEIGHTS)
 
 # %% [markdown]
-# ### Exercise: sensitivity and specificity of a class (15 points)
+# ### Exercise: sensitivity and specificity of a class (12 points)
 #
 # Dice is one number; it hides whether a mask is too small or too large. **Sensitivity** is the share of the class's voxels that were
 # found; **specificity** is the share of all other voxels that were left alone. Write `compute_class_sens_spec` for arrays of zeros and

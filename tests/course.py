@@ -15,15 +15,16 @@ from tools.lesson import ROOT, lesson_paths
 LESSONS = lesson_paths()
 NAMES = ["01_chest_xray_classification", "02_diagnostic_model_evaluation", "03_brain_tumor_segmentation"]
 EXERCISES = {
-    "01": ["check_for_leakage", "compute_class_freqs", "get_weighted_loss", "grad_cam"],
+    "01": ["check_for_leakage", "repair_leakage", "compute_class_freqs", "get_weighted_loss", "grad_cam"],
     "02": [
         *["true_positives", "true_negatives", "false_positives", "false_negatives"],
         *["get_accuracy", "get_prevalence", "get_sensitivity", "get_specificity", "get_ppv", "get_npv"],
-        *["bootstrap_patients", "expected_calibration_error"],
+        *["bootstrap_patients", "positives_needed", "expected_calibration_error", "net_benefit"],
     ],
     "03": [
-        *["get_sub_volume", "standardize", "single_class_dice_coefficient", "dice_coefficient", "soft_dice_loss"],
-        *["compute_class_sens_spec", "get_regions"],
+        *["get_sub_volume", "standardize", "up_step"],
+        *["single_class_dice_coefficient", "dice_coefficient", "soft_dice_loss"],
+        *["compute_class_sens_spec", "get_regions", "lesion_recall"],
     ],
 }
 
