@@ -46,11 +46,11 @@ class Local:
 
 
 def some(bank: dict, most: int) -> list:
-    """Answers of the bank: all of the quick exercises, the first ones of those that take a second each (test_public_tests has all)."""
+    """A spread of the answers (test_public_tests has all): some 40 of the quick exercises, few of those that take a second each."""
     return [
         pytest.param(exercise, answer, id=f"{exercise}-{name}")
         for exercise in bank
-        for name, answer in list(bank[exercise].items())[: most if exercise in SLOW else None]
+        for name, answer in list(bank[exercise].items())[:: max(1, len(bank[exercise]) // (most if exercise in SLOW else 40))]
     ]
 
 

@@ -73,6 +73,16 @@ def _by_loop(formula, undefined=math.nan):
     return answer
 
 
+def _by_loop_with(formula, positive):
+    """Case by case with another comparison; nan where it is asked for."""
+
+    def answer(y, pred, th=0.5):
+        said = np.array([positive(score, th) for score in pred], bool)
+        return formula(*_counts(y, said))
+
+    return answer
+
+
 def _by_numpy(formula, positive=lambda pred, th: pred >= th, number=np.int64):
     def answer(y, pred, th=0.5):
         return formula(*_counts(y, positive(pred, th), number))
@@ -166,6 +176,84 @@ for name, formula in FORMULAS.items():
 
     wrong(name, "overwrites_pred")(overwrites_pred)
     wrong(name, "overwrites_y")(overwrites_y)
+
+# One slip at a time in each of the nine functions: another metric, another comparison, another default threshold.
+TITLES = {
+    "true_positives": "the number of true positives",
+    "true_negatives": "the number of true negatives",
+    "false_positives": "the number of false positives",
+    "false_negatives": "the number of false negatives",
+    "get_accuracy": "the accuracy",
+    "get_sensitivity": "the sensitivity",
+    "get_specificity": "the specificity",
+    "get_ppv": "the PPV",
+    "get_npv": "the NPV",
+    "false_positive_rate": "the false positive rate",
+    "false_negative_rate": "the false negative rate",
+    "false_discovery_rate": "the false discovery rate",
+    "share_of_wrong_answers": "the share of wrong answers",
+}
+OTHERS = FORMULAS | {
+    "false_positive_rate": lambda tp, tn, fp, fn: fp / (fp + tn),
+    "false_negative_rate": lambda tp, tn, fp, fn: fn / (fn + tp),
+    "false_discovery_rate": lambda tp, tn, fp, fn: fp / (fp + tp),
+    "share_of_wrong_answers": lambda tp, tn, fp, fn: (fp + fn) / (tp + tn + fp + fn),
+}
+COMPARISONS = {
+    "": (lambda pred, th: pred >= th, ""),
+    "_and_greater": (lambda pred, th: pred > th, ".*`>` is in place"),
+    "_and_fixed": (lambda pred, th: pred >= 0.5, ".*fixed at 0.5"),
+}
+for name, formula in FORMULAS.items():
+    for other, theirs in OTHERS.items():
+        if other != name:
+            for how, (positive, said) in COMPARISONS.items():
+                wrong(name, f"takes_{other}{how}", slip=f"this is {TITLES[other]}{said}")(_by_numpy(theirs, positive))
+    for default in (0.0, 0.4, 0.45, 0.6, 1.0):
+        wrong(name, f"default_{default}", slip=rf"default threshold is {default:g} here")(
+            lambda y, pred, th=default, f=formula: f(*_counts(y, pred >= th))
+        )
+    wrong(name, "just_greater", slip="`>` in place")(_by_loop_with(formula, lambda score, th: score > th))
+    wrong(name, "just_fixed", slip="fixed at 0.5 here")(_by_loop_with(formula, lambda score, th: score >= 0.5))
+    wrong(name, "just_fixed_and_greater", slip="fixed at 0.5, and `>`")(_by_loop_with(formula, lambda score, th: score > 0.5))
+    wrong(name, "just_smaller", slip="`pred < th`|`>`|this is")(_by_loop_with(formula, lambda score, th: score < th))
+    right(name, "logical_functions")(
+        lambda y, pred, th=0.5, f=formula: f(
+            *(
+                np.float64(np.logical_and(truth, said).sum())
+                for truth, said in [(y == 1, pred >= th), (y != 1, pred < th), (y != 1, pred >= th), (y == 1, pred < th)]
+            )
+        )
+    )
+    right(name, "bincount")(
+        lambda y, pred, th=0.5, f=formula: f(
+            *np.bincount(2 * np.asarray(y).astype(int) + (np.asarray(pred) >= th), minlength=4)[[3, 0, 1, 2]]
+        )
+    )
+    right(name, "sets_of_rows")(
+        lambda y, pred, th=0.5, f=formula: (
+            lambda sick, called, everybody: f(
+                *map(np.float64, (len(sick & called), len(everybody - sick - called), len(called - sick), len(sick - called)))
+            )
+        )(set(np.flatnonzero(y == 1)), set(np.flatnonzero(pred >= th)), set(range(len(y))))
+    )
+    right(name, "dot_products")(
+        lambda y, pred, th=0.5, f=formula: (lambda t, s: f(*map(np.float64, (t @ s, (1 - t) @ (1 - s), (1 - t) @ s, t @ (1 - s)))))(
+            np.asarray(y, float), (pred >= th).astype(float)
+        )
+    )
+    right(name, "comprehensions")(
+        lambda y, pred, th=0.5, f=formula: f(
+            *(
+                np.float64(len([1 for truth, score in zip(y, pred) if (truth == 1) == sick and (score >= th) == called]))
+                for sick, called in [(True, True), (False, False), (False, True), (True, False)]
+            )
+        )
+    )
+    right(name, "signed_threshold")(lambda y, pred, th=0.5, f=formula: f(*_counts(y, np.sign(np.asarray(pred) - th) >= 0)))
+    right(name, "where_of_labels")(
+        lambda y, pred, th=0.5, f=formula: f(*_counts(np.where(y > 0.5, 1, 0), np.where(pred >= th, True, False)))
+    )
 
 for name in COUNTS:
     formula = FORMULAS[name]
