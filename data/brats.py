@@ -130,10 +130,9 @@ def convention_of(case: str, *, new_parts: bool = False, edition: int | None = N
     if kind.startswith("PED"):
         if edition is None:
             raise DataError(
-                f"{case}: labels of BraTS-PED differ between releases under the same names: 1 is non-enhancing, 2 edema, 3 "
-                "enhancing in 2023; 1 is "
-                "enhancing, 2 non-enhancing, 3 cyst, 4 edema since 2024. Say which: read_brain(folder, edition=2023) or "
-                "edition=2024."
+                f"{case}: labels of BraTS-PED differ between releases under the same names: 1 non-enhancing, 2 edema, 3 enhancing "
+                "in 2023; 1 enhancing, 2 non-enhancing, 3 cyst, 4 edema since 2024. Say which: read_brain(folder, edition=2023) or "
+                "edition=2024 (on the command line --edition)."
             )
         if edition >= 2024:
             return Convention(PED_2024, "BraTS-PED since 2024", _CYST)

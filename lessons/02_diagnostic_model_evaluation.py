@@ -945,7 +945,7 @@ print(f"largest difference from the loop: {np.abs(areas_all[:5, k] - by_loop).ma
 # %% tags=["example"]
 low, high = util.percentile_interval(areas_all[:, k])
 fig, ax = plt.subplots(figsize=(8, 3))
-ax.hist(areas_all[:, k], bins=40, color="#cccccc")
+ax.hist(areas_all[np.isfinite(areas_all[:, k]), k], bins=40, color="#cccccc")
 ax.axvspan(low, high, color="C0", alpha=0.15, lw=0)
 for value, style in [(low, "--"), (high, "--"), (util.auroc(y, p), "-")]:
     ax.axvline(value, color="C0", ls=style)
