@@ -14,6 +14,7 @@ from .sandbox import Limits, Sandbox, SandboxBroken, SandboxBusy, SandboxEnded, 
 PATIENCE = (
     2  # exercises that time out before the others of the same submission get a fifth of the time: nobody holds a worker for long
 )
+MOST_PATIENCE = 240.0  # seconds that a student's process may take on an overloaded machine
 MOST_BUSY = 4  # times that one submission gets more patience because the machine is overloaded; then it is tried again later
 READING = 20  # seconds of processor time for one notebook
 IMPORTS = re.compile(r"(from|import)\s+(?!numpy|pandas|math)")  # take seconds that are not for the function to use
@@ -110,7 +111,7 @@ class Grader:
                 if attempt == 3 or self.busy >= MOST_BUSY:
                     raise
                 self.busy += 1
-                limits = replace(limits, wall=4 * limits.wall)
+                limits = replace(limits, wall=4 * limits.wall if attempt == 1 else max(4 * limits.wall, MOST_PATIENCE))
             except SandboxBroken:
                 self.sandbox.stop()
                 if attempt == 2:

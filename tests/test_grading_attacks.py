@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -99,16 +98,18 @@ def test_an_attack_gets_what_it_deserves_and_harms_nobody(group, graders):
 
 
 @best_kind
-def test_a_submission_that_sleeps_everywhere_does_not_hold_the_worker_for_long(grader):
+def test_a_submission_that_sleeps_everywhere_does_not_hold_the_worker_for_long(grader, monkeypatch):
     """After two timeouts the other exercises get a fifth of the time; the next submission has all of it again."""
-    names = list(grader.assignment.exercises)
+    names, walls_of, real = list(grader.assignment.exercises), [], grader.sandbox.session
+    monkeypatch.setattr(grader.sandbox, "session", lambda limits: walls_of.append(limits.wall) or real(limits))
     sleeps = [f"import time\ndef {name}(*args, **options):\n    time.sleep(1000)" for name in names]
-    start = time.perf_counter()
     exercises = grader.grade(nb(*sleeps))["exercises"]
-    seconds = time.perf_counter() - start
     assert {result["outcome"] for result in exercises.values()} == {"timeout"}
-    limits = grader.settings.limits
-    assert seconds < 2 * 1.5 * limits.wall + 1.5 * 2.0 * (len(names) - 2), seconds
+    whole = grader.settings.limits.wall
+    _, *functions = walls_of  # a session waits for so many seconds and then once or twice more if the machine is overloaded
+    assert (
+        functions[0] == whole and functions.count(whole) == 2 and functions.count(2.0) == len(names) - 2 and min(functions) == 2.0
+    )
     check_neighbour(grader)
 
 
@@ -201,7 +202,7 @@ def test_a_file_of_the_instructor_stays_what_it_is(grader, tmp_path):
     tmp_path.chmod(0o777)
     file.chmod(0o666)
     acts = "os.rename(p, p + '1'), os.link(p, 'here'), os.unlink(p), os.truncate(p, 0), os.chmod(p, 0), os.utime(p, (0, 0)), "
-    acts += "os.chown(p, os.getuid(), -1), os.setxattr(p, 'user.x', b'1'), os.symlink(p, p + '2'), os.mkdir(p + '3'), os.rmdir(q), "
+    acts += "os.chown(p, -1, -1), os.setxattr(p, 'user.x', b'1'), os.symlink(p, p + '2'), os.mkdir(p + '3'), os.rmdir(q), "
     acts += "os.rename(q, q + '1'), os.replace('here.txt', p), open(p, 'a'), os.mkfifo(p + '4'), os.removexattr(p, 'user.x')"
     code = f"import os\ndef get_prevalence(y):\n    p, q = {str(file)!r}, {str(tmp_path)!r}\n    open('here.txt', 'w').close()\n"
     for act in acts.split("), "):
