@@ -154,7 +154,7 @@ def test_exercises_are_those_of_the_design():
         2: "true_positives true_negatives false_positives false_negatives get_accuracy get_prevalence get_sensitivity "
         "get_specificity get_ppv get_npv bootstrap_patients positives_needed expected_calibration_error net_benefit",
         3: "get_sub_volume standardize up_step single_class_dice_coefficient dice_coefficient soft_dice_loss "
-        "compute_class_sens_spec lesion_recall get_regions",
+        "compute_class_sens_spec get_regions lesion_recall",
     }
     assert list(EXERCISES.items()) == [(name, number) for number, names in expected.items() for name in names.split()]
     checks = {name.removesuffix("_test") for name in vars(public_tests) if name.endswith("_test") and name[0] != "_"}

@@ -1,0 +1,70 @@
+"""What a check accepts runs in the cells that follow: the lessons' own calls, with each right answer of the bank."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from answers import collect
+
+from tools.lesson import lesson_paths, read_cells
+
+RIGHT, _ = collect()
+RNG = np.random.default_rng(1)
+FOUND, EXPERT = RNG.integers(0, 4, (2, 6, 5, 4))
+ONE_HOT = (RNG.integers(0, 4, (2, 2, 6, 5, 4, 1)) == [1, 2, 3]).astype(np.float32)
+# A line of a lesson as it stands there → the names that it needs.
+CALLS: dict[str, dict[str, dict[str, Any]]] = {
+    "compute_class_freqs": {
+        "freq_pos, freq_neg = map(np.asarray, compute_class_freqs(labels[train.index]))": {
+            "labels": RNG.integers(0, 2, (30, 4)),
+            "train": type("Table", (), {"index": np.arange(20)}),
+        },
+        "pos_weights, neg_weights = freq_neg, freq_pos": {},
+    },
+    "single_class_dice_coefficient": {
+        "dice = float(single_class_dice_coefficient(np.float32(expert > 0), np.float32(mask > 0)))": {
+            "expert": EXPERT,
+            "mask": FOUND,
+        }
+    },
+    "soft_dice_loss": {
+        "return soft_dice_loss(y_true, y_pred, axis=(0, 1, 2, 3)) + cross_entropy": {
+            "y_true": keras.ops.convert_to_tensor(ONE_HOT[0]),
+            "y_pred": keras.ops.convert_to_tensor(ONE_HOT[1] * 0.8 + 0.1),
+            "cross_entropy": keras.ops.convert_to_tensor(np.float32(0.5)),
+        }
+    },
+}
+
+
+def lesson_lines() -> set[str]:
+    return {line.strip() for path in lesson_paths() for cell in read_cells(path).cells for line in cell.source.split("\n")}
+
+
+@pytest.mark.parametrize("exercise", CALLS)
+def test_every_accepted_answer_runs_in_the_lessons_calls(exercise):
+    known = lesson_lines()
+    for line in CALLS[exercise]:
+        assert line in known, f"the lessons do not call it like this any more: {line}"
+    for name, answer in RIGHT[exercise].items():
+        space: dict[str, Any] = {"np": np, "keras": keras, exercise: answer}
+        for line, needed in CALLS[exercise].items():
+            space |= needed
+            exec(line.replace("return ", "value = ", 1), space)
+        assert all(np.isfinite(np.asarray(space[k])).all() for k in ("freq_pos", "dice", "value") if k in space), name
+
+
+def toy_loss(get_weighted_loss: Callable) -> float:
+    """The toy cell of lesson 01: four X-rays, one class."""
+    y = np.array([[1.0], [0.0], [0.0], [0.0]], dtype="float32")
+    loss = get_weighted_loss(np.ones(1), np.ones(1))
+    return float(loss(keras.ops.convert_to_tensor(y), keras.ops.convert_to_tensor(np.full((4, 1), 0.9, "float32"))))
+
+
+def test_every_accepted_loss_runs_in_the_toy_cell():
+    known = "\n".join(lesson_lines())
+    assert 'dtype="float32")' in known and 'np.full((4, 1), p, "float32")' in known
+    values = {name: toy_loss(answer) for name, answer in RIGHT["get_weighted_loss"].items()}
+    assert np.allclose(list(values.values()), next(iter(values.values())), atol=1e-5), values
