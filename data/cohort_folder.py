@@ -1,10 +1,12 @@
 """A folder of simulated cases: found by what it says it is, made as a whole, resumed after a stop, drawn by several processes."""
 
+import ctypes
 import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from data.errors import DataError
 from data.storage import actionable_disk_errors, atomic_file, partial_folder, remove_folder
 
 IDENTITY_FILE = "SIMULATED.json"
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
 
 
 def read_identity(folder: Path) -> dict[str, Any] | None:
@@ -25,7 +28,7 @@ def read_identity(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def find_or_make(final: Path, identity: dict[str, Any], fill: Callable[[Path], None], indent: int = 2) -> Path:
+def find_or_make(final: Path, identity: dict[str, Any], fill: Callable[[Path], None]) -> Path:
     """Find the cohort of this `identity` in `final`, or make it.
 
     Parameters
@@ -63,7 +66,7 @@ def find_or_make(final: Path, identity: dict[str, Any], fill: Callable[[Path], N
             remove_folder(partial)
         with partial_folder(final) as partial:
             with atomic_file(partial / IDENTITY_FILE) as path:
-                path.write_text(json.dumps(identity, indent=indent) + "\n", encoding="utf-8")
+                path.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
             _sweep(partial)
             fill(partial)
             _sweep(partial)
@@ -85,11 +88,32 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _end_with_parent() -> None:
-    """Let a worker end within a second when the process that started it is killed; joblib's own would idle on.
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for linear algebra and OpenCV: several processes share the cores, and sums in another order round differently."""
+    import cv2
+    from threadpoolctl import threadpool_limits
 
-    Not on Windows, where a process does not see its parent end: there the worker ends after five minutes without work.
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _begin_work() -> None:
+    """Set up a worker process: memory that is kept for the next array, and an end within a second of its parent's.
+
+    Both simulators make thousands of short-lived arrays; the GNU allocator hands each back to the system, which clears it
+    for the next one: a fifth of their time. joblib's own workers would idle on when the process that started them is killed.
+    On Windows, where a process does not see its parent end, they end after five minutes without work.
     """
+    with suppress(OSError, AttributeError, TypeError):  # another C library
+        c_library = ctypes.CDLL(None)
+        for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            c_library.mallopt(option, 2**31 - 1)
     parent = os.getppid()
 
     def watch() -> None:
@@ -122,7 +146,7 @@ def draw_all(draw: Callable[[Any], int], tasks: Iterable[Any], jobs: int, bar: t
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     try:
-        with parallel_config("loky", inner_max_num_threads=1, initializer=_end_with_parent):
+        with parallel_config("loky", inner_max_num_threads=1, initializer=_begin_work):
             pool = Parallel(jobs, batch_size=1, pre_dispatch=2 * jobs, return_as="generator_unordered")
             for drawn in pool(delayed(draw)(task) for task in tasks):
                 bar.update(drawn)

@@ -16,6 +16,7 @@ import pytest
 
 import data.brain_simulator.cohort as module
 from data.brain_simulator.cohort import brain_cohort, simulate_case
+from data.decathlon import read_brain
 from data.errors import DataError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,12 +44,19 @@ def test_files_are_those_of_the_decathlon(cohort):
         assert image.shape == (*label.shape, 4)
         assert np.array_equal(image.affine, label.affine)
         assert image.header.get_xyzt_units()[0] == "mm"
+        assert nib.aff2axcodes(image.affine) == tuple("LPS") and image.affine[1, 3] == 4 * (label.shape[1] - 1), "as BraTS"
         scan, mask = np.asarray(image.dataobj), np.asarray(label.dataobj)
         assert set(np.unique(mask)) <= {0, 1, 2, 3}
         assert scan.min() == 0 and (scan[mask > 0] > 0).all()
     facts = json.loads((cohort / "SIMULATED.json").read_text(encoding="utf-8"))
     assert facts["simulated"] is True and facts["cases"] == 4 and facts["seed"] == 5
     assert not list(cohort.rglob(".*"))
+
+
+def test_reader_turns_the_files_to_what_was_simulated(cohort):
+    images, labels = simulate_case(5, 2, 4)
+    case = read_brain(cohort)[1]
+    assert np.array_equal(case.image(), images) and np.array_equal(case.label(), labels)
 
 
 def test_a_case_at_full_size_has_the_decathlons_grid():

@@ -14,8 +14,9 @@ import pytest
 from data.chest_simulator import cohort
 from data.chest_simulator import film as chest_film
 from data.chest_simulator import patients as chest_patients
+from data.chest_simulator.site import SITES
 from data.errors import DataError
-from data.nih import FINDINGS
+from data.nih import FINDINGS, read_chest_folder
 
 SMALL = {"films": 24, "seed": 5, "size": 48, "progress": False}
 ROOT = Path(__file__).resolve().parents[1]
@@ -159,6 +160,37 @@ def test_importing_is_light():
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_twins_of_a_cohort(small):
+    truth = pd.read_csv(small / "truth.csv").set_index("Image Index")
+    name, finding = next((n, f) for n, row in truth.iterrows() for f in FINDINGS if row[f])
+    stored = cv2.imread(str(small / "images" / name), cv2.IMREAD_UNCHANGED)
+    shown, bare, boxes = cohort.simulate_twins(small, name, finding)
+    assert np.array_equal(shown, stored) and not np.array_equal(bare, stored) and boxes
+    absent = next(f for f in ("Mass", "Nodule") if not truth.loc[name, f])
+    more, same, _ = cohort.simulate_twins(small, name, absent, 0.9)
+    assert np.array_equal(same, stored) and not np.array_equal(more, stored)
+    with pytest.raises(DataError, match=f"{absent} cannot be taken away"):
+        cohort.simulate_twins(small, name, absent)
+    with pytest.raises(DataError, match=f"{finding} cannot be added"):
+        cohort.simulate_twins(small, name, finding, 0.5)
+    with pytest.raises(DataError, match="no X-ray nobody.png"):
+        cohort.simulate_twins(small, "nobody.png", finding)
+    with pytest.raises(DataError, match="only simulated patients have twins"):
+        cohort.simulate_twins(small / "images", name, finding)
+
+
+def test_hospital_b_is_another_cohort_that_the_reader_knows(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("COURSE_CACHE", str(tmp_path))
+    made = cohort.chest_cohort(**SMALL, site="B", jobs=1)
+    assert made.name.startswith("chest-24-48-5-B-v")
+    assert json.loads((made / "SIMULATED.json").read_text())["site"] == "B"
+    chest = read_chest_folder(made)
+    assert len(chest.table) == 24 and set(chest.table["split"]) == {"test"} and len(chest.manual) == 24
+    assert not {v for k, v in digest(made).items() if k.endswith("png")} & set(digest(small).values())
+    with pytest.raises(DataError, match="no simulated hospital 'C'.*A, B"):
+        cohort.chest_cohort(**SMALL, site="C")
+
+
 # The table behind the films ------------------------------------------------------------------------------------------
 
 
@@ -225,3 +257,19 @@ def test_text_mined_labels_err_as_stated():
         sensitivity, precision = chest_patients.LABEL_QUALITY[name]
         assert label[truth].mean() == pytest.approx(sensitivity, abs=0.04)
         assert truth[label].mean() == pytest.approx(precision, abs=0.07)
+
+
+def test_hospital_b_has_other_patients_and_habits():
+    a, b = (chest_patients.plan_cohort(3000, 0, site) for site in "AB")
+
+    def share(films, which):
+        return np.mean([which(film) for film in films])
+
+    assert all(film.test for film in b)
+    assert share(b, lambda film: film.view == "AP") > share(a, lambda film: film.view == "AP") + 0.15
+    for name, factor in SITES["B"].more.items():
+        if name not in ("Hernia", "Fibrosis"):  # rare ones are held up by the least number of positives
+            ratio = share(b, lambda film, f=name: f in film.severity) / share(a, lambda film, f=name: f in film.severity)
+            assert (ratio > 1.15) == (factor > 1) and (ratio < 0.9) == (factor < 1), (name, ratio)
+    setups = [cohort.person_and_setup(film, 0, "B")[1] for film in b[:40]]
+    assert {setup.marker[0] for setup in setups} == {"R"} and not any(setup.text for setup in setups)

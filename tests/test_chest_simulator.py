@@ -315,3 +315,28 @@ def test_simulating_changes_neither_body_nor_setup():
     before = repr(body), repr(setup)
     chest_film.simulate_film(body, setup, dict.fromkeys(FINDINGS, 0.7), 3, 64)
     assert (repr(body), repr(setup)) == before
+
+
+@pytest.mark.parametrize("finding", ["Nodule", "Pneumothorax", "Cardiomegaly"])
+def test_twins_differ_by_the_finding_only(finding):
+    body, setup = person(5, "AP")
+    findings = {finding: 0.9, "Effusion": 0.5}
+    image, boxes = chest_film.simulate_film(body, setup, findings, 3, 96)
+    shown, bare, places = chest_film.simulate_twins(body, setup, findings, 3, finding, size=96)
+    assert np.array_equal(shown, image) and places == boxes[finding]
+    difference = np.abs(shown.astype(int) - bare)
+    assert difference.max() > 10
+    if finding == "Nodule":  # changes nothing elsewhere: the noise is the same
+        inside = np.zeros((96, 96), bool)
+        for x, y, w, h in places:
+            inside[max(int(y) - 3, 0) : int(y + h) + 3, max(int(x) - 3, 0) : int(x + w) + 3] = True
+        assert difference[~inside].max() <= 3 and difference[~inside].mean() < 0.2
+
+
+def test_a_finding_added_to_an_x_ray_leaves_the_other_twin_as_it_was():
+    body, setup = person(6)
+    image, _ = chest_film.simulate_film(body, setup, {"Effusion": 0.4}, 3, 96)
+    shown, bare, places = chest_film.simulate_twins(body, setup, {"Effusion": 0.4}, 3, "Mass", 0.8, 96)
+    assert np.array_equal(bare, image) and len(places) == 1
+    x, y, w, h = (int(value) for value in places[0])
+    assert (shown.astype(int) - bare)[y : y + h, x : x + w].mean() > 5, "a mass is brighter than lung"

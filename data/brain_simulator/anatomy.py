@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from data.brain_simulator.cortex import FOLIA, NOISE_STEP, Surface, cortex, folia_angle, sheet_distance, template_surface
+from data.brain_simulator.fields import Points, gaussian, smooth_noise
 
 SHAPE = (240, 240, 155)  # voxels of the Decathlon's Task01
 CROP = ((42, 199), (14, 209), (0, 152))  # mm: a box around every brain of that space, with room for larger ones
@@ -50,27 +51,6 @@ class Grid:
         return [np.arange(c.start, c.stop, dtype=np.float32) * s + (s - 1) / 2 for c in self.crop]
 
 
-def spline_weights(positions: np.ndarray, knot_distance: float) -> np.ndarray:
-    """Weights (positions, knots) of cubic B-splines on knots `knot_distance` mm apart, each row of unit length.
-
-    With rows of unit length a field made from standard normal knots has standard deviation 1 everywhere.
-    """
-    x = (positions - positions[0]) / knot_distance
-    knots = np.arange(int(np.ceil(x[-1])) + 4) - 1.5
-    d = np.abs(x[:, None] - knots[None, :])
-    w = np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.where(d < 2, (2 - d) ** 3 / 6, 0.0))
-    return (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.float32)
-
-
-def smooth_noise(rng: np.random.Generator, axes: list[np.ndarray], knot_distance: float) -> np.ndarray:
-    """Gaussian noise of mean 0 and standard deviation 1 that varies over about `knot_distance` mm; float32."""
-    weights = [spline_weights(a, knot_distance) for a in axes]
-    field = rng.standard_normal([w.shape[1] for w in weights], dtype=np.float32)
-    for w in weights:  # contract the first axis, append the fine one: after three turns the order is right again
-        field = np.tensordot(field, w, axes=(0, 1))
-    return np.ascontiguousarray(field)
-
-
 @dataclass(frozen=True)
 class Template:
     """Maps on the part of the MNI152 grid that holds the brain, float32; all but ``t1`` and ``surface`` in [0, 1]."""
@@ -78,6 +58,7 @@ class Template:
     corner: np.ndarray  # voxel of the whole grid (197, 233, 189) at which the maps begin
     t1: np.ndarray  # sharpened T1w
     mask: np.ndarray
+    near: np.ndarray  # bool: in the mask or beside it
     ventricle: np.ndarray
     nuclei: np.ndarray  # where the template's own grey matter is used: deep nuclei, not cortex
     vein: np.ndarray  # sagittal sinus, torcula, straight sinus
@@ -127,12 +108,13 @@ def template() -> Template:
     t1, inside = load(datasets.load_mni152_template), load(datasets.load_mni152_brain_mask)
     tissue = load(datasets.load_mni152_gm_template) + load(datasets.load_mni152_wm_template)
     # The template is a mean of 152 people, so its edges are washed out: unsharp masking brings them back.
-    sharp = t1 + 1.0 * (t1 - ndimage.gaussian_filter(t1, 1.6)) + 0.25 * (t1 - ndimage.gaussian_filter(t1, 4.0))
-    deep = ndimage.binary_erosion(inside > 0, iterations=18)
+    sharp = t1 + 1.0 * (t1 - gaussian(t1, 1.6)) + 0.25 * (t1 - gaussian(t1, 4.0))
+    steps = ndimage.distance_transform_cdt(inside > 0, metric="taxicab")  # from the surface
+    deep = steps > 18
     ventricle = (tissue < 0.6) & deep
     # Superior sagittal sinus and torcula: the midline rim of the mask, top and back.
     x, y, z = np.ogrid[: t1.shape[0], : t1.shape[1], : t1.shape[2]]
-    rim = (inside > 0) & ~ndimage.binary_erosion(inside > 0, iterations=4)
+    rim = (inside > 0) & (steps <= 4)
     vein = rim & (np.abs(x - 98) < 4) & ((z > 105) | (y < 60)) & (z > 50)
     ellipsoid = np.sqrt(((x - 98) / 36) ** 2 + ((y - 128) / 40) ** 2 + ((z - 75) / 26) ** 2)
     (box,) = ndimage.find_objects((inside > 0).astype(np.uint8))
@@ -141,14 +123,16 @@ def template() -> Template:
     def cut(whole: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(whole[(..., *box)], dtype=np.float32)
 
+    mask = cut(gaussian(inside, 1.0))
     surface = template_surface(inside > 0, tissue, ventricle, TEMPLATE_ORIGIN)
     return Template(
         corner=np.array([s.start for s in box], np.float32),
         t1=cut(sharp),
-        mask=cut(ndimage.gaussian_filter(inside, 1.0)),
-        ventricle=cut(ndimage.gaussian_filter(ventricle.astype(np.float32), 0.7)),
+        mask=mask,
+        near=ndimage.maximum_filter(mask, 3) > 0.05,
+        ventricle=cut(gaussian(ventricle.astype(np.float32), 0.7)),
         nuclei=cut(np.clip((1 - ellipsoid) / 0.12, 0, 1)),
-        vein=cut(np.maximum(ndimage.gaussian_filter(vein.astype(np.float32), 0.8), _tubes(t1.shape, VEINS, 1.0))),
+        vein=cut(np.maximum(gaussian(vein.astype(np.float32), 0.8), _tubes(t1.shape, VEINS, 1.0))),
         artery=cut(_tubes(t1.shape, ARTERIES, 1.0)),
         surface=Surface(cut(surface.depth), cut(surface.foot), cut(surface.small_brain), cut(surface.stem)),
     )
@@ -174,8 +158,9 @@ class Brain:
     rim: np.ndarray
 
 
+@lru_cache(maxsize=2)
 def distance_from_centre(grid: Grid) -> np.ndarray:
-    """0 in the middle of the brain, 1 on an ellipsoid about the size of the brain; float32."""
+    """0 in the middle of the brain, 1 on an ellipsoid about the size of the brain; float32, not to be changed."""
     place = np.meshgrid(*grid.axes(), indexing="ij", sparse=True)
     return np.sqrt(sum(((a - c) / h) ** 2 for a, c, h in zip(place, CENTRE_OF_BRAIN, HALF_AXES, strict=True))).astype(np.float32)
 
@@ -191,10 +176,13 @@ def displacement(rng: np.random.Generator, grid: Grid) -> list[np.ndarray]:
     sideways = (0.3 + 0.7 * np.clip(np.abs(axes[0] - 120) / 30, 0, 1))[:, None, None].astype(np.float32)
     parts = []
     for axis in range(3):
-        field = inner * rng.uniform(1.6, 2.6) * smooth_noise(rng, axes, 22)
-        field += inner * rng.uniform(0.7, 1.2) * smooth_noise(rng, axes, 11)
+        field = rng.uniform(1.6, 2.6) * smooth_noise(rng, axes, 22)
+        field += rng.uniform(0.7, 1.2) * smooth_noise(rng, axes, 11)
+        field *= inner
         field += rng.uniform(1.6, 3.0) * smooth_noise(rng, axes, 60)
-        parts.append(field * sideways if axis == 0 else field)
+        if axis == 0:
+            field *= sideways
+        parts.append(field)
     return parts
 
 
@@ -221,34 +209,43 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
     atrophy = rng.uniform(0.0, 1.0)
 
     axes = np.meshgrid(*grid.axes(), indexing="ij", sparse=True)
-    offset = [a - c - w for a, c, w in zip(axes, CENTRE, warp, strict=True)]
+    offset = [a - np.float32(c) - w for a, c, w in zip(axes, CENTRE, warp, strict=True)]
     if push is not None:
-        offset = [o - p for o, p in zip(offset, push, strict=True)]
+        for part, pushed in zip(offset, push, strict=True):
+            part -= pushed
     if mirrored:
         offset[0] = -offset[0]
-    offset = [o * np.float32(f / s) for o, f, s in zip(offset, TEMPLATE_SCALE, size, strict=True)]
-    turn = _rotation(pitch, yaw, roll)
-    points = np.stack(
-        [sum(np.float32(turn[i, j]) * offset[j] for j in range(3)) + np.float32(TEMPLATE_CENTRE[i]) for i in range(3)]
-    )
+    turn = (_rotation(pitch, yaw, roll) * (TEMPLATE_SCALE / size)).astype(np.float32)
+    points = (turn @ np.stack(offset).reshape(3, -1)).reshape(3, *grid.shape)
+    points += TEMPLATE_CENTRE.astype(np.float32)[:, None, None, None]
     # Ventricles widen with age: the middle of the brain is sampled nearer to its centre.
-    wide = 1 - 0.22 * atrophy * np.exp(
-        -((points[0] - 98) ** 2 / 18**2 + (points[1] - 118) ** 2 / 50**2 + (points[2] - 84) ** 2 / 26**2)
-    )
+    far = ((points[i] - c) * np.float32(1 / reach) for i, (c, reach) in enumerate([(98, 18), (118, 50), (84, 26)]))
+    wide = 1 - 0.22 * atrophy * np.exp(-sum(f * f for f in far))
     points[0] = 98 + (points[0] - 98) * wide
     points[2] = 84 + (points[2] - 84) * wide
 
     del warp, offset, wide  # some 130 MB
     points -= source.corner[:, None, None, None]
-    mask = ndimage.map_coordinates(source.mask, points, order=1, output=np.float32)
-    inside = mask > 0.05
+    points = points.reshape(3, -1)
+    # First the voxels whose nearest voxel of the template is in the mask or beside it, then of these the ones inside.
+    nearest = [np.clip(np.rint(p), 0, n - 1).astype(np.int32) for p, n in zip(points, source.mask.shape, strict=True)]
+    inside = np.flatnonzero(source.near[*nearest])
+    found = Points(points[:, inside], source.mask.shape).look(source.mask)
+    kept = found > 0.05
+    inside = inside[kept]
     points = points[:, inside]
+    places = Points(points, source.mask.shape)
 
-    def look(volume: np.ndarray, where: np.ndarray = points) -> np.ndarray:
-        found = np.zeros(grid.shape, np.float32)
-        found[inside] = ndimage.map_coordinates(volume, where, order=1, output=np.float32)
-        return found
+    def full(values: np.ndarray) -> np.ndarray:
+        """Values of the voxels inside, as a volume that is 0 elsewhere."""
+        out = np.zeros(grid.shape, np.float32)
+        out.reshape(-1)[inside] = values
+        return out
 
+    def look(volume: np.ndarray) -> np.ndarray:
+        return full(places.look(volume))
+
+    mask = full(found[kept])
     t1, ventricle, vein, artery = map(look, (source.t1, source.ventricle, source.vein, source.artery))
     # Skull stripping cuts at a depth that differs from scan to scan and place to place; some scans end above the neck.
     ragged = 0.06 * smooth_noise(rng, grid.axes(), 5) + rng.uniform(0.02, 0.1) * smooth_noise(rng, grid.axes(), 2.5)
@@ -258,7 +255,7 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
 
     csf_t = np.clip((0.60 - t1) / 0.30, 0, 1)
     wm_t = np.clip((t1 - 0.72) / 0.14, 0, 1)
-    fluid, white, veinlets = _fold(rng, grid, points, inside, atrophy, look)
+    fluid, white, veinlets = _fold(rng, grid, points, places, full, atrophy)
     nuclei, small_brain, stem = map(look, (source.nuclei, source.surface.small_brain, source.surface.stem))
     own = np.maximum(nuclei, np.maximum(stem, 0.6 * small_brain))  # here the template's tissue is shown, elsewhere the folds
     folded = 1 - np.maximum(nuclei, stem)
@@ -280,18 +277,28 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
 
 
 def _fold(
-    rng: np.random.Generator, grid: Grid, points: np.ndarray, inside: np.ndarray, atrophy: float, look: Callable[..., np.ndarray]
+    rng: np.random.Generator,
+    grid: Grid,
+    points: np.ndarray,
+    places: Points,
+    full: Callable[[np.ndarray], np.ndarray],
+    atrophy: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fluid, white matter and veins in the sulci of a patient whose voxels `inside` lie at `points` of the template."""
-    surface, origin = template().surface, TEMPLATE_ORIGIN - template().corner
-    depth = look(surface.depth)
-    foot = points + [ndimage.map_coordinates(part, points, order=1, output=np.float32) for part in surface.foot]
+    """Fluid, white matter and veins in the sulci of a patient whose voxels lie at `points` of the template.
+
+    `places` are the same points for looking up; `full` makes a volume of their values.
+    """
+    surface, origin = template().surface, (TEMPLATE_ORIGIN - template().corner).astype(np.float32)
+    depth = full(places.look(surface.depth))
+    foot = points + np.stack([places.look(part) for part in surface.foot])
     apart = foot.copy()  # the two walls of the falx are one surface, but have sulci of their own
     apart[0] += np.where(points[0] < origin[0], 0, 20).astype(np.float32)
     samples = [np.arange(0, n + 20 + NOISE_STEP, NOISE_STEP, dtype=np.float32) for n in surface.depth.shape]
 
+    on_samples = Points(apart / np.float32(NOISE_STEP), tuple(map(len, samples)))
+
     def on_surface(knot_distance: float) -> np.ndarray:
-        return look(smooth_noise(rng, samples, knot_distance), apart / NOISE_STEP)
+        return full(on_samples.look(smooth_noise(rng, samples, knot_distance)))
 
     spacing = grid.spacing
     pattern = on_surface(rng.uniform(6.3, 7.5)) + 0.35 * on_surface(4.5)
@@ -302,12 +309,11 @@ def _fold(
     gap = -0.1 + 0.7 * atrophy + 0.25 * smooth_noise(rng, grid.axes(), 30)
     fluid, white = cortex(np.minimum(sulcus, depth), np.clip(gap, -0.3, 1.2), 2.0 + 0.25 * smooth_noise(rng, grid.axes(), 40))
     # The cerebellum's folds are thin parallel leaves, its cortex thinner.
-    angle = np.zeros(grid.shape, np.float32)
-    angle[inside] = folia_angle(foot, origin)
+    angle = full(folia_angle(foot, origin))
     folia = np.sin(2 * np.pi / FOLIA * (angle + 2.0 * on_surface(10) + 0.8 * on_surface(4)))
     leaf = np.hypot(sheet_distance(folia, spacing), np.maximum(depth - 9, 0))
     leaf_fluid, leaf_white = cortex(np.minimum(leaf, depth), np.clip(gap, -0.2, 0.5) - 0.2, 1.5)
-    small_brain = look(surface.small_brain)
+    small_brain = full(places.look(surface.small_brain))
     # Veins and arteries run in the sulci: lines in which a second function is zero too.
     line = np.hypot(np.minimum(sulcus, depth), sheet_distance(on_surface(11), spacing))
     seen = np.clip(smooth_noise(rng, grid.axes(), 20) - rng.uniform(-0.3, 1.0), 0, 1)

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cohort_folder import cores, draw_all, find_or_make
+from data.cohort_folder import cores, draw_all, find_or_make, one_thread
 from data.errors import DataError
 from data.progress import progress_bar
 from data.storage import atomic_file, cache_dir
 
-VERSION = 4  # goes up whenever the same seed gives other voxels
+VERSION = 5  # goes up whenever the same seed gives other voxels
 SEED = 2018
 
 
@@ -120,15 +120,13 @@ def simulate_case(seed: int, number: int, spacing: int = 1) -> tuple[np.ndarray,
     labels : ndarray, uint8, (240, 240, 155)
         0 background, 1 edema, 2 non-enhancing tumour, 3 enhancing tumour.
     """
-    from threadpoolctl import threadpool_limits
-
     from data.brain_simulator.anatomy import Grid, grow_brain
     from data.brain_simulator.contrast import cut_slab, scan
     from data.brain_simulator.tumour import draw_plan, draw_seed, grow_tumour, mass_effect
 
     grid = Grid(spacing)
     rng = np.random.default_rng([seed, number])
-    with threadpool_limits(1):  # sums in another order would round differently
+    with one_thread():
         plan = draw_plan(rng, draw_seed(rng))
         brain = grow_brain(rng, grid, mass_effect(rng, grid, plan))
         tumour = grow_tumour(rng, brain, plan)
@@ -142,13 +140,18 @@ def simulate_case(seed: int, number: int, spacing: int = 1) -> tuple[np.ndarray,
 
 
 def write_case(folder: Path, seed: int, number: int, spacing: int = 1) -> None:
-    """Simulate one case and write its two files; the label comes last, so a label on disk means a finished case."""
+    """Simulate one case and write its two files; the label comes last, so a label on disk means a finished case.
+
+    The files are stored as those of BraTS: the first axis to the patient's left, the second to the back (LPS), and the
+    origin of the millimetres in a corner of the grid.
+    """
     import nibabel as nib
 
-    affine = np.diag([spacing, spacing, spacing, 1.0])
     images, labels = simulate_case(seed, number, spacing)
     for sub, array in (("imagesTr", images), ("labelsTr", labels)):
-        image = nib.Nifti1Image(array, affine)
+        affine = np.diag([-spacing, -spacing, spacing, 1.0])
+        affine[1, 3] = (array.shape[1] - 1) * spacing
+        image = nib.Nifti1Image(array[::-1, ::-1], affine)
         image.header.set_xyzt_units("mm", "sec")
         with atomic_file(folder / sub / f"BRATS_{number:03d}.nii.gz") as path:
             nib.save(image, path)  # nibabel writes no time stamp into the gzip header

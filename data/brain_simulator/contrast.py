@@ -1,13 +1,14 @@
 """From tissue to four MR sequences: relaxation, partial volume, and what scanners add."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
-from scipy import fft, ndimage
+from scipy import fft
 
-from data.brain_simulator.anatomy import Brain, smooth_noise
+from data.brain_simulator.anatomy import Brain
+from data.brain_simulator.fields import gaussian, smooth_noise
 from data.brain_simulator.tumour import Tumour
 
 SEQUENCES = ("FLAIR", "T1w", "T1gd", "T2w")
@@ -68,27 +69,42 @@ def scan(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> np.ndarray:
     ndarray, int16
         ``grid.shape + (4,)``, 0 outside the brain and at least 1 inside.
     """
-    amounts = _amounts(rng, brain, tumour)
+    grid, at = brain.grid, np.flatnonzero(brain.mask)
+
+    def inside(volume: np.ndarray) -> np.ndarray:
+        """Values of the brain's voxels: a third of the grid."""
+        return volume.reshape(-1)[at]
+
+    def noise(knot_distance: float) -> np.ndarray:
+        return inside(smooth_noise(rng, grid.axes(), knot_distance))
+
+    caps = inside(gaussian(brain.ventricle, 2.5 / grid.spacing))
+    brain_in, tumour_in = (
+        replace(whole, **{f.name: inside(value) for f in fields(whole) if isinstance(value := getattr(whole, f.name), np.ndarray)})
+        for whole in (brain, tumour)
+    )
+    amounts = _amounts(rng, brain_in, tumour_in, caps, noise)
     tissues = {}
     for name, t in TISSUES.items():
         spread = 0.16 if name in LESIONS else 0.05
         of_t1, of_t2 = spread * np.clip(rng.standard_normal(2), -1.2, 1.2)  # bounded: no edema that is dark on FLAIR
         tissues[name] = Tissue(t.t1 * np.exp(0.6 * of_t1), t.t2 * np.exp(of_t2), t.density * rng.normal(1, 0.01))
-    grid = brain.grid
-    texture = 0.025 * smooth_noise(rng, grid.axes(), 9) + 0.02 * smooth_noise(rng, grid.axes(), 3)
-    lesion = tumour.edema + 2 * (tumour.solid + tumour.necrosis)
-    texture += lesion * (0.04 * smooth_noise(rng, grid.axes(), 6) + 0.03 * smooth_noise(rng, grid.axes(), 2.5))
+    texture = 0.025 * noise(9) + 0.02 * noise(3)
+    lesion = tumour_in.edema + 2 * (tumour_in.solid + tumour_in.necrosis)
+    texture += lesion * (0.04 * noise(6) + 0.03 * noise(2.5))
     # The stripped edge holds some bone and air without signal.
-    bone = brain.rim * np.clip(0.35 + 0.5 * smooth_noise(rng, grid.axes(), 7), 0, 0.95)
+    texture = (1 + texture) * (1 - brain_in.rim * np.clip(0.35 + 0.5 * noise(7), 0, 0.95))
     images = np.zeros((*grid.shape, 4), np.int16)
     for channel, name in enumerate(SEQUENCES):
         signal = _protocol(rng, name)
-        image = _sequence(rng, name, signal, tissues, amounts) * (1 + texture) * (1 - bone)
+        image = np.zeros(grid.shape, np.float32)
+        image.reshape(-1)[at] = _sequence(rng, name, signal, tissues, amounts) * texture
         three_dimensional = signal.func is gradient_echo
         image = _acquire(rng, image, brain, thick=not three_dimensional and rng.random() < 0.8)
         level = np.exp(rng.normal(np.log(350), 0.4))
-        image *= level / image[brain.mask].mean()
-        images[..., channel] = np.clip(np.round(image), 1, 32767) * brain.mask
+        image = inside(image)
+        image *= np.float32(level / image.mean())
+        images.reshape(-1, 4)[at, channel] = np.clip(np.round(image), 1, 32767)
     return images
 
 
@@ -108,27 +124,31 @@ def cut_slab(rng: np.random.Generator, images: np.ndarray, labels: np.ndarray) -
     labels[lost] = 0
 
 
-def _amounts(rng: np.random.Generator, brain: Brain, tumour: Tumour) -> dict[str, np.ndarray]:
-    """Fraction of each tissue in each voxel (they sum to 1), and the concentration of contrast agent in the tumour."""
-    grid = brain.grid
+def _amounts(
+    rng: np.random.Generator, brain: Brain, tumour: Tumour, caps: np.ndarray, noise: Callable[[float], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Fraction of each tissue in each voxel (they sum to 1), and the concentration of contrast agent in the tumour.
+
+    All arrays hold the brain's voxels only; `caps` is the blurred ventricle, `noise` draws from `smooth_noise`.
+    """
     fluid = brain.csf * (1 - 0.6 * tumour.edema)  # swelling closes the sulci
     rest = np.clip(1 - tumour.solid - tumour.necrosis, 0, 1)
     # Ageing white matter: caps around the ventricles and scattered spots, bright on FLAIR, no part of the tumour.
-    caps = 2.2 * ndimage.gaussian_filter(brain.ventricle, 2.5 / grid.spacing) * rng.uniform(0, 0.8)
-    spots = np.clip(smooth_noise(rng, grid.axes(), 4.5) - rng.uniform(2.0, 3.0), 0, 0.8)
+    caps = 2.2 * caps * rng.uniform(0, 0.8)
+    spots = np.clip(noise(4.5) - rng.uniform(2.0, 3.0), 0, 0.8)
     old = np.clip(caps + spots, 0, 0.7) * brain.wm
     edema = rest * np.maximum(tumour.edema, old) * (1 - fluid)
     healthy = (rest - edema) / np.maximum(brain.wm + brain.gm + fluid, 1e-6)
     amounts = {"wm": healthy * brain.wm, "gm": healthy * brain.gm * (1 - brain.deep), "csf": healthy * fluid}
     amounts |= {"deep": healthy * brain.gm * brain.deep, "edema": edema, "solid": tumour.solid, "necrosis": tumour.necrosis}
     # Vessels: sinuses, small ones in the sulci, the plexus in the ventricles.
-    plexus = np.clip(smooth_noise(rng, grid.axes(), 4.5) - 1.3, 0, 1) * brain.ventricle
-    dura = np.clip(smooth_noise(rng, grid.axes(), 18) - rng.uniform(0.4, 2.0), 0, 0.8) * brain.rim
+    plexus = np.clip(noise(4.5) - 1.3, 0, 1) * brain.ventricle
+    dura = np.clip(noise(18) - rng.uniform(0.4, 2.0), 0, 0.8) * brain.rim
     vessel = np.clip(rng.uniform(0.3, 0.9) * brain.vein + brain.artery + dura + 0.7 * plexus, 0, 0.9) * rest
-    fat = np.clip(smooth_noise(rng, grid.axes(), 9) - rng.uniform(1.2, 3.0), 0, 0.8) * brain.rim
+    fat = np.clip(noise(9) - rng.uniform(1.2, 3.0), 0, 0.8) * brain.rim
     for name, extra in (("blood", tumour.blood), ("vessel", vessel), ("fat", fat)):
         for other in amounts:
-            amounts[other] = amounts[other] * (1 - extra)
+            amounts[other] *= 1 - extra
         amounts[name] = extra
     amounts["contrast"] = tumour.contrast
     return amounts
@@ -169,10 +189,10 @@ def _sequence(
 
 
 def _acquire(rng: np.random.Generator, image: np.ndarray, brain: Brain, *, thick: bool) -> np.ndarray:
-    """Coil shading, thick slices, noise and ghosts."""
+    """Coil shading, thick slices, noise and ghosts for an `image` that is 0 outside the brain."""
     grid = brain.grid
-    image = image * np.exp(rng.uniform(0.04, 0.14) * smooth_noise(rng, grid.axes(), 70)) * brain.mask
-    reference = image[brain.mask].mean()
+    image *= np.exp(rng.uniform(0.04, 0.14) * smooth_noise(rng, grid.axes(), 70))
+    reference = float(image.sum(dtype=np.float64)) / np.count_nonzero(brain.mask)
     if rng.random() < 0.12:
         axis = rng.choice([0, 1])
         image = image + rng.uniform(0.02, 0.06) * np.roll(image, image.shape[axis] // 2, axis)
@@ -184,7 +204,7 @@ def _acquire(rng: np.random.Generator, image: np.ndarray, brain: Brain, *, thick
     if thick:
         axis, most = [(2, 6.5), (0, 4.5), (1, 4.5)][rng.choice(3, p=[0.84, 0.08, 0.08])]  # mostly axial
         image = thick_slices(image, axis, rng.uniform(1.5, most) / grid.spacing)
-    return ndimage.gaussian_filter(image, rng.uniform(0.4, 0.7) / grid.spacing).astype(np.float32)
+    return gaussian(image, rng.uniform(0.4, 0.7) / grid.spacing)
 
 
 def rician(rng: np.random.Generator, image: np.ndarray, sigma: float) -> np.ndarray:
@@ -194,7 +214,10 @@ def rician(rng: np.random.Generator, image: np.ndarray, sigma: float) -> np.ndar
     (Gudbjartsson, Patz, Magn Reson Med 1995).
     """
     real, imaginary = (rng.standard_normal(image.shape, dtype=np.float32) for _ in range(2))
-    return np.hypot(image + sigma * real, sigma * imaginary)
+    real *= np.float32(sigma)
+    real += image
+    imaginary *= np.float32(sigma)
+    return np.sqrt(np.add(np.square(real, out=real), np.square(imaginary, out=imaginary), out=real), out=real)
 
 
 def motion(image: np.ndarray, axis: int, shifts: np.ndarray, times: np.ndarray) -> np.ndarray:

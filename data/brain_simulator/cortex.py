@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from data.brain_simulator.fields import gaussian
+
 NOISE_STEP = 2  # mm between the samples of the random functions on the surface
 FOLIA = 4.5  # mm between the fissures of the cerebellum
 
@@ -51,15 +53,23 @@ def template_surface(mask: np.ndarray, tissue: np.ndarray, ventricle: np.ndarray
             place = np.arange(n).reshape([n if a == axis else 1 for a in range(3)])
             foot[axis][box] += nearest[axis] - place  # 0 outside the part: each voxel there is its own nearest
     for axis in range(3):
-        foot[axis] = ndimage.gaussian_filter(foot[axis], 1.5)
-    soft = [ndimage.gaussian_filter(part.astype(np.float32), 1.0) for part in (small_brain, stem)]
-    return Surface(ndimage.gaussian_filter(depth, 0.6), foot, *soft)
+        foot[axis] = gaussian(foot[axis], 1.5)
+    return Surface(gaussian(depth, 0.6), foot, gaussian(small_brain, 1.0), gaussian(stem, 1.0))
 
 
 def steepness(field: np.ndarray, spacing: float) -> np.ndarray:
     """Length of the gradient of `field` per mm, kept above 0.3 of its mean in the brain so that it can be divided by."""
-    length = np.sqrt(sum(np.gradient(field, spacing, axis=a) ** 2 for a in range(3)))
-    return np.maximum(length, 0.3 * length[length > 0].mean())
+    total = np.zeros_like(field)
+    for axis in range(3):  # central differences, at the border one-sided ones
+        along, square = np.moveaxis(field, axis, 0), np.moveaxis(total, axis, 0)
+        step = along[2:] - along[:-2]
+        step *= np.float32(0.5 / spacing)
+        square[1:-1] += np.square(step, out=step)
+        for edge, next_to_it in ((0, 1), (-1, -2)):
+            square[edge] += ((along[edge] - along[next_to_it]) / np.float32(spacing)) ** 2
+    length = np.sqrt(total, out=total)
+    least = 0.3 * float(length.sum(dtype=np.float64)) / np.count_nonzero(length)
+    return np.maximum(length, np.float32(least), out=length)
 
 
 def sheet_distance(field: np.ndarray, spacing: float) -> np.ndarray:

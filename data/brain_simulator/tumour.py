@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from data.brain_simulator.anatomy import Brain, Grid, distance_from_centre, smooth_noise
+from data.brain_simulator.anatomy import Brain, Grid, distance_from_centre
+from data.brain_simulator.fields import gaussian, smooth_noise
 
 EDEMA, CORE, ENHANCING = 1, 2, 3  # the Decathlon's labels; CORE is necrosis and non-enhancing tumour
 
@@ -66,18 +67,25 @@ def arrival_time(
         faces.append(np.where(low * high > 0, 2 * low * high / np.maximum(low + high, 1e-9), 0) * (step / spacing**2))
     can_grow = (diffusivity > 0).astype(np.float32) * np.float32(proliferation * step)
     arrived = np.where(u >= level, 0.0, np.inf).astype(np.float32)
+    faces = [face.astype(np.float32) for face in faces]
     voxels = volume / spacing**u.ndim
+    new, flows, waiting = np.empty_like(u), [np.empty_like(face) for face in faces], u < level
     for n in range(max_steps):
-        new = u + can_grow * u * (1 - u)
-        for axis, face in enumerate(faces):
+        np.subtract(1, u, out=new)
+        new *= u
+        new *= can_grow
+        new += u
+        for axis, (face, flow) in enumerate(zip(faces, flows, strict=True)):
             low, high = _halves(u, axis)
-            flow = face * (high - low)
+            np.subtract(high, low, out=flow)
+            flow *= face
             to_low, to_high = _halves(new, axis)
             to_low += flow
             to_high -= flow
-        passed = (new >= level) & np.isinf(arrived)
+        passed = (new >= level) & waiting
         arrived[passed] = step * (n + (level - u[passed]) / np.maximum(new[passed] - u[passed], 1e-9))
-        u = new
+        waiting ^= passed
+        u, new = new, u
         if n % 8 == 7 and np.count_nonzero(np.isfinite(arrived)) > voxels:
             break
     return arrived
@@ -151,14 +159,16 @@ def mass_effect(rng: np.random.Generator, grid: Grid, plan: Plan) -> list[np.nda
     grown = 1000 * plan.swelling * (plan.core + 0.25 * (plan.whole - plan.core))
     stretch = np.exp(rng.normal(0, 0.15, 3))
     place = np.meshgrid(*grid.axes(), indexing="ij", sparse=True)
-    offset = [(a - s) / f for a, s, f in zip(place, plan.seed, stretch, strict=True)]
-    r = np.sqrt(sum(o**2 for o in offset), dtype=np.float32)
+    offset = [(a - np.float32(s)) / np.float32(f) for a, s, f in zip(place, plan.seed, stretch, strict=True)]
+    r = np.sqrt(sum(o * o for o in offset))
     radius = (3000 * (plan.core + 0.3 * (plan.whole - plan.core)) / (4 * np.pi)) ** (1 / 3)
-    size = np.where(r < radius, grown / (4 * np.pi * radius**3), grown / (4 * np.pi * np.maximum(r, 1) ** 3))
-    size *= np.exp(-((np.maximum(r - radius, 0) / 60) ** 2))
+    beyond = np.maximum(r, np.float32(max(radius, 1)))
+    size = np.float32(grown / (4 * np.pi)) / (beyond * beyond * beyond)
+    size[r < radius] = grown / (4 * np.pi * radius**3)
+    size *= np.exp(-np.square(np.maximum(r - np.float32(radius), 0) / 60))
     # The skull does not give: no displacement at the surface of an ellipsoid of the brain's size.
-    size = (size * np.clip((1 - distance_from_centre(grid)) / 0.3, 0, 1)).astype(np.float32)
-    return [size * o.astype(np.float32) for o in offset]
+    size *= np.clip((1 - distance_from_centre(grid)) / 0.3, 0, 1)
+    return [size * o for o in offset]
 
 
 @dataclass
@@ -214,7 +224,7 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     away = ndimage.zoom(
         away, [m / n for m, n in zip(passable.shape, away.shape, strict=True)], order=1, grid_mode=True, mode="nearest"
     )
-    away = ndimage.gaussian_filter(away, 1.0 / grid.spacing)
+    away = gaussian(away, 1.0 / grid.spacing)
 
     # Pressure and chemistry know no tracts: part of the spread is simply distance.
     stretch = np.exp(rng.normal(0, 0.2, 3))
@@ -230,7 +240,7 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
         offsets = zip(np.meshgrid(*axes, indexing="ij", sparse=True), place, np.exp(rng.normal(0, 0.2, 3)), strict=True)
         later = 0 if n == 0 else rng.uniform(0, 0.4) * radius
         bodies = np.minimum(bodies, later + np.sqrt(sum(((a - p) / f) ** 2 for a, p, f in offsets)).astype(np.float32))
-    core_score = 0.4 * ndimage.gaussian_filter(away, 2.0 / grid.spacing) + 0.6 * np.minimum(bodies, straight)
+    core_score = 0.4 * gaussian(away, 2.0 / grid.spacing) + 0.6 * np.minimum(bodies, straight)
     core_score += (1.2 + 0.2 * radius) * smooth_noise(rng, axes, 1.1 * radius + 8) + 1.2 * smooth_noise(rng, axes, 8)
     core_score += rng.uniform(0.3, 1.0) * smooth_noise(rng, axes, 4)
     core, _ = _smallest(core_score, passable, 1000 * plan.core / grid.spacing**3)
@@ -252,10 +262,10 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
 
     labels = np.where(enhancing, ENHANCING, np.where(core, CORE, np.where(inside, EDEMA, 0))).astype(np.uint8)
     soft = 0.8 / grid.spacing
-    core_map = ndimage.gaussian_filter(core.astype(np.float32), soft)
-    enhancing_map = ndimage.gaussian_filter(enhancing.astype(np.float32), 0.7 / grid.spacing)
+    core_map = gaussian(core.astype(np.float32), soft)
+    enhancing_map = gaussian(enhancing.astype(np.float32), 0.7 / grid.spacing)
     fade = np.clip(0.65 + (border - edge) / rng.uniform(4, 10), 0, 1)
-    edema = ndimage.gaussian_filter(inside.astype(np.float32), soft) * fade * (0.7 + 0.3 * wm)
+    edema = gaussian(inside.astype(np.float32), soft) * fade * (0.7 + 0.3 * wm)
     if plan.low_grade:
         dead = 0.25 * np.clip(0.5 + 0.5 * smooth_noise(rng, axes, 15), 0, 1)
     else:

@@ -72,10 +72,11 @@ def sample_body(rng: np.random.Generator, sex: str, age: float) -> Body:
     """Draw a person of the given sex ("M", "F") and age (years)."""
     male = sex == "M"
     stature = rng.normal(1.0, 0.045)
-    heavy = np.clip(rng.normal(0.25, 1.1), -1.8, 3.2)  # body mass, in standard deviations
+    # Body mass, in standard deviations. Plain numbers all: one of NumPy's would turn the maps made with it into float64.
+    heavy = float(np.clip(rng.normal(0.25, 1.1), -1.8, 3.2))
     growth = 1.0 if age >= 16 else 0.62 + 0.38 * age / 16
     size = stature * growth
-    old = np.clip((age - 30) / 50, 0, 1.2)
+    old = float(np.clip((age - 30) / 50, 0, 1.2))
     return Body(
         sex=sex,
         age=age,

@@ -9,16 +9,23 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from data.cohort_folder import cores, draw_all, find_or_make
+from data.chest_simulator.site import SITES, find_site
+from data.cohort_folder import cores, draw_all, find_or_make, one_thread, read_identity
 from data.errors import DataError
 from data.progress import progress_bar
 from data.storage import atomic_file, cache_dir, remove_folder
 
-VERSION = 5  # raised whenever the X-rays or tables of a seed change
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION = 6  # raised whenever the X-rays or tables of a seed change
 SEED = 14
+WHAT = "chest films, NIH ChestX-ray14 format"
 BATCH = 4  # X-rays that a process is handed at a time
 
 
@@ -28,6 +35,7 @@ def chest_cohort(
     films: int = 1500,
     seed: int = SEED,
     size: int = 256,
+    site: str = "A",
     progress: bool = True,
     jobs: int | None = None,
 ) -> Path:
@@ -38,7 +46,10 @@ def chest_cohort(
     folder : path, optional
         Where it is to be; by default a folder of `data.storage.cache_dir` that is named after the other arguments.
     films, seed, size : int
-        Number of X-rays, seed of all randomness, pixels per side. The same three give the same bytes.
+        Number of X-rays, seed of all randomness, pixels per side. With the same site they give the same bytes.
+    site : str
+        Hospital, "A" or "B" (see `data.chest_simulator.site`). B has other patients, another X-ray unit and other habits,
+        and all its X-rays are the test set.
     progress : bool
         Show a progress bar.
     jobs : int, optional
@@ -62,22 +73,27 @@ def chest_cohort(
         )
     identity = {
         "simulated": True,
-        "what": "chest films, NIH ChestX-ray14 format",
+        "what": WHAT,
         "version": VERSION,
         "seed": seed,
         "films": films,
         "size": size,
+        "site": find_site(site).name,
     }
-    final = Path(folder) if folder is not None else cache_dir() / f"chest-{films}-{size}-{seed}-v{VERSION}"
+    named = f"chest-{films}-{size}-{seed}" + (f"-{site}" if site != "A" else "")
+    final = Path(folder) if folder is not None else cache_dir() / f"{named}-v{VERSION}"
 
     def fill(unfinished: Path) -> None:
         (unfinished / "images").mkdir(exist_ok=True)
         (unfinished / "boxes").mkdir(exist_ok=True)
-        _draw_all(unfinished, films, seed, size, jobs, progress)
-        _write_tables(unfinished, films, seed, size)
+        from data.chest_simulator.patients import plan_cohort
+
+        plan = plan_cohort(films, seed, site)
+        _draw_all(unfinished, plan, partial(_draw_films, unfinished, seed, size, site), jobs, progress)
+        _write_tables(unfinished, plan, size)
         remove_folder(unfinished / "boxes")
 
-    return find_or_make(final, identity, fill, indent=1)
+    return find_or_make(final, identity, fill)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -85,44 +101,38 @@ def chest_cohort(
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _draw_all(unfinished: Path, films: int, seed: int, size: int, jobs: int, progress: bool) -> None:
+def _draw_all(unfinished: Path, plan: list, draw: Callable[[list], int], jobs: int, progress: bool) -> None:
     """Draw the X-rays that are not there yet."""
-    from data.chest_simulator.patients import plan_cohort
-
     drawn = {p.name for p in (unfinished / "images").glob("[0-9]*.png")}
     drawn &= {p.stem for p in (unfinished / "boxes").glob("[0-9]*.json")}
-    missing = [film for film in plan_cohort(films, seed) if film.name not in drawn]
+    missing = [film for film in plan if film.name not in drawn]
     jobs = min(jobs, max(1, len(missing) // 8))  # a process needs about a second to start
     batches = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
     with progress_bar(
-        total=films, initial=len(drawn), description="simulating chest X-rays", unit="image", disable=not progress
+        total=len(plan), initial=len(drawn), description="simulating chest X-rays", unit="image", disable=not progress
     ) as bar:
-        draw_all(partial(_draw_films, unfinished, seed, size), batches, jobs, bar)
+        draw_all(draw, batches, jobs, bar)
 
 
-def _draw_films(unfinished: Path, seed: int, size: int, films: list) -> int:
+def _draw_films(unfinished: Path, seed: int, size: int, site: str, films: list) -> int:
     """Draw these X-rays; returns how many."""
     import cv2
 
     from data.chest_simulator.film import simulate_film
 
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
+    with one_thread():
         for film in films:
-            body, setup, place = person_and_setup(film, seed)
+            body, setup, place = person_and_setup(film, seed, site)
             image, boxes = simulate_film(body, setup, film.severity, place, size)
             facts = {"boxes": boxes, "pixels": setup.pixels, "spacing": setup.spacing}
             with atomic_file(unfinished / "boxes" / f"{film.name}.json") as path:
                 path.write_text(json.dumps(facts), encoding="utf-8")
             with atomic_file(unfinished / "images" / film.name) as path:
                 path.write_bytes(cv2.imencode(".png", image)[1].tobytes())
-    finally:
-        cv2.setNumThreads(threads)
     return len(films)
 
 
-def person_and_setup(film, seed: int) -> tuple:
+def person_and_setup(film, seed: int, site: str = "A") -> tuple:
     """Body, X-ray set-up and seed of the findings' places of a `data.chest_simulator.patients.Film`.
 
     The body depends on the seed and the patient only, so that follow-up X-rays show the same person.
@@ -132,11 +142,59 @@ def person_and_setup(film, seed: int) -> tuple:
     from data.chest_simulator.anatomy import sample_body
     from data.chest_simulator.film import sample_setup
 
-    rng = np.random.default_rng(np.random.SeedSequence([seed, film.patient]))
+    hospital = find_site(site)
+    rng = np.random.default_rng([seed, film.patient, *hospital.code])
     body = sample_body(rng, film.sex, film.first_age)
     place = int(rng.integers(2**31))
-    setup = sample_setup(np.random.default_rng(np.random.SeedSequence([seed, film.patient, film.follow_up])), film.view)
-    return body, setup, place
+    setup = sample_setup(np.random.default_rng([seed, film.patient, film.follow_up, *hospital.code]), film.view)
+    return body, hospital.adapt(setup), place
+
+
+def simulate_twins(
+    folder: str | Path, name: str, finding: str, severity: float | None = None
+) -> tuple["np.ndarray", "np.ndarray", list[tuple[float, float, float, float]]]:
+    """An X-ray of a simulated cohort with and without one finding; patient, exposure, noise and window are the same.
+
+    The difference of the two images is the true map of the finding: what a heat map of a network should point at.
+
+    Parameters
+    ----------
+    folder : path
+        A folder that `chest_cohort` made.
+    name : str
+        Its "Image Index". The image of this file is one of the two that are returned.
+    finding : str
+        One of `data.nih.FINDINGS`. It must truly be there (``truth.csv``), unless a severity is given.
+    severity : float, optional
+        0 (subtle) to 1 (obvious): add the finding to an X-ray that does not show it.
+
+    Returns
+    -------
+    with_finding, without_finding : ndarray of uint8, (size, size)
+    boxes : list of (x, y, w, h) in pixels
+        Around the finding's places.
+
+    Raises
+    ------
+    DataError
+        When the folder is no simulated chest cohort of this version, or the X-ray or finding is not there.
+    """
+    from data.chest_simulator import film as one
+    from data.chest_simulator.patients import plan_cohort
+    from data.nih import FINDINGS
+
+    known = read_identity(Path(folder)) or {}
+    if known.get("what") != WHAT or known.get("version") != VERSION:
+        raise DataError(f"{folder}: not a chest cohort of this simulator (version {VERSION}); only simulated patients have twins.")
+    shot = next((f for f in plan_cohort(known["films"], known["seed"], known["site"]) if f.name == name), None)
+    if shot is None:
+        raise DataError(f"{folder}: there is no X-ray {name}. Take a name from the column 'Image Index'.")
+    if finding not in FINDINGS or (finding in shot.severity) == (severity is not None):
+        there = ", ".join(shot.severity) or "no finding"
+        raise DataError(f"{name} shows {there}; {finding} cannot be {'taken away' if severity is None else 'added'}.")
+    body, setup, place = person_and_setup(shot, known["seed"], known["site"])
+    with one_thread():
+        return one.simulate_twins(body, setup, shot.severity, place, finding, severity, known["size"])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -150,13 +208,12 @@ ENTRY_HEADER = (
 BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 
 
-def _write_tables(unfinished: Path, films: int, seed: int, size: int) -> None:
+def _write_tables(unfinished: Path, plan: list, size: int) -> None:
     """NIH's tables and lists, the manual labels of the test X-rays and the truth of all."""
-    from data.chest_simulator.patients import plan_cohort
     from data.nih import FINDINGS
 
     entries, boxes, truth, reading, lists = [], [], [], [], {True: [], False: []}
-    for film in plan_cohort(films, seed):
+    for film in plan:
         facts = json.loads((unfinished / "boxes" / f"{film.name}.json").read_text(encoding="utf-8"))
         (width, height), spacing = facts["pixels"], facts["spacing"]
         entries.append(
@@ -207,11 +264,13 @@ def main() -> None:
     parser.add_argument("--films", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--size", type=int, default=256, help="pixels per side")
+    parser.add_argument("--site", choices=sorted(SITES), default="A", help="hospital")
     parser.add_argument("--out", type=Path, help="folder that is made; default: the cache of the course")
     parser.add_argument("--jobs", type=int, help="processes (default: one for each core, at most 4)")
     options = parser.parse_args()
     try:
-        print(chest_cohort(options.out, films=options.films, seed=options.seed, size=options.size, jobs=options.jobs))
+        folder = vars(options).pop("out")
+        print(chest_cohort(folder, **vars(options)))
     except DataError as error:
         sys.exit(str(error))
 

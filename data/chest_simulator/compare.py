@@ -103,16 +103,16 @@ def compare(simulated: np.ndarray, real: np.ndarray, patients: np.ndarray, repea
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def true_heart_ratios(seed: int, films: int, names: list[str]) -> np.ndarray:
+def true_heart_ratios(seed: int, films: int, names: list[str], site: str = "A") -> np.ndarray:
     """Cardiothoracic ratio of simulated X-rays from their geometry: widths of heart and inner chest as projected."""
     from data.chest_simulator.cohort import person_and_setup
     from data.chest_simulator.film import compose
     from data.chest_simulator.patients import plan_cohort
 
-    plan = {film.name: film for film in plan_cohort(films, seed)}
+    plan = {film.name: film for film in plan_cohort(films, seed, site)}
     ratios = []
     for name in names:
-        body, setup, place = person_and_setup(plan[name], seed)
+        body, setup, place = person_and_setup(plan[name], seed, site)
         scene, _ = compose(body, setup, plan[name].severity, place, 160)
         heart = np.flatnonzero((scene.heart_chord > 3).any(0))
         chest = np.flatnonzero((scene.cavity[-1] + scene.cavity[1] > 3).any(0))
@@ -337,7 +337,7 @@ def _report_hearts(simulated: ChestFolder, one: np.ndarray, table: pd.DataFrame,
     if here.sum() < 20 or not there.any():
         return
     rows, films = table[here].head(600), one[here][:600]
-    ratios = true_heart_ratios(identity["seed"], identity["films"], list(rows["Image Index"]))
+    ratios = true_heart_ratios(identity["seed"], identity["films"], list(rows["Image Index"]), identity.get("site", "A"))
     held_out, estimate = estimate_heart_ratios(films, ratios, rows["Patient ID"].to_numpy(), other[there])
     large = truth(simulated, rows)[:, FINDINGS.index("Cardiomegaly")] > 0
     labelled = others["Cardiomegaly"].to_numpy()[there] > 0

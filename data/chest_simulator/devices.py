@@ -21,13 +21,13 @@ def _lead(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
     far = np.array([pad[0] + rng.normal(0, 90), pad[1] + rng.choice([-1, 1]) * rng.uniform(120, 300), body.depth + 20])
     bow = (pad + far) / 2 + [rng.normal(0, 45), rng.normal(0, 25), 0]
     wire = _curve(pad, bow, far)
-    out += physics.tubes(canvas, wire[None], rng.uniform(0.6, 1.0)) * np.float32(rng.uniform(0.12, 0.3))
+    physics.tubes(canvas, wire[None], rng.uniform(0.6, 1.0), onto=out, factor=rng.uniform(0.12, 0.3))
     x, y = canvas.at(float(pad[2]))
     snap, gel = physics.ellipsoid(x, y, pad[:2], (4.2, 4.2, 1.6)), physics.ellipsoid(x, y, pad[:2], (11, 11, 1.5))
     out += snap * np.float32(0.30) + gel * np.float32(0.05)
     if rng.random() < 0.5:  # the clip
         clip = np.array([pad, pad + [rng.normal(0, 8), rng.normal(0, 14), 0]])
-        out += physics.tubes(canvas, clip[None], 2.6) * np.float32(0.12)
+        physics.tubes(canvas, clip[None], 2.6, onto=out, factor=0.12)
 
 
 def _tubing(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -40,7 +40,7 @@ def _tubing(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None
         (x0 + rng.normal(0, 110), rng.uniform(0.6, 1) * h, 100),
         (x0 + rng.normal(0, 160), 480, 100),
     )
-    out += physics.tubes(canvas, line[None], rng.uniform(1.5, 4), hollow=(0.9, 0.0)) * np.float32(0.045)
+    physics.tubes(canvas, line[None], rng.uniform(1.5, 4), hollow=(0.9, 0.0), onto=out, factor=0.045)
 
 
 def _endotracheal(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -48,8 +48,8 @@ def _endotracheal(out: np.ndarray, scene, rng: np.random.Generator, side: int) -
     canvas, h, shift = scene.canvas, scene.height, scene.body.shift
     end = (2 + shift * 0.7, rng.uniform(0.10, 0.30) * h, -10)
     line = _curve((rng.normal(0, 8), -120, 30), (rng.normal(0, 3), -40, 10), end)
-    out += physics.tubes(canvas, line[None], 4.6, hollow=(0.9, 0.0)) * np.float32(0.08)
-    out += physics.tubes(canvas, (line + [2.6, 0, 0])[None], 0.6) * np.float32(0.3)
+    physics.tubes(canvas, line[None], 4.6, hollow=(0.9, 0.0), onto=out, factor=0.08)
+    physics.tubes(canvas, (line + [2.6, 0, 0])[None], 0.6, onto=out, factor=0.3)
 
 
 def _gastric(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -63,9 +63,8 @@ def _gastric(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> Non
         (30 + 20 * rng.random(), scene.dome_top[1] + 60, 0),
         (70, scene.dome_top[1] + 90 * rng.random() + 40, 10),
     )
-    out += physics.tubes(canvas, line[None], 2.4, hollow=(0.8, 0.0)) * np.float32(0.07) + physics.tubes(
-        canvas, line[None], 0.6
-    ) * np.float32(0.15)
+    physics.tubes(canvas, line[None], 2.4, hollow=(0.8, 0.0), onto=out, factor=0.07)
+    physics.tubes(canvas, line[None], 0.6, onto=out, factor=0.15)
 
 
 def _catheter(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -82,7 +81,7 @@ def _catheter(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> No
         line = _curve(
             (side * w * 1.5, 0.35 * h, 0), (side * w * 1.2, 0.13 * h, 0), (side * 60, 0.05 * h, 10), (side * 20, 0.12 * h, 10), end
         )
-    out += physics.tubes(canvas, line[None], rng.uniform(0.8, 1.3)) * np.float32(rng.uniform(0.08, 0.16))
+    physics.tubes(canvas, line[None], rng.uniform(0.8, 1.3), onto=out, factor=rng.uniform(0.08, 0.16))
     if rng.random() < 0.2:  # with a port under the skin
         x, y = canvas.at(body.depth)
         port = physics.ellipsoid(x, y, (side * 0.55 * w, 0.3 * h), (12, 12, 5))
@@ -100,9 +99,8 @@ def _chest_tube(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> 
         (side * w * 0.72, 0.4 * h + 0.3 * top, 0),
         (side * w * rng.uniform(0.25, 0.6), top, 10),
     )
-    out += physics.tubes(canvas, line[None], 4.5, hollow=(1.2, 0.0)) * np.float32(0.05) + physics.tubes(
-        canvas, line[None], 0.8
-    ) * np.float32(0.25)
+    physics.tubes(canvas, line[None], 4.5, hollow=(1.2, 0.0), onto=out, factor=0.05)
+    physics.tubes(canvas, line[None], 0.8, onto=out, factor=0.25)
 
 
 def _pacemaker(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -127,7 +125,7 @@ def _pacemaker(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> N
             (-14 + shift, 0.72 * h, 15),
             ((20 if depth > 0.7 else -24) + shift, depth * h, 20),
         )
-        out += physics.tubes(canvas, line[None], 0.9) * np.float32(0.35)
+        physics.tubes(canvas, line[None], 0.9, onto=out, factor=0.35)
 
 
 def _wires(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -143,10 +141,11 @@ def _wires(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
                 np.full(60, 60),
             ]
         )
-        out += physics.tubes(canvas, turn[None], 0.7) * np.float32(0.5)
+        physics.tubes(canvas, turn[None], 0.7, onto=out, factor=0.5)
     for _ in range(int(rng.integers(0, 6))):
         at = np.array([20 + 40 * rng.random() + shift, rng.uniform(0.35, 0.75) * h, 40])
-        out += physics.tubes(canvas, np.stack([at, at + [rng.normal(0, 4), rng.normal(0, 4), 0]])[None], 0.7) * np.float32(0.5)
+        end = at + [rng.normal(0, 4), rng.normal(0, 4), 0]
+        physics.tubes(canvas, np.stack([at, end])[None], 0.7, onto=out, factor=0.5)
 
 
 def _button(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:

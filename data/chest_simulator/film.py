@@ -12,6 +12,7 @@ from data.chest_simulator.devices import burn_in, devices
 from data.chest_simulator.scene import Scene
 from data.nih import FINDINGS
 
+DRAINED = {"Pneumothorax": 0.3, "Effusion": 0.08}  # share of the X-rays with a chest tube
 SEVERAL_PLACES = ("Nodule", "Effusion", "Infiltration")  # one box for each place
 
 
@@ -144,18 +145,72 @@ def simulate_film(
     image : (size, size) uint8
     boxes : dict of finding to a list of (x, y, w, h) in pixels of the film
     """
+    setup = _drained(setup, findings)
     scene, weights = compose(body, setup, findings, finding_seed, size)
+    signal, rng = _expose(scene)
+    boxes = {name: scene.boxes_on_film(weight, name in SEVERAL_PLACES) for name, weight in weights.items()}
+    return _finish(scene, signal, rng), boxes
+
+
+def simulate_twins(
+    body: anatomy.Body,
+    setup: Setup,
+    findings: dict[str, float],
+    finding_seed: int,
+    finding: str,
+    severity: float | None = None,
+    size: int = 256,
+) -> tuple[np.ndarray, np.ndarray, list[tuple[float, float, float, float]]]:
+    """The same person, exposure, noise and window with and without one finding: their difference is what it looks like.
+
+    All that the finding does to the body is in the difference, such as a heart that is pushed aside. A chest tube is not:
+    it stays.
+
+    Parameters
+    ----------
+    body, setup, findings, finding_seed, size
+        As for `simulate_film`, whose image is one of the two.
+    finding : str
+        The one of `findings` to take away, or, with a `severity` (0 to 1), the one to add.
+
+    Returns
+    -------
+    with_finding, without_finding : (size, size) uint8
+    boxes : list of (x, y, w, h) in pixels
+    """
+    setup = _drained(setup, findings)
+    scene, weights = compose(body, setup, findings if severity is None else findings | {finding: severity}, finding_seed, size)
+    bare, _ = compose(body, setup, {name: s for name, s in findings.items() if name != finding}, finding_seed, size)
+    scene.tube_side = bare.tube_side = scene.tube_side or bare.tube_side
+    (signal, rng), (bare_signal, bare_rng) = _expose(scene), _expose(bare)
+    window = signal if severity is None else bare_signal  # of the X-ray that the cohort has
+    images = _finish(scene, signal, rng, window), _finish(bare, bare_signal, bare_rng, window)
+    return *images, scene.boxes_on_film(weights[finding], finding in SEVERAL_PLACES)
+
+
+def _drained(setup: Setup, findings: dict[str, float]) -> Setup:
+    """With a chest tube, where a finding has led to one."""
+    share = max((DRAINED.get(name, 0) for name in findings), default=0)
+    placed = np.random.default_rng([setup.seed, 9]).random() < share
+    return replace(setup, devices=(*setup.devices, "chest tube")) if placed else setup
+
+
+def _expose(scene: Scene) -> tuple[np.ndarray, np.random.Generator]:
+    """Log signal (size, size) of the detector, and the generator as it is after the noise."""
+    setup, size = scene.setup, scene.size
     rng = np.random.default_rng(setup.seed + 11)
     attenuation = scene.attenuation() + devices(scene, rng)
     on_film = cv2.warpAffine(
         attenuation, scene.to_film(), (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
-    pixel = max(setup.field) / size
-    signal = physics.detect(on_film, setup.exposure, pixel, rng)
-    image = physics.develop(signal, setup.exposure, pixel)
-    burn_in(image, setup, rng)
-    boxes = {name: scene.boxes_on_film(weight, name in SEVERAL_PLACES) for name, weight in weights.items()}
-    return np.clip(np.round(image), 0, 255).astype(np.uint8), boxes
+    return physics.detect(on_film, setup.exposure, scene.pixel, rng), rng
+
+
+def _finish(scene: Scene, signal: np.ndarray, rng: np.random.Generator, window: np.ndarray | None = None) -> np.ndarray:
+    """Grey levels (size, size) uint8 with marks; `window` is the signal by whose range black and white are set."""
+    image = physics.develop(signal, scene.setup.exposure, scene.pixel, window)
+    burn_in(image, scene.setup, rng)
+    return np.clip(np.round(image), 0, 255).astype(np.uint8)
 
 
 def compose(
@@ -165,9 +220,6 @@ def compose(
     from data.chest_simulator import findings as signs
 
     body = deepcopy(body)
-    drained = {"Pneumothorax": 0.3, "Effusion": 0.08}
-    if np.random.default_rng([setup.seed, 9]).random() < max([drained.get(name, 0) for name in findings], default=0):
-        setup = replace(setup, devices=(*setup.devices, "chest tube"))
     generators = {name: np.random.default_rng([finding_seed, k]) for k, name in enumerate(FINDINGS)}
     plans = {name: signs.prepare(name, body, setup, severity, generators[name]) for name, severity in findings.items()}
     scene = Scene(body, setup, size)

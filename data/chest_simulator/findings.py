@@ -30,7 +30,7 @@ def prepare(name: str, body: anatomy.Body, setup, severity: float, rng: np.rando
         The finding's own, so that follow-up films show it in the same place.
     """
     side = int(rng.choice([-1, 1]))
-    plan: Plan = {"side": side, "a": rng.random(8), "g": rng.standard_normal(8), "seed": int(rng.integers(2**31))}
+    plan: Plan = {"side": side, "a": rng.random(8).tolist(), "g": rng.standard_normal(8).tolist(), "seed": int(rng.integers(2**31))}
     a = plan["a"]
     if name == "Atelectasis":
         plan["kind"] = "plate" if a[0] < 0.5 else "lobe"
@@ -131,7 +131,7 @@ def _bronchogram(scene, side: int, seed: int, region: np.ndarray) -> np.ndarray:
     air = np.zeros((scene.n, scene.n), np.float32)
     for level, (points, _) in enumerate(anatomy.vessel_tree(scene.body, side, rng)[:4]):
         points = points * [1, scene.height / scene.body.height, 1]
-        air += physics.tubes(scene.canvas, points, (2.6, 2.0, 1.5, 1.1)[level])
+        physics.tubes(scene.canvas, points, (2.6, 2.0, 1.5, 1.1)[level], onto=air)
     return air * region
 
 
@@ -153,9 +153,8 @@ def _atelectasis(scene, plan: Plan, severity: float, rng: np.random.Generator) -
             line = middle + np.column_stack(
                 [reach * t * np.cos(angle), reach * t * np.sin(angle) + 4 * g[k + 2] * (1 - t**2), 0 * t]
             )
-            total += physics.tubes(scene.canvas, line[None], 1.3 + 1.6 * severity * a[6], np.sqrt(1 - t[1:] ** 2)[None]) * (
-                3.5 + 4 * severity
-            )
+            radius, ends = 1.3 + 1.6 * severity * a[6], np.sqrt(1 - t[1:] ** 2)[None]
+            physics.tubes(scene.canvas, line[None], radius, ends, onto=total, factor=3.5 + 4 * severity)
         haze = _blob(scene, (side * w * 0.45, scene.dome_top[side] + 2), (0.42 * w, 26)) * (10 + 16 * severity)
         return _add(scene, (total + haze) * (scene.lungs[side] > 0))
     upper = a[1] < 0.3
@@ -214,7 +213,7 @@ def _nodule(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.
     count = 1 if plan["a"][0] < 0.65 else 2 + int(3 * plan["a"][1])
     total = np.zeros((scene.n, scene.n), np.float32)
     for k in range(count):
-        turned = dict(plan, a=np.roll(plan["a"], k), g=np.roll(plan["g"], k))
+        turned = dict(plan, **{key: plan[key][-k:] + plan[key][:-k] for key in "ag"})
         if k:
             turned["side"] = plan["side"] if plan["a"][k] < 0.5 else -plan["side"]
         total += _ball(scene, turned, rng, (15 + 15 * severity) / 2 * (1 if k == 0 else 0.8), 0.05, 1.25)
@@ -280,7 +279,7 @@ def _pneumothorax(scene, plan: Plan, severity: float, rng: np.random.Generator) 
     away = gap * (1.15 - 0.75 * np.clip(u, 0, 1)) * np.clip((1.12 - u) / 0.25, 0, 1)
     apex = 0.9 * gap + 6
     lower = np.clip((scene.y - apex) / h, -0.02, 1.4)
-    edge = w * anatomy.LATERAL(lower) - away * 0.85
+    edge = w * anatomy.LATERAL(lower).astype(np.float32) - away * 0.85
     edge = edge - 60 * np.clip((apex - scene.y) / 12, 0, 1)
     inside = (edge - side * scene.x).astype(np.float32)
     free = _step(-inside, 0.7) * (lung > 0)
@@ -313,7 +312,7 @@ def _edema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.n
         start = np.stack([side * (w * anatomy.LATERAL(y0 / h) - 2), y0, np.zeros(count)], -1)
         end = start - np.stack([side * rng.uniform(10, 22, count), rng.normal(0, 2.5, count), np.zeros(count)], -1)
         t = np.linspace(0, 1, 30)[None, :, None]
-        lines += physics.tubes(scene.canvas, start[:, None] + (end - start)[:, None] * t, 0.6) * 5
+        physics.tubes(scene.canvas, start[:, None] + (end - start)[:, None] * t, 0.6, onto=lines, factor=5)
     return _add(scene, haze * cloud * (5 + 32 * severity) + lines * (0.6 + severity))
 
 

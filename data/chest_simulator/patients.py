@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
+from data.chest_simulator.site import Site, find_site
 from data.nih import FINDINGS
 
 # X-rays with each finding out of 112,120 in ChestX-ray14.
@@ -17,7 +18,6 @@ NIH_COUNTS = dict(
     zip(FINDINGS, (11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227), strict=True)
 )
 NIH_FILMS = 112_120
-AP_SHARE = 0.40
 MALE_SHARE = 0.565
 FLOOR = 0.02  # share of X-rays that every finding has at least
 TEST_FILMS = 420
@@ -119,8 +119,11 @@ def _correlation() -> np.ndarray:
 
 _CORRELATION = _correlation()
 _ROOT = np.linalg.cholesky(_CORRELATION)
-_SHARES = np.array([*(NIH_COUNTS[name] / NIH_FILMS for name in FINDINGS), AP_SHARE])
-_LIMIT = norm.isf(_SHARES)
+
+
+def _shares(site: Site) -> np.ndarray:
+    """Share (15,) of the X-rays with each finding and, last, of the AP view."""
+    return np.array([*(NIH_COUNTS[name] / NIH_FILMS * site.more.get(name, 1.0) for name in FINDINGS), site.ap_share])
 
 
 def _films_of_patient(rng: np.random.Generator, most: int) -> int:
@@ -130,12 +133,13 @@ def _films_of_patient(rng: np.random.Generator, most: int) -> int:
     return int(min(1 + np.ceil(np.exp(rng.normal(1.05, 1.05))), most))
 
 
-def _patient(rng: np.random.Generator, forced: int | None, most: int) -> tuple[dict, list[dict]]:
+def _patient(rng: np.random.Generator, shares: np.ndarray, forced: int | None, most: int) -> tuple[dict, list[dict]]:
     """A patient and the X-rays: view, true findings with severity, and labels with their errors."""
+    limit = norm.isf(shares)
     kin = _ROOT @ rng.standard_normal(15)
     keep = np.sqrt(_PERSISTENCE)
     if forced is not None:  # move this finding over its limit, and all that goes with it accordingly
-        wanted = (_LIMIT[forced] + 0.25 + abs(rng.normal(0, 0.35))) / keep[forced]
+        wanted = (limit[forced] + 0.25 + abs(rng.normal(0, 0.35))) / keep[forced]
         kin = kin + _CORRELATION[:, forced] * max(0.0, wanted - kin[forced])
     base = rng.beta(2.2, 1.2, 14)
     count = _films_of_patient(rng, most)
@@ -144,14 +148,14 @@ def _patient(rng: np.random.Generator, forced: int | None, most: int) -> tuple[d
     films = []
     for _ in range(count):
         state = keep * kin + np.sqrt(1 - _PERSISTENCE) * (_ROOT @ rng.standard_normal(15))
-        present = state > _LIMIT
+        present = state > limit
         spread = np.clip(base + rng.normal(0, 0.14, 14), 0.02, 0.98)
         severity = {name: round(float(spread[k]), 4) for k, name in enumerate(FINDINGS) if present[k]}
         luck = rng.random(14)
         labels = []
         for k, name in enumerate(FINDINGS):
             sensitivity, precision = LABEL_QUALITY[name]
-            share = max(_SHARES[k], FLOOR)
+            share = max(shares[k], FLOOR)
             false_alarm = share * sensitivity * (1 - precision) / precision / (1 - share)
             if luck[k] < (sensitivity if present[k] else false_alarm):
                 labels.append(name)
@@ -160,7 +164,7 @@ def _patient(rng: np.random.Generator, forced: int | None, most: int) -> tuple[d
     return {"sex": "M" if rng.random() < MALE_SHARE else "F"}, films
 
 
-def _group(rng: np.random.Generator, films: int, quota: int, most: int) -> list[tuple[dict, list[dict]]]:
+def _group(rng: np.random.Generator, shares: np.ndarray, films: int, quota: int, most: int) -> list[tuple[dict, list[dict]]]:
     """Patients with `films` X-rays together, of which at least `quota` show each finding (if that is possible)."""
     patients, counts, total = [], np.zeros(14, int), 0
     while total < films:
@@ -169,7 +173,7 @@ def _group(rng: np.random.Generator, films: int, quota: int, most: int) -> list[
         forced = None
         if len(lacking) and (scarce or rng.random() < 0.6):
             forced = int(lacking[np.argmin(counts[lacking] + 0.01 * rng.random(len(lacking)))])
-        person, shots = _patient(rng, forced, min(most, 4) if forced is not None else most)
+        person, shots = _patient(rng, shares, forced, min(most, 4) if forced is not None else most)
         shots = shots[: films - total]
         total += len(shots)
         for shot in shots:
@@ -178,25 +182,31 @@ def _group(rng: np.random.Generator, films: int, quota: int, most: int) -> list[
     return patients
 
 
-def plan_cohort(films: int, seed: int) -> list[Film]:
+def plan_cohort(films: int, seed: int, site: str = "A") -> list[Film]:
     """The table of a cohort: who, when, which view, which findings, which labels, which split.
 
     Parameters
     ----------
     films : int
-        All X-rays; 28 % of them, at most 420, are the test set.
+        All X-rays; 28 % of them, at most 420, are the test set. Of hospital B, which trains nothing, all are.
     seed : int
+    site : str
+        Hospital, see `data.chest_simulator.site`.
 
     Returns
     -------
     list of Film, ordered by patient and follow-up; test and training patients are different people.
     """
-    rng = np.random.default_rng([seed, 14])
-    test_films = min(TEST_FILMS, round(0.28 * films))
+    hospital = find_site(site)
+    shares = _shares(hospital)
+    rng = np.random.default_rng([seed, 14, *hospital.code])
+    test_films = round(hospital.test_share * films)
+    if hospital.test_share < 1:
+        test_films = min(TEST_FILMS, test_films)
     test_quota = int(np.ceil((TEST_POSITIVES + 1.5) * test_films / TEST_FILMS))
-    groups = [(patient, True) for patient in _group(rng, test_films, test_quota, 3)]
+    groups = [(patient, True) for patient in _group(rng, shares, test_films, test_quota, 3)]
     rest = films - test_films
-    groups += [(patient, False) for patient in _group(rng, rest, int(np.ceil(1.05 * FLOOR * rest)), 184)]
+    groups += [(patient, False) for patient in _group(rng, shares, rest, int(np.ceil(1.05 * FLOOR * rest)), 184)]
     order = rng.permutation(len(groups))
     table = []
     for number, index in enumerate(order, start=1):

@@ -9,6 +9,7 @@ Mass attenuation coefficients at 60 keV, about the effective energy of a 120 kVp
 densities: Hubbell and Seltzer, NIST Standard Reference Database 126 (ICRU-44 tissues).
 """
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -63,14 +64,17 @@ class Canvas:
         """Patient coordinates x (1, n) and y (n, 1), float32, of the pixels' rays in the plane at depth z."""
         scale = self.magnification(z)
         steps = (np.arange(self.n, dtype=np.float32) + 0.5) * np.float32(self.pixel)
-        x = (self.left + steps) / scale - z * np.sin(self.rotation)
+        x = (self.left + steps) / scale - z * math.sin(self.rotation)
         y = (self.top + steps - self.beam_y) / scale + self.beam_y
         return x[None, :].astype(np.float32), y[:, None].astype(np.float32)
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixel coordinates (column, row) of points (..., 3) in the patient."""
-        x, y, z = np.moveaxis(points, -1, 0)
-        turned = x * np.cos(self.rotation) + z * np.sin(self.rotation)
+        return self.project_planes(*np.moveaxis(points, -1, 0))
+
+    def project_planes(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same for points whose coordinates are three arrays."""
+        turned = x * math.cos(self.rotation) + z * math.sin(self.rotation)
         scale = self.magnification(z)
         column = (turned * scale - self.left) / self.pixel - 0.5
         row = ((y - self.beam_y) * scale + self.beam_y - self.top) / self.pixel - 0.5
@@ -92,8 +96,21 @@ def ellipsoid(
     angle : float
         Turn of the axes a, b in the film plane, radians.
     """
+    cosine, sine = np.float32(math.cos(angle)), np.float32(math.sin(angle))
+    if x.size > 1 and x.size * y.size == max(x.size, y.size) ** 2 and x.ndim == y.ndim == 2 and len(x) == y.shape[1] == 1:
+        # A regular grid: look only at the rows and columns that the ellipsoid can reach.
+        wide, high = math.hypot(axes[0] * cosine, axes[1] * sine), math.hypot(axes[0] * sine, axes[1] * cosine)
+        columns = slice(*np.searchsorted(x[0], (centre[0] - wide, centre[0] + wide)))
+        rows = slice(*np.searchsorted(y[:, 0], (centre[1] - high, centre[1] + high)))
+        out = np.zeros((len(y), x.shape[1]), np.float32)
+        if columns.start < columns.stop and rows.start < rows.stop:
+            out[rows, columns] = _chord(x[:, columns], y[rows], centre, axes, cosine, sine)
+        return out
+    return _chord(x, y, centre, axes, cosine, sine)
+
+
+def _chord(x, y, centre, axes, cosine, sine) -> np.ndarray:
     dx, dy = x - np.float32(centre[0]), y - np.float32(centre[1])
-    cosine, sine = np.float32(np.cos(angle)), np.float32(np.sin(angle))
     q = ((dx * cosine + dy * sine) / np.float32(axes[0])) ** 2 + ((dy * cosine - dx * sine) / np.float32(axes[1])) ** 2
     return np.float32(2 * axes[2]) * np.sqrt(np.maximum(1 - q, 0))
 
@@ -111,7 +128,8 @@ def loft(x: np.ndarray, left: np.ndarray, right: np.ndarray, half_depth: np.ndar
     half = np.maximum((right - left) / 2, np.float32(1e-3))
     q = np.abs((x - (left + right) / 2) / half)
     if power == 2.0 or power == 4.0:  # much faster than a general power
-        rest = np.sqrt(np.maximum(1 - q ** int(power), 0))
+        q *= q
+        rest = np.sqrt(np.maximum(1 - (q if power == 2.0 else q * q), 0))
         return half_depth * (rest if power == 2.0 else np.sqrt(rest))
     return half_depth * np.maximum(1 - q ** np.float32(power), 0) ** np.float32(1 / power)
 
@@ -125,7 +143,7 @@ def overlap(*intervals: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
     return np.maximum(end - start, 0)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def _disc(radius_x: float, radius_y: float) -> np.ndarray:
     half_x, half_y, fine = int(np.ceil(radius_x + 0.5)), int(np.ceil(radius_y + 0.5)), 5
     x = (np.arange((2 * half_x + 1) * fine) + 0.5) / fine - half_x - 0.5
@@ -140,7 +158,8 @@ def disc(radius_x: float, radius_y: float) -> np.ndarray:
 
     A line of unit density convolved with it has the profile 2 sqrt(r^2 - d^2), the chord length of a round tube.
     """
-    return _disc(round(radius_x, 3), round(radius_y, 3)).copy()
+    x, y = (max(round(radius * 64), 1) / 64 for radius in (radius_x, radius_y))  # so that few kernels serve all tubes
+    return _disc(x, y) * np.float32(radius_x * radius_y / (x * y))
 
 
 def splat(
@@ -163,19 +182,31 @@ def splat(
     place : (slice, slice)
         Where in the canvas the part belongs; beyond it nothing is crossed.
     """
-    length = np.linalg.norm(np.diff(points, axis=1), axis=-1)
-    weights = np.asarray(weights)
-    length = length * (weights[:, None] if weights.ndim == 1 else weights)
-    middle = (points[:, 1:] + points[:, :-1]) / 2
-    column, row = canvas.project(middle)
-    length = (length * canvas.magnification(middle[..., 2]) / canvas.pixel).ravel()
-    column, row = column.ravel(), row.ravel()
-    n = canvas.n
-    keep = (column >= 0) & (column < n - 1) & (row >= 0) & (row < n - 1)
-    if not keep.any():
+    weights = np.asarray(weights, np.float32)
+    weights = np.broadcast_to(weights[:, None] if weights.ndim == 1 else weights, (len(points), points.shape[1] - 1))
+    column, row, length, weight = pieces(canvas, points, weights)
+    return spread(canvas.n, column, row, length * weight, margin)
+
+
+def pieces(canvas: Canvas, points: np.ndarray, facts: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Column, row, length (pixels) and `facts` (lines, steps - 1) of the steps of polylines that lie on the canvas; float32."""
+    planes = np.ascontiguousarray(np.moveaxis(points, -1, 0), np.float32)
+    step = planes[..., 1:] - planes[..., :-1]
+    x, y, z = (planes[..., 1:] + planes[..., :-1]) * np.float32(0.5)
+    length = np.sqrt(np.square(step, out=step).sum(0))
+    column, row = canvas.project_planes(x, y, z)
+    length *= canvas.magnification(z) / np.float32(canvas.pixel)
+    keep = (column >= 0) & (column < canvas.n - 1) & (row >= 0) & (row < canvas.n - 1)
+    return column[keep], row[keep], length[keep], facts.astype(np.float32)[keep]
+
+
+def spread(
+    n: int, column: np.ndarray, row: np.ndarray, length: np.ndarray, margin: int = 0
+) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """Share each length out between the four pixels around it, on a canvas of `n` pixels; see `splat`."""
+    if not len(column):
         return np.zeros((1, 1), np.float32), (slice(0, 1), slice(0, 1))
-    column, row, length = column[keep], row[keep], length[keep]
-    c, r = column.astype(np.int64), row.astype(np.int64)
+    c, r = column.astype(np.intp), row.astype(np.intp)
     fc, fr = column - c, row - r
     left, top = max(int(c.min()) - margin, 0), max(int(r.min()) - margin, 0)
     right, bottom = min(int(c.max()) + 2 + margin, n), min(int(r.max()) + 2 + margin, n)
@@ -195,23 +226,51 @@ def tubes(
     weights: np.ndarray | float = 1.0,
     radius_y: float | None = None,
     hollow: tuple[float, float] | None = None,
+    onto: np.ndarray | None = None,
+    factor: float = 1.0,
 ) -> np.ndarray:
     """Chord length (n, n), mm, through tubes of one radius along polylines (lines, steps, 3); see `splat`.
 
-    `hollow` is the thickness of a wall, mm, and the factor on what is inside of it.
+    `hollow` is the thickness of a wall, mm, and the factor on what is inside of it. The chord length times `factor` is
+    added to the map `onto`, or to a new one.
     """
     scale = float(canvas.magnification(float(points[..., 2].mean())) / canvas.pixel)
     radius_y = radius_y or radius
     kernel = disc(radius * scale, radius_y * scale)
     if hollow:
-        thick, factor = hollow
+        thick, filling = hollow
         inner = disc((radius - thick) * scale, (radius_y - thick) * scale)
         high, wide = ((np.array(kernel.shape) - inner.shape) // 2).tolist()
-        kernel[high : high + inner.shape[0], wide : wide + inner.shape[1]] -= np.float32(1 - factor) * inner
+        kernel[high : high + inner.shape[0], wide : wide + inner.shape[1]] -= np.float32(1 - filling) * inner
     part, place = splat(canvas, points, weights, max(kernel.shape) // 2 + 1)
-    out = np.zeros((canvas.n, canvas.n), np.float32)
-    out[place] = cv2.filter2D(part, -1, kernel * np.float32(1 / scale), borderType=cv2.BORDER_CONSTANT)
+    out = np.zeros((canvas.n, canvas.n), np.float32) if onto is None else onto
+    out[place] += cv2.filter2D(part, -1, kernel * np.float32(factor / scale), borderType=cv2.BORDER_CONSTANT)
     return out
+
+
+def tube_tree(canvas: Canvas, branches: list[tuple[np.ndarray, np.ndarray]], kernels: int = 10) -> np.ndarray:
+    """Chord length (n, n), mm, through many tubes whose radius changes along them.
+
+    Parameters
+    ----------
+    branches : list of (points (lines, steps, 3), radii (lines, steps - 1)), mm
+    kernels : int
+        Pieces of similar radius share a kernel, and their cross-sections stay right.
+    """
+    column, row, length, radius = (
+        np.concatenate(parts) for parts in zip(*(pieces(canvas, *branch) for branch in branches), strict=True)
+    )
+    scale = float(canvas.magnification(float(np.mean([points[..., 2].mean() for points, _ in branches]))) / canvas.pixel)
+    total = np.zeros((canvas.n, canvas.n), np.float32)
+    for group in np.array_split(np.argsort(radius), kernels):
+        if not len(group):
+            continue
+        typical = float(np.median(radius[group]))
+        kernel = disc(typical * scale, typical * scale) * np.float32(1 / scale)
+        area = np.clip(np.square(radius[group] / np.float32(typical)), 0.1, 4)
+        part, place = spread(canvas.n, column[group], row[group], length[group] * area, max(kernel.shape) // 2 + 1)
+        total[place] += cv2.filter2D(part, -1, kernel, borderType=cv2.BORDER_CONSTANT)
+    return total
 
 
 def smooth(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -228,17 +287,24 @@ def fractal(rng: np.random.Generator, n: int, coarse: float, octaves: int = 4, f
     """Cloud-like noise (n, n) of mean 0 and standard deviation about 1; its coarsest grains are `coarse` pixels."""
     total = np.zeros((n, n), np.float32)
     amplitude, power = 1.0, 0.0
+    half = None  # octaves without fine detail are added up on a grid of half the resolution
     for _ in range(octaves):
         cells = max(2, int(np.ceil(n / max(coarse, 1.0))) + 2)
+        field = rng.standard_normal((min(cells, n),) * 2, dtype=np.float32) * np.float32(amplitude)
         if cells >= n:
-            field = rng.standard_normal((n, n), dtype=np.float32)
+            total += field
+        elif 4 * cells > n:
+            total += cv2.resize(field, (n, n), interpolation=cv2.INTER_CUBIC)
         else:
-            field = cv2.resize(rng.standard_normal((cells, cells), dtype=np.float32), (n, n), interpolation=cv2.INTER_CUBIC)
-        total += np.float32(amplitude) * field
+            field = cv2.resize(field, (n // 2, n // 2), interpolation=cv2.INTER_CUBIC)
+            half = field if half is None else half + field
         power += amplitude**2 * 0.55
         amplitude *= fall
         coarse /= 2
-    return total / np.float32(np.sqrt(power))
+    if half is not None:
+        total += cv2.resize(half, (n, n), interpolation=cv2.INTER_CUBIC)
+    total *= np.float32(1 / math.sqrt(power))
+    return total
 
 
 @dataclass(frozen=True)
@@ -280,13 +346,23 @@ def detect(attenuation: np.ndarray, exposure: Exposure, pixel: float, rng: np.ra
     return -np.log(signal / np.float32(exposure.photons * pixel**2))
 
 
-def develop(signal: np.ndarray, exposure: Exposure, pixel: float) -> np.ndarray:
-    """Grey levels 0 to 255, float32, of a log signal: dynamic range compression, windowing, S curve, sharpening."""
-    signal = signal - np.float32(exposure.compression) * (smooth(signal, 45 / pixel) - signal.mean())
+def _compress_and_sharpen(signal: np.ndarray, exposure: Exposure, pixel: float, mean: np.float32) -> np.ndarray:
+    signal = signal - np.float32(exposure.compression) * (smooth(signal, 45 / pixel) - mean)
     signal = signal + np.float32(exposure.sharpening * 1.4) * (signal - smooth(signal, 2.5 / pixel))
-    signal = signal + np.float32(exposure.sharpening * 0.12) * (signal - smooth(signal, 9 / pixel))
+    return signal + np.float32(exposure.sharpening * 0.12) * (signal - smooth(signal, 9 / pixel))
+
+
+def develop(signal: np.ndarray, exposure: Exposure, pixel: float, like: np.ndarray | None = None) -> np.ndarray:
+    """Grey levels 0 to 255, float32, of a log signal: dynamic range compression, windowing, S curve, sharpening.
+
+    With `like`, the window is not this signal's own but that of the other one.
+    """
+    like = signal if like is None else like
+    mean = like.mean()
+    reference = _compress_and_sharpen(like, exposure, pixel, mean)
+    signal = reference if signal is like else _compress_and_sharpen(signal, exposure, pixel, mean)
     margin = signal.shape[0] // 12
-    low, high = np.quantile(signal[margin:-margin:3, margin:-margin:3], [exposure.low, exposure.high])
+    low, high = np.quantile(reference[margin:-margin:3, margin:-margin:3], [exposure.low, exposure.high])
     high += exposure.headroom * (high - low)
     t = (signal - np.float32(low)) / np.float32(max(high - low, 0.2))
     # The characteristic curve of film, which digital systems imitate: a logistic function.

@@ -28,8 +28,8 @@ class Scene:
         self.canvas = physics.Canvas(
             n,
             self.pixel,
-            setup.offset[0] - setup.field[0] / 2 - margin[0],
-            setup.offset[1] - margin[1],
+            setup.offset[0] - setup.field[0] / 2 - float(margin[0]),
+            setup.offset[1] - float(margin[1]),
             1830.0 if not portable else 1150.0,
             plate,
             0.5 * body.height,
@@ -43,6 +43,7 @@ class Scene:
         self.fluid, self.gas, self.solid, self.void, self.line = (np.zeros((n, n), np.float32) for _ in range(5))
         self.vessel_share = np.ones((n, n), np.float32)
         self.tube_side = 0  # where a finding wants a chest tube
+        self.borders = anatomy.borders(body, self.breath)
         self._chest()
 
     def _chest(self) -> None:
@@ -81,11 +82,15 @@ class Scene:
         across = (side * self.x) / np.float32(body.width)
         peak = rng.normal(0.46, 0.05)
         inner = np.where(across < peak, rng.uniform(0.0, 0.35), 1.0).astype(np.float32)
-        q = inner * ((across - np.float32(peak)) / np.float32(0.56)) ** 2
-        q = np.minimum(q, 1 - own * np.float32(0.6) + 10 * (across > 0.4))
         scallops = np.float32(abs(rng.normal(0, 0.05)))
-        q = q + scallops * np.cos(np.float32(rng.uniform(9, 16)) * across + np.float32(rng.uniform(0, 6)))
-        half = np.float32(1.05 * body.depth * 1.25) * np.sqrt(np.maximum((self.y - top) / np.float32(body.dome) - q, 0))
+        wave = scallops * np.cos(np.float32(rng.uniform(9, 16)) * across + np.float32(rng.uniform(0, 6)))
+        # Only the rows that a dome can reach; above them the interval is the short one between the two numbers below.
+        first = int(np.searchsorted(self.y[:, 0], min(self.dome_top.values()) - 1.1 * scallops * body.dome))
+        limit = 1 - own[first:] * np.float32(0.6) + np.where(across > 0.4, np.float32(10), np.float32(0))
+        q = np.minimum(inner * ((across - np.float32(peak)) / np.float32(0.56)) ** 2, limit) + wave
+        half = np.zeros_like(own)
+        half[first:] = np.sqrt(np.maximum((self.y[first:] - top[first:]) / np.float32(body.dome) - q, 0))
+        half *= np.float32(1.05 * body.depth * 1.25)
         return np.float32(12) - half, np.float32(16) + half * np.float32(1.6)
 
     def _core(self, depth: Map) -> tuple[Map, Map]:
@@ -93,7 +98,7 @@ class Scene:
         body = self.body
         x, y = self.canvas.at(18.0)
         u = y / self.height
-        right, left = anatomy.borders(body, self.breath)
+        right, left = self.borders
         shift = body.shift * np.exp(-(((u - 0.6) / 0.5) ** 2))
         beat = 1 + 0.02 * np.sin(self.setup.seed % 7)  # systole and diastole
         left_edge = (shift - right(np.clip(u, -0.6, 1.4))).astype(np.float32)
@@ -138,35 +143,31 @@ class Scene:
         right = carina + np.stack([-34 * t, 26 * t + 8 * t**2, 0 * t], -1)
         left = carina + np.stack([46 * t, 24 * t + 4 * t**2, 0 * t], -1)
         fade = np.linspace(1, 0.2, 39)[None]
-        branches = physics.tubes(self.canvas, right, r * 0.70, fade) + physics.tubes(self.canvas, left, r * 0.6, fade)
+        branches = physics.tubes(self.canvas, right, r * 0.70, fade)
+        physics.tubes(self.canvas, left, r * 0.6, fade, onto=branches)
         return np.maximum(physics.tubes(self.canvas, trachea, r) * 0.85, branches * 0.55)
 
     def _vessels(self) -> Map:
         """Chord length of the pulmonary vessels, of the body's own tree, scaled with the breath."""
         body = self.body
         rng = np.random.default_rng(body.seed + 1)
-        total = np.zeros((self.n, self.n), np.float32)
-        trees = [anatomy.vessel_tree(body, side, rng) for side in (-1, 1)]
-        for level in range(len(trees[0])):
-            points = np.concatenate([tree[level][0] for tree in trees])
-            radii = np.concatenate([tree[level][1] for tree in trees]) * body.vessel_size
+        branches = []
+        for points, radii in (generation for side in (-1, 1) for generation in anatomy.vessel_tree(body, side, rng)):
             points = points * [1.0, self.breath, 1.0]
-            radii = radii * np.where(points[:, :1, 1] < 0.42 * self.height, body.upper_vessels, 1.0)
-            order = np.argsort(radii[:, 0])
-            for part in np.array_split(order, 2 if level > 1 else 3):  # two or three kernels for each generation
-                typical = float(np.median(radii[part]))
-                total += physics.tubes(self.canvas, points[part], typical, np.clip((radii[part] / typical) ** 2, 0.1, 4))
+            upper = points[:, :1, 1] < 0.42 * self.height
+            branches.append((points, radii * body.vessel_size * np.where(upper, body.upper_vessels, 1.0)))
+        total = physics.tube_tree(self.canvas, branches)
         for side in (-1, 1):  # the interlobar artery and the pulmonary artery or upper vein over it
             root = anatomy.hilum(body, side) * [1, self.breath, 1]
             t = np.linspace(0, 1, 30)[None]
             size = body.vessel_size * rng.uniform(0.9, 1.15)
             artery = root + np.stack([side * (-4 + 15 * t - 4 * t**2), -16 + 70 * t, 0 * t], -1)
             knob = root + np.stack([side * (-10 + 26 * t), -2 - 14 * np.sin(np.pi * t * 0.8) + (0 if side < 0 else -6), 0 * t], -1)
-            total += physics.tubes(self.canvas, artery, 7.0 * size, np.linspace(1.2, 0.12, 29)[None])
+            physics.tubes(self.canvas, artery, 7.0 * size, np.linspace(1.2, 0.12, 29)[None], onto=total)
             for _ in range(3):  # lymph nodes and vessels seen end on
                 at = root[:2] + [side * rng.normal(4, 7), rng.normal(8, 14)]
                 total += physics.ellipsoid(self.x, self.y, at, (rng.uniform(4, 9), rng.uniform(4, 9), rng.uniform(4, 9) * size))
-            total += physics.tubes(self.canvas, knob, 7.5 * size, np.linspace(1.3, 0.2, 29)[None])
+            physics.tubes(self.canvas, knob, 7.5 * size, np.linspace(1.3, 0.2, 29)[None], onto=total)
         return total
 
     # Soft tissue -----------------------------------------------------------------------------------------------------
@@ -214,7 +215,7 @@ class Scene:
             side_chord = np.sqrt(np.maximum(radius * radius - dx * dx - dy * dy, 0)) * np.clip(along / 70 + 0.2, 0, 1)
             arm = np.maximum(arm, side_chord)
         # Where an arm lies beside the chest the ray passes part of both; muscles run from one to the other.
-        chord = np.sqrt(np.sqrt(chord**4 + arm**4))
+        chord = np.sqrt(np.hypot(chord * chord, arm * arm))
         skin = np.minimum(chord, fat * 1.3)  # fat under the skin, at front and back
         soft = 2 * (skin * np.float32(MU_FAT) + (chord - skin) * np.float32(MU_SOFT))
         if body.breast:
@@ -277,7 +278,7 @@ class Scene:
         out = np.zeros((self.n, self.n), np.float32)
         for side in (-1, 1):  # fat beside the apex of the heart
             size = max(0.0, rng.normal(14, 12) + 0.6 * body.fat)
-            right, left = anatomy.borders(body, self.breath)
+            right, left = self.borders
             edge = side * float((left if side > 0 else right)(0.97)) + body.shift
             fat = np.exp(-np.clip(side * (x - edge), 0, None) / np.float32(5 + size * 0.5))
             fat = fat * np.exp(-np.clip(self.dome_top[side] + 6 - y, 0, None) / np.float32(4 + size * 0.5))
@@ -288,7 +289,7 @@ class Scene:
         for _ in range(int(rng.poisson(0.4))):  # scars
             start = np.array([rng.choice([-1, 1]) * w * rng.uniform(0.3, 0.85), h * rng.uniform(0.2, 0.95), 0])
             line = np.linspace(start, start + [rng.normal(0, 20), rng.normal(0, 10), 0], 30)
-            out += physics.tubes(self.canvas, line[None], 0.8) * np.float32(0.02)
+            physics.tubes(self.canvas, line[None], 0.8, onto=out, factor=0.02)
         if self.setup.view == "AP" and shot.random() < 0.35:  # a fold of skin: an edge without a line, vessels run on beyond
             side = shot.choice([-1, 1])
             edge = side * x - w * np.float32(shot.uniform(0.35, 0.8)) - (y - 0.4 * h) * np.float32(shot.normal(0, 0.25))

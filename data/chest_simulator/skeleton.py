@@ -13,9 +13,11 @@ CORTEX, MARROW = MU_BONE - MU_SOFT, MU_MARROW - MU_SOFT
 def skeleton(scene) -> np.ndarray:
     """All bones of a `data.chest_simulator.scene.Scene`, (n, n) float32, dimensionless (line integral of attenuation)."""
     body = scene.body
-    bone = _ribs(scene) + _clavicles(scene) + _spine(scene)
+    bone = _ribs(scene)
+    _clavicles(scene, bone)
+    _spine(scene, bone)
     for side in (-1, 1):
-        bone += _shoulder(scene, side)
+        _shoulder(scene, side, bone)
     if scene.setup.view == "AP" and scene.setup.offset[1] < -78:
         bone += _jaw(scene)
     return bone * np.float32(body.bone)
@@ -34,11 +36,11 @@ def _ribs(scene) -> np.ndarray:
     ends = np.clip((1 - t) / 0.08, 0, 1) * along * rng.uniform(0.85, 1.15, (len(rib), 1))
     ends = ends * (1 + 0.10 * np.sin(9 * t + rng.uniform(0, 6, (len(rib), 1))))
     a, b = 3.0 * body.rib_size, 6.2 * body.rib_size
-    bone = physics.tubes(canvas, rib, a, ends, b, hollow=(0.9, MARROW / CORTEX)) * np.float32(1.1 * CORTEX)
+    bone = physics.tubes(canvas, rib, a, ends, b, hollow=(0.9, MARROW / CORTEX), factor=1.1 * CORTEX)
     # Cortex runs along the ray at the two edges; the lower one has a thin ridge below the groove.
     thin = np.clip(ends, 0, 1) * (0.6 + 0.4 * np.sin(13 * t + rng.uniform(0, 6, (len(rib), 1))))
-    bone += physics.tubes(canvas, rib + [0, b - 0.6, 0], 0.7, thin) * np.float32(1.7 * CORTEX)
-    bone += physics.tubes(canvas, rib - [0, b - 0.8, 0], 0.8, thin) * np.float32(1.2 * CORTEX)
+    physics.tubes(canvas, rib + [0, b - 0.6, 0], 0.7, thin, onto=bone, factor=1.7 * CORTEX)
+    physics.tubes(canvas, rib - [0, b - 0.8, 0], 0.8, thin, onto=bone, factor=1.2 * CORTEX)
     old = np.clip((body.age - 35) / 40, 0, 1)
     if old > 0.1 and body.seed % 3:  # calcified cartilage of the first ribs, in patches
         t = np.linspace(0, 1, 40)[:, None]
@@ -47,22 +49,21 @@ def _ribs(scene) -> np.ndarray:
             goal = np.array([np.sign(end[0]) * 18.0, end[1] - 2 - 6 * max(k // 2 - 2, 0), 62.0])
             line = end + (goal - end) * t * (0.5 if k < 2 else 0.8)
             patchy = np.clip(rng.normal(0.1, 0.5, 39), 0, 1) * old
-            bone += physics.tubes(canvas, line[None], 5.5 * body.rib_size, patchy[None]) * np.float32(0.5 * MARROW)
+            physics.tubes(canvas, line[None], 5.5 * body.rib_size, patchy[None], onto=bone, factor=0.5 * MARROW)
     return bone
 
 
-def _clavicles(scene) -> np.ndarray:
+def _clavicles(scene, bone: np.ndarray) -> None:
     body = scene.body
     line = anatomy.clavicles(body, 4 if scene.setup.view == "PA" else 14)
     t = np.linspace(0, 1, line.shape[1] - 1)
     flare = (1 + 0.7 * np.exp(-((t / 0.10) ** 2)) + 0.35 * np.exp(-(((t - 1) / 0.15) ** 2)))[None]
     size = 6.8 * (1.0 if body.sex == "M" else 0.86)
-    return physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=(1.5, 1.2 * MARROW / CORTEX)) * np.float32(
-        1.35 * CORTEX
-    )
+    hollow = (1.5, 1.2 * MARROW / CORTEX)
+    physics.tubes(scene.canvas, line, size, flare * [[1.0], [0.95]], hollow=hollow, onto=bone, factor=1.35 * CORTEX)
 
 
-def _spine(scene) -> np.ndarray:
+def _spine(scene, out: np.ndarray) -> None:
     """Vertebral bodies with their end plates, pedicles, spinous and transverse processes."""
     body = scene.body
     x, y = scene.canvas.at(-58.0)
@@ -88,15 +89,13 @@ def _spine(scene) -> np.ndarray:
         rim = rim + 0.8 * np.exp(-(((ring - 1) / 0.35) ** 2))
     process = np.clip(1 - np.abs(x) / 3.0, 0, 1) * np.clip(1 - np.abs(phase - 0.74) / 0.2, 0, 1)
     transverse = np.clip(1 - (up / 4.5) ** 2, 0, 1) * np.clip((half.astype(np.float32) * 1.8 - np.abs(x)) / 8, 0, 1)
-    out = np.zeros((scene.n, scene.n), np.float32)
-    out[:, part] = bone + (rim * 2.0 + process * 5.0 + transverse * 1.4) * np.float32(CORTEX * 0.6)
+    out[:, part] += bone + (rim * 2.0 + process * 5.0 + transverse * 1.4) * np.float32(CORTEX * 0.6)
     # Manubrium and sternum: only hinted at on a frontal film.
     sx, sy = scene.canvas.at(60.0)
     plate = np.clip((22 + 8 * np.exp(-(((sy - 0.14 * body.height) / 16) ** 2)) - np.abs(sx)) / 6, 0, 1)
-    out += (plate * np.clip((0.26 * body.height - np.abs(sy - 0.36 * body.height)) / 8, 0, 1) * np.float32(0.8 * CORTEX)).astype(
-        np.float32
-    )
-    return out
+    tall = np.clip((0.26 * body.height - np.abs(sy - 0.36 * body.height)) / 8, 0, 1) * np.float32(0.8 * CORTEX)
+    seen, across = tall[:, 0] > 0, plate.any(0)
+    out[np.ix_(seen, across)] += plate[np.ix_(seen, across)] * tall[seen]
 
 
 def _polygon(scene, corners: np.ndarray, z: float, rounds: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +113,7 @@ def _polygon(scene, corners: np.ndarray, z: float, rounds: int = 3) -> tuple[np.
     return mask.astype(np.float32) * np.float32(1 / 255), outline
 
 
-def _shoulder(scene, side: int) -> np.ndarray:
+def _shoulder(scene, side: int, bone: np.ndarray) -> None:
     """Scapula with its spine, acromion and coracoid, and the humerus; outside the lungs on PA films, in them on AP films."""
     body, canvas, setup = scene.body, scene.canvas, scene.setup
     rng = np.random.default_rng([body.seed, 31, side + 1])
@@ -139,16 +138,15 @@ def _shoulder(scene, side: int) -> np.ndarray:
         ]
     ) * [side, 1]
     inside, outline = _polygon(scene, blade, -70.0)
-    bone = inside * np.float32(2.8 * CORTEX)
+    bone += inside * np.float32(2.8 * CORTEX)
     border = np.full(359, 0.2)
     border[150:235] = 0.75  # the lateral border is thick
-    bone += physics.tubes(canvas, outline[None], 1.9, border[None]) * np.float32(1.8 * CORTEX)
+    physics.tubes(canvas, outline[None], 1.9, border[None], onto=bone, factor=1.8 * CORTEX)
     t = np.linspace(0, 1, 60)[:, None]
     ridge = np.array([side * (w * 0.70 + pull), 0.11 * h, -82]) + t * [side * (joint + 6 - w * 0.70 - pull), -0.13 * h, 45]
     ridge[:, 1:2] += 8 * np.sin(np.pi * t)
-    bone += physics.tubes(canvas, ridge[None], 4.2, np.linspace(0.3, 1.2, 59)[None], 5.0, hollow=(1.2, 0.4)) * np.float32(
-        0.9 * CORTEX
-    )
+    thick = np.linspace(0.3, 1.2, 59)[None]
+    physics.tubes(canvas, ridge[None], 4.2, thick, 5.0, hollow=(1.2, 0.4), onto=bone, factor=0.9 * CORTEX)
     x, y = canvas.at(-20.0)
     bone += physics.ellipsoid(x, y, (side * (joint - 26), 0.045 * h), (9, 6.5, 7), 0.5 * side) * np.float32(2.5 * MARROW)
     # Humerus: a head and a hollow shaft along the arm.
@@ -157,10 +155,10 @@ def _shoulder(scene, side: int) -> np.ndarray:
     way = np.array([side * np.sin(angle), np.cos(angle), 0.05])
     shaft = start + way * np.linspace(4, 300, 180)[:, None] + [side * 4, 0, 0]
     thin = np.clip(np.linspace(0.1, 12, 179), 0, 1) * (1 + 0.4 * np.exp(-np.linspace(0, 8, 179)))
-    bone += physics.tubes(canvas, shaft[None], 10.5, thin[None], hollow=(3.4, 0.6 * MARROW / CORTEX)) * np.float32(1.2 * CORTEX)
+    hollow = (3.4, 0.6 * MARROW / CORTEX)
+    physics.tubes(canvas, shaft[None], 10.5, thin[None], hollow=hollow, onto=bone, factor=1.2 * CORTEX)
     head = physics.ellipsoid(x, y, (start[0], start[1]), (22, 23, 20))
     bone += head * np.float32(1.3 * MARROW) + np.exp(-(((head - 9) / 6) ** 2)) * np.float32(1.4 * CORTEX) * (head > 0)
-    return bone.astype(np.float32)
 
 
 def _jaw(scene) -> np.ndarray:
@@ -170,5 +168,5 @@ def _jaw(scene) -> np.ndarray:
     centre, level = rng.normal(0, 14), -90 + rng.normal(0, 14)
     t = np.linspace(-1, 1, 120)
     arch = np.column_stack([centre + 52 * t, level + 30 - 58 * t**2, 40 - 60 * t**2])
-    bone = physics.tubes(scene.canvas, arch[None], 8.0, 1.0, 13.0, hollow=(2.2, 0.5)) * np.float32(0.5 * CORTEX)
+    bone = physics.tubes(scene.canvas, arch[None], 8.0, 1.0, 13.0, hollow=(2.2, 0.5), factor=0.5 * CORTEX)
     return bone + physics.ellipsoid(x, y, (centre, level - 30), (56, 62, 60)) * np.float32(0.9 * MU_SOFT)
