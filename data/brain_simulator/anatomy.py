@@ -105,7 +105,8 @@ def template() -> Template:
     def load(function) -> np.ndarray:
         return np.asarray(function(resolution=1).dataobj, dtype=np.float32)
 
-    t1, inside = load(datasets.load_mni152_template), load(datasets.load_mni152_brain_mask)
+    t1 = load(datasets.load_mni152_template)
+    inside = (t1 > 0.2).astype(np.float32)  # nilearn's own brain mask, without reading the file once more
     tissue = load(datasets.load_mni152_gm_template) + load(datasets.load_mni152_wm_template)
     # The template is a mean of 152 people, so its edges are washed out: unsharp masking brings them back.
     sharp = t1 + 1.0 * (t1 - gaussian(t1, 1.6)) + 0.25 * (t1 - gaussian(t1, 4.0))
