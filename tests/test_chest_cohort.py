@@ -185,7 +185,7 @@ def test_hospital_b_is_another_cohort_that_the_reader_knows(small, tmp_path, mon
     assert made.name.startswith("chest-24-48-5-B-v")
     assert json.loads((made / "SIMULATED.json").read_text())["site"] == "B"
     chest = read_chest_folder(made)
-    assert len(chest.table) == 24 and set(chest.table["split"]) == {"test"} and len(chest.manual) == 24
+    assert len(chest.table) == 24 and (chest.table["split"] == "test").sum() == len(chest.manual) == 19
     assert not {v for k, v in digest(made).items() if k.endswith("png")} & set(digest(small).values())
     with pytest.raises(DataError, match="no simulated hospital 'C'.*A, B"):
         cohort.chest_cohort(**SMALL, site="C")
@@ -265,11 +265,11 @@ def test_hospital_b_has_other_patients_and_habits():
     def share(films, which):
         return np.mean([which(film) for film in films])
 
-    assert all(film.test for film in b)
+    assert not {film.patient for film in b if film.test} & {film.patient for film in b if not film.test}
     assert share(b, lambda film: film.view == "AP") > share(a, lambda film: film.view == "AP") + 0.15
     for name, factor in SITES["B"].more.items():
         if name not in ("Hernia", "Fibrosis"):  # rare ones are held up by the least number of positives
             ratio = share(b, lambda film, f=name: f in film.severity) / share(a, lambda film, f=name: f in film.severity)
-            assert (ratio > 1.15) == (factor > 1) and (ratio < 0.9) == (factor < 1), (name, ratio)
+            assert (ratio > 1.1) == (factor > 1) and (ratio < 0.9) == (factor < 1), (name, ratio)
     setups = [cohort.person_and_setup(film, 0, "B")[1] for film in b[:40]]
     assert {setup.marker[0] for setup in setups} == {"R"} and not any(setup.text for setup in setups)

@@ -48,8 +48,8 @@ def chest_cohort(
     films, seed, size : int
         Number of X-rays, seed of all randomness, pixels per side. With the same site they give the same bytes.
     site : str
-        Hospital, "A" or "B" (see `data.chest_simulator.site`). B has other patients, another X-ray unit and other habits,
-        and all its X-rays are the test set.
+        Hospital, "A" or "B" (see `data.chest_simulator.site`). B has other patients, another X-ray unit and other habits;
+        80 % of its X-rays are the test set, the rest is for calibrating there.
     progress : bool
         Show a progress bar.
     jobs : int, optional

@@ -188,7 +188,7 @@ def plan_cohort(films: int, seed: int, site: str = "A") -> list[Film]:
     Parameters
     ----------
     films : int
-        All X-rays; 28 % of them, at most 420, are the test set. Of hospital B, which trains nothing, all are.
+        All X-rays; 28 % of them, at most 420, are the test set. Of hospital B it is 80 %.
     seed : int
     site : str
         Hospital, see `data.chest_simulator.site`.
@@ -200,9 +200,7 @@ def plan_cohort(films: int, seed: int, site: str = "A") -> list[Film]:
     hospital = find_site(site)
     shares = _shares(hospital)
     rng = np.random.default_rng([seed, 14, *hospital.code])
-    test_films = round(hospital.test_share * films)
-    if hospital.test_share < 1:
-        test_films = min(TEST_FILMS, test_films)
+    test_films = min(TEST_FILMS, round(hospital.test_share * films))
     test_quota = int(np.ceil((TEST_POSITIVES + 1.5) * test_films / TEST_FILMS))
     groups = [(patient, True) for patient in _group(rng, shares, test_films, test_quota, 3)]
     rest = films - test_films

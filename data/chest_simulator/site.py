@@ -68,7 +68,7 @@ SITES = {
             "Pleural_Thickening": 0.5,
             "Hernia": 0.5,
         },
-        test_share=1.0,
+        test_share=0.8,
     ),
 }
 
