@@ -41,9 +41,9 @@ SMALL = {
     "scan": {"batch": 0, "side": 0, "tile": 32},
 }
 MEANING = {
-    "chest train": "DenseNet121, one training step",
+    "chest train": "DenseNet121, training step",
     "chest predict": "DenseNet121, inference",
-    "brain train": "3D U-Net, one training step",
+    "brain train": "3D U-Net, training step",
     "brain predict": "3D U-Net, inference",
     "scan box": "whole scan, cut to the brain for both",
     "scan whole": "whole scan, as archived",
