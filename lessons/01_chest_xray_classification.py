@@ -13,7 +13,7 @@
 # %% [markdown]
 # # 1 · Chest X-ray classification
 #
-# A radiologist reads a chest film in a minute or two and names what is there: fluid, a nodule, an enlarged heart. In this
+# A radiologist reads a chest X-ray in a minute or two and names what is there: fluid, a nodule, an enlarged heart. In this
 # notebook you build a network that names fourteen such findings, and you meet the mistakes that make such networks look
 # better than they are.
 #
@@ -21,15 +21,23 @@
 #
 # * prepare and look at a chest X-ray data set before any model sees it,
 # * keep a patient from standing in both the training and the validation set, and measure what it costs when one does,
-# * weight the loss when most films show nothing,
-# * transfer a DenseNet121 to new films with little data and little time,
+# * weight the loss when most X-rays show nothing,
+# * transfer a DenseNet121 to new X-rays with little data and little time,
 # * score it per finding, with the uncertainty that a small test set leaves,
 # * ask with GradCAM *where* the network looked, and catch it when it looked at the wrong thing.
 #
 # **Time:** about two hours with the exercises; three minutes to run. **Points:** 100.
 # **You should know** Python, NumPy and what a convolutional network is. Notebook 02 takes up the predictions that this one writes.
 #
-# *Nothing here is a medical device. The embedded films are simulated, and every figure and table made from them says so.*
+# <details><summary><b>How to work with this notebook</b></summary>
+#
+# Run a cell with **Shift + Enter**, from the top downwards; the contents are at the left. Where an exercise begins, write your code in place of
+# `raise NotImplementedError`, run the cell, then run the check under it: it says what is right, or what is not right yet and why. Change, run the
+# cell again, run the check again. *Run All* stops at the first check that fails. The last cells list your points. To hand in, save and upload this one
+# file.
+# </details>
+#
+# *Nothing here is a medical device. The embedded X-rays are simulated, and every figure and table made from them says so.*
 
 # %% [markdown]
 # ## 1.1 Setup and data
@@ -40,8 +48,8 @@
 # Finds the course: lessons/setup.py.
 
 # %% tags=["parameters"]
-DATA_DIR = None  # None: simulated films. Or a folder in the NIH ChestX-ray14 format: real patients
-QUICK = False  # True: fewer films and steps, to see in a minute that everything runs
+DATA_DIR = None  # None: simulated X-rays. Or a folder in the NIH ChestX-ray14 format: real patients
+QUICK = False  # True: fewer X-rays and steps, to see in a minute that everything runs
 
 # %%
 import keras
@@ -70,17 +78,17 @@ keras.utils.set_random_seed(1)  # the same numbers in every run on the same mach
 util.use_course_style()
 
 # %% [markdown]
-# The format of the NIH ChestX-ray14 archive (Wang et al., CVPR 2017) is the door through which all films come in: a folder
+# The format of the NIH ChestX-ray14 archive (Wang et al., CVPR 2017) is the door through which all X-rays come in: a folder
 # of PNG files and a few tables. `DATA_DIR = None` has the course simulate such a folder (once, then it is kept). Point it
-# to a folder with films of real patients, and nothing else in this notebook changes.
+# to a folder with X-rays of real patients, and nothing else in this notebook changes.
 #
 # | file | what it holds |
 # | --- | --- |
-# | `images/*.png` | one frontal film each |
-# | `Data_Entry_2017_v2020.csv` | findings, patient, age, sex and view of each film; the findings were mined from the radiologist's report by a text program |
+# | `images/*.png` | one frontal X-ray each |
+# | `Data_Entry_2017_v2020.csv` | findings, patient, age, sex and view of each X-ray; the findings were mined from the radiologist's report by a text program |
 # | `train_val_list.txt`, `test_list.txt` | the official split |
-# | `BBox_List_2017.csv` | for some films the box around a finding |
-# | `radiologist_labels.csv` | for some test films a manual reading |
+# | `BBox_List_2017.csv` | for some X-rays the box around a finding |
+# | `radiologist_labels.csv` | for some test X-rays a manual reading |
 
 # %%
 if DATA_DIR is None:
@@ -101,21 +109,21 @@ util.show_table(
 )
 
 # %% [markdown]
-# A film is a grey picture: **white is where little radiation arrived** (bone, heart, fluid), black is where much did (air).
-# A film can carry several findings at once, or none; "No Finding" means none of the fourteen, not that the patient is
+# An X-ray is a grey picture: **white is where little radiation arrived** (bone, heart, fluid), black is where much did (air).
+# An X-ray can carry several findings at once, or none; "No Finding" means none of the fourteen, not that the patient is
 # healthy. So this is not one question with fourteen answers but fourteen yes/no questions, and each gets its own output.
 #
 # Two kinds of labels matter. The table's labels were **mined** from report texts: plentiful, and wrong now and then. For
-# test films there may be a **manual** reading, which is what we score against. Training on cheap labels and testing on
+# test X-rays there may be a **manual** reading, which is what we score against. Training on cheap labels and testing on
 # expensive ones is sound; the reverse would not be.
 #
-# **Summary.** Films and tables are read from one public folder format. A label is somebody's or some program's opinion;
+# **Summary.** X-rays and tables are read from one public folder format. A label is somebody's or some program's opinion;
 # know whose.
 
 # %% [markdown]
 # ## 1.2 Look before you model
 #
-# Most disasters with medical data can be seen in an afternoon of looking. Look at the films first, then at the tables.
+# Most disasters with medical data can be seen in an afternoon of looking. Look at the X-rays first, then at the tables.
 
 # %%
 rng = np.random.default_rng(3)
@@ -125,15 +133,15 @@ titles = ["\n".join(title.split("\n")[:2]) + (" …" if title.count("\n") > 1 el
 
 
 def picture(row):
-    """A film at twice the network's resolution, to be looked at."""
+    """An X-ray at twice the network's resolution, to be looked at."""
     return nih.read_film(chest.film_path(table["Image Index"][row]), 2 * CHEST_SIZE)
 
 
 util.show_films([picture(row) for row in shown], titles, chest.source)
 
 # %% [markdown]
-# *Figure 1. Ten films drawn at random, with their mined labels. The patient faces you: the heart is on the right of the
-# picture. Can you see what the label says? On many films you cannot, and that is normal: some findings are subtle, and
+# *Figure 1. Ten X-rays drawn at random, with their report-derived labels. The patient faces you: the heart is on the right of the
+# picture. Can you see what the label says? On many X-rays you cannot, and that is normal: some findings are subtle, and
 # some labels are wrong.*
 
 # %%
@@ -145,15 +153,15 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 4.2), sharey=True)
 counts.plot.barh(ax=left, width=0.8, legend=False)
 left.set_xlabel("films")
 (100 * shares).plot.barh(ax=right, width=0.8)
-right.set_xlabel("prevalence in the split, % (mined labels)")
+right.set_xlabel("prevalence in the split, % (report-derived labels)")
 right.legend([f"{name}: {n:,} films" for name, n in table.groupby("split").size()[shares.columns].items()], loc="lower right")
 left.set_yticks(range(len(counts)), [name.replace("_", " ") for name in counts.index])
 left.set_ylabel("")
 util.sign_figure(fig, chest.source)
 
 # %% [markdown]
-# *Figure 2. How many films carry each finding, and which share of the films that is (the prevalence), for both parts of
-# the official split. Rare findings have a handful of films to learn from; and where the two parts differ, the data were
+# *Figure 2. How many X-rays carry each finding, and which share of the X-rays that is (the prevalence), for both parts of
+# the official split. Rare findings have a handful of X-rays to learn from; and where the two parts differ, the data were
 # not drawn alike.*
 
 # %%
@@ -170,19 +178,19 @@ sns.heatmap(
     annot_kws={"size": 8},
     xticklabels=names,
     yticklabels=names,
-    cbar_kws={"label": "% of the row's films"},
+    cbar_kws={"label": "% of the row's X-rays"},
     ax=ax,
 )
-ax.set(xlabel="… also carry", ylabel="films with …")
+ax.set(xlabel="… also carry", ylabel="X-rays with …")
 util.sign_figure(fig, chest.source)
 
 # %% [markdown]
-# *Figure 3. Co-occurrence: of the films with the row's finding, how many per cent also carry the column's. Findings keep
+# *Figure 3. Co-occurrence: of the X-rays with the row's finding, how many per cent also carry the column's. Findings keep
 # company (an effusion rarely comes alone), so a network may learn one finding by another's sign.*
 
 # %%
 films_of = table.assign(
-    abnormal=labels.any(axis=1), **{"films of the patient": table.groupby("Patient ID")["Image Index"].transform("size")}
+    abnormal=labels.any(axis=1), **{"X-rays of the patient": table.groupby("Patient ID")["Image Index"].transform("size")}
 )
 fig, axes = plt.subplots(1, 3, figsize=(10.5, 3.2), width_ratios=[1.3, 1, 1.3])
 if table["Patient Age"].notna().any():  # ChestMNIST does not tell it
@@ -200,12 +208,12 @@ axes[1].set(xlabel="view", ylabel="share with any finding", ylim=(0, 1))
 axes[1].legend(title="", loc="upper left", fontsize=8)
 sizes = table.groupby("Patient ID").size()
 axes[2].hist(sizes, bins=np.arange(0.5, min(sizes.max(), 20) + 1.5), color="C2")
-axes[2].set(xlabel="films of one patient", ylabel="patients", yscale="log")
+axes[2].set(xlabel="X-rays of one patient", ylabel="patients", yscale="log")
 util.sign_figure(fig, chest.source)
 
 # %% [markdown]
-# *Figure 4. Who was X-rayed: age and sex; how often a film carries a finding, by view (AP films are taken at the bedside,
-# of patients too ill to stand) and sex; how many films a patient has. A network that only recognises the bedside film
+# *Figure 4. Who was X-rayed: age and sex; how often an X-ray carries a finding, by view (AP X-rays are taken at the bedside,
+# of patients too ill to stand) and sex; how many X-rays a patient has. A network that only recognises the bedside X-ray
 # already predicts illness: the view is a **confounder**.*
 
 # %%
@@ -222,18 +230,18 @@ axes[2].legend(title="view")
 util.sign_figure(fig, chest.source)
 
 # %% [markdown]
-# *Figure 5. The mean film of each view and the distribution of grey levels. Peaks at the very ends are collimated borders
+# *Figure 5. The mean X-ray of each view and the distribution of grey levels. Peaks at the very ends are collimated borders
 # and burnt-in letters, not anatomy.*
 #
 # **Summary.** Findings are rare, unequally rare, and keep company; the sick are filmed in another view; a patient may have
-# many films. Each of these will matter below.
+# many X-rays. Each of these will matter below.
 #
-# *Further exercises.* Which finding is most tied to the AP view? Do patients with many films carry more findings?
+# *Further exercises.* Which finding is most tied to the AP view? Do patients with many X-rays carry more findings?
 
 # %% [markdown]
 # ## 1.3 Preventing data leakage
 #
-# A model must be judged on patients it has never seen, because that is how it will be used. If one film of a patient is in
+# A model must be judged on patients it has never seen, because that is how it will be used. If one X-ray of a patient is in
 # the training set and another in the validation set, the network can recognise the *patient* (ribs, heart, pacemaker) in
 # place of the disease. This is **data leakage**; below you measure what it does here.
 #
@@ -241,7 +249,7 @@ util.sign_figure(fig, chest.source)
 #
 # Write a function that tells whether any patient is in both of two tables.
 #
-# * `df1`, `df2`: tables with one row a film
+# * `df1`, `df2`: tables with one row an X-ray
 # * `patient_col`: name of the column with the patient's number
 # * return `True` if at least one patient stands in both, else `False`
 #
@@ -335,9 +343,9 @@ print("leakage after the repair:", check_for_leakage(repaired, careless_valid, "
 # %% [markdown]
 # ### What leakage does
 #
-# Is it worth the trouble? We measure it: one and the same model, trained and scored twice, once with films split at random
+# Is it worth the trouble? We measure it: one and the same model, trained and scored twice, once with X-rays split at random
 # and once with patients split at random. To be quick, the model is a linear one on top of 1,024 numbers that a network
-# computes from each film (its *features*; section 1.6 explains them). We repeat the split many times, because one split is
+# computes from each X-ray (its *features*; section 1.6 explains them). We repeat the split many times, because one split is
 # luck.
 
 # %%
@@ -346,7 +354,7 @@ model = densenet121(CHEST_SIZE, weights="course")
 backbone = keras.Model(model.input, model.get_layer("features").output)
 
 mean, sd = films[train.index].mean(), films[train.index].std()
-features = predict_films(backbone, films, mean, sd, what="features of all films")
+features = predict_films(backbone, films, mean, sd, what="features of all X-rays")
 
 
 # %%
@@ -372,14 +380,14 @@ honest = score_splits(GroupShuffleSplit(repeats, test_size=0.25, random_state=0)
 
 leakage = pd.DataFrame(
     {"mean AUROC": [leaky.mean(), honest.mean()], "sd over splits": [leaky.std(ddof=1), honest.std(ddof=1)]},
-    index=["films split at random (leaky)", "patients split at random"],
+    index=["X-rays split at random (leaky)", "patients split at random"],
 )
 util.show_table(leakage, f"The same model on {repeats} random splits of each kind", chest.source)
 print(f"Leakage makes this model look better by {leaky.mean() - honest.mean():+.3f} AUROC.", "It is not better by anything.")
 
 # %%
 fig, ax = plt.subplots(figsize=(8, 2.2))
-ax.boxplot([honest, leaky], orientation="horizontal", tick_labels=["patients\nsplit", "films split\n(leaky)"], widths=0.6)
+ax.boxplot([honest, leaky], orientation="horizontal", tick_labels=["patients\nsplit", "X-rays split\n(leaky)"], widths=0.6)
 ax.set_xlabel("mean AUROC on the validation part")
 util.sign_figure(fig, chest.source)
 
@@ -399,13 +407,13 @@ util.sign_figure(fig, chest.source)
 #
 # $$ z = \frac{x - \mu_\text{train}}{\sigma_\text{train}} $$
 #
-# with the mean and standard deviation of the **training** films, for the validation and test films as well. Statistics of
-# the test set would be a small leak (a model in use meets one film at a time and has no test set to average), and
-# standardising each film by itself would throw away how bright it was.
+# with the mean and standard deviation of the **training** X-rays, for the validation and test X-rays as well. Statistics of
+# the test set would be a small leak (a model in use meets one X-ray at a time and has no test set to average), and
+# standardising each X-ray by itself would throw away how bright it was.
 #
-# **Augment.** Turn, shift, scale and re-expose each training film a little, a little differently in every epoch, and the
-# network cannot learn the films by heart. Which changes are allowed is a medical question. A patient may stand a little
-# askew and the exposure varies: fine. But **do not mirror**: the heart is on the left, and a mirrored film shows another
+# **Augment.** Turn, shift, scale and re-expose each training X-ray a little, a little differently in every epoch, and the
+# network cannot learn the X-rays by heart. Which changes are allowed is a medical question. A patient may stand a little
+# askew and the exposure varies: fine. But **do not mirror**: the heart is on the left, and a mirrored X-ray shows another
 # (rare) condition, with the marker on the wrong side.
 
 # %%
@@ -419,8 +427,8 @@ rng = np.random.default_rng(0)
 util.show_films([example] + [augment_film(example, rng) for _ in range(4)], ["as it is"] + ["augmented"] * 4, chest.source)
 
 # %% [markdown]
-# *Figure 7. One film and four variants as the network may see it in four epochs. Had we cropped it hard or turned it by
-# 40°, no radiologist would accept it as a film; then a network need not either.*
+# *Figure 7. One X-ray and four variants as the network may see it in four epochs. Had we cropped it hard or turned it by
+# 40°, no radiologist would accept it as an X-ray; then a network need not either.*
 
 # %%
 batches = FilmBatches(films[train.index], labels[train.index], mean, sd, augment=True, seed=1)
@@ -428,7 +436,7 @@ x, y = batches[0]
 print(f"{len(batches)} batches an epoch; one holds films {x.shape} {x.dtype} and labels {y.shape} {y.dtype}")
 
 # %% [markdown]
-# **Summary.** Statistics come from the training set alone. Augmentation may do to a film what the next patient or the next
+# **Summary.** Statistics come from the training set alone. Augmentation may do to an X-ray what the next patient or the next
 # exposure might do, and nothing else.
 
 # %% [markdown]
@@ -440,11 +448,11 @@ print(f"{len(batches)} batches an epoch; one holds films {x.shape} {x.dtype} and
 #
 # ### Exercise 3: `compute_class_freqs` (10 points)
 #
-# For labels of shape (films, classes) return the share of positives and the share of negatives of each class.
+# For labels of shape (X-rays, classes) return the share of positives and the share of negatives of each class.
 #
 # <details><summary>Hint</summary>
 #
-# Count along `axis=0` (over the films) and divide by the number of films. The two results add up to 1.
+# Count along `axis=0` (over the X-rays) and divide by the number of X-rays. The two results add up to 1.
 # </details>
 
 
@@ -471,7 +479,7 @@ def compute_class_freqs(labels):
 public_tests.compute_class_freqs_test(compute_class_freqs)
 
 # %% [markdown]
-# At the start of training a network has no opinion and says about 0.5 to everything. Each film then adds the same to the
+# At the start of training a network has no opinion and says about 0.5 to everything. Each X-ray then adds the same to the
 # loss, so a class's positives contribute in proportion to how many there are. To let positives and negatives count alike
 # we weight them with each other's frequency:
 #
@@ -500,7 +508,7 @@ util.sign_figure(fig, chest.source)
 
 # %% [markdown]
 # *Figure 8. Who contributes to the loss of each class when the network has no opinion yet. Left: nearly all of it comes
-# from films without the finding. Right: after weighting, half and half in every class that has a positive at all.*
+# from X-rays without the finding. Right: after weighting, half and half in every class that has a positive at all.*
 #
 # **Summary.** Weights from the class frequencies give positives and negatives the same say in the loss. The price: outputs no longer mean
 # probabilities. Notebook 02 shows that, and the cure.
@@ -508,11 +516,11 @@ util.sign_figure(fig, chest.source)
 # %% [markdown]
 # ### Exercise 4: `get_weighted_loss` (30 points)
 #
-# For one film and one class the weighted binary cross-entropy is
+# For one X-ray and one class the weighted binary cross-entropy is
 #
 # $$ \ell = -\big( w^+ \, y \, \log(p + \varepsilon) + w^- \, (1-y) \, \log(1 - p + \varepsilon) \big) . $$
 #
-# Average it over the films of the batch, then **sum over the classes**. Write a function that takes the weights and returns
+# Average it over the X-rays of the batch, then **sum over the classes**. Write a function that takes the weights and returns
 # a loss function for Keras. $\varepsilon$ keeps the logarithm from meeting 0.
 #
 # <details><summary>Hint</summary>
@@ -556,7 +564,7 @@ def get_weighted_loss(pos_weights, neg_weights, epsilon=1e-7):
 public_tests.get_weighted_loss_test(get_weighted_loss)
 
 # %% [markdown]
-# What the weights do, on four films of which one is positive. Model A says 0.9 to all, model B says 0.1 to all; neither
+# What the weights do, on four X-rays of which one is positive. Model A says 0.9 to all, model B says 0.1 to all; neither
 # has looked at anything.
 
 # %%
@@ -582,21 +590,21 @@ util.show_table(toy, "Loss of two models that say the same to everybody", "worke
 # %% [markdown]
 # ## 1.6 Transfer learning with DenseNet121
 #
-# A network with seven million weights cannot be trained on a thousand films. But its early layers (edges, textures, shapes)
-# serve for many tasks, so we take a network trained on other images and teach it our films:
+# A network with seven million weights cannot be trained on a thousand X-rays. But its early layers (edges, textures, shapes)
+# serve for many tasks, so we take a network trained on other images and teach it our X-rays:
 #
 # 1. **Frozen.** All layers stay as they are; only the last one, one weight per feature and finding, is learned. As frozen
-#    layers give the same output every time, we compute it once for all films (we have: `features`) and train in seconds.
-# 2. **Last block.** Then the last of the four dense blocks is unfrozen and trained with a small step, on augmented films.
+#    layers give the same output every time, we compute it once for all X-rays (we have: `features`) and train in seconds.
+# 2. **Last block.** Then the last of the four dense blocks is unfrozen and trained with a small step, on augmented X-rays.
 #
 # In a DenseNet (Huang et al., CVPR 2017) each layer sees the outputs of *all* layers before it in its block, so that
-# features are reused and gradients reach the front. DenseNet121 is the classic of chest films since CheXNet
+# features are reused and gradients reach the front. DenseNet121 is the classic of chest X-rays since CheXNet
 # (Rajpurkar et al., 2017).
 #
 # `weights="imagenet"` starts from everyday photographs (Keras downloads 30 MB). `weights="course"`, our default, needs no
-# network: these weights were trained on other simulated films (other patients) and on real films of the NIH archive's
-# `train_val` list (see `models/README.md`). So when you work on films of that list, the network may know some of them:
-# believe the test films, which it has never seen, and not the validation films.
+# network: these weights were trained on other simulated X-rays (other patients) and on real X-rays of the NIH archive's
+# `train_val` list (see `models/README.md`). So when you work on X-rays of that list, the network may know some of them:
+# believe the test X-rays, which it has never seen, and not the validation X-rays.
 
 # %%
 blocks = (
@@ -633,7 +641,7 @@ after_head = head.predict(features[valid.index], verbose=0)
 
 # %% [markdown]
 # **Step 2, the last block.** The step is ten times smaller: large steps would wreck what the layers know. Batch
-# normalisation layers stay frozen: their running statistics come from many thousand films and ours are few.
+# normalisation layers stay frozen: their running statistics come from many thousand X-rays and ours are few.
 
 # %%
 for layer in model.layers:
@@ -667,16 +675,16 @@ util.sign_figure(fig, chest.source)
 
 # %% [markdown]
 # *Figure 9. Learning curves. Training below validation means learning by heart; when the validation curve turns up, stop.
-# The training loss of the last stage is taken on augmented films, during the epoch, so it may lie above the validation
+# The training loss of the last stage is taken on augmented X-rays, during the epoch, so it may lie above the validation
 # loss without anything being wrong.*
 
 # %%
-valid_pred = predict_films(model, films[valid.index], mean, sd, what="validation films")
+valid_pred = predict_films(model, films[valid.index], mean, sd, what="validation X-rays")
 steps = pd.DataFrame(
     {"mean AUROC": [mean_auroc(labels[valid.index], p) for p in (as_it_came, after_head, valid_pred)]},
     index=["weights as they came", "last layer trained", "last block trained too"],
 )
-util.show_table(steps, "What each step brings, on the validation films (mined labels)", chest.source)
+util.show_table(steps, "What each step brings, on the validation X-rays (report-derived labels)", chest.source)
 
 # %% [markdown]
 # **Summary.** Reuse layers; train the last one first, then the last block with a small step; watch a validation set of
@@ -687,23 +695,23 @@ util.show_table(steps, "What each step brings, on the validation films (mined la
 # %% [markdown]
 # ## 1.7 ROC curves and AUC, with their uncertainty
 #
-# The network is finished; now the test films, once. We score against the **manual** reading where there is one.
+# The network is finished; now the test X-rays, once. We score against the **manual** reading where there is one.
 #
-# The area under the ROC curve (AUROC) is the probability that a film with the finding gets a higher output than one
+# The area under the ROC curve (AUROC) is the probability that an X-ray with the finding gets a higher output than one
 # without: 0.5 is a coin, 1.0 is perfect order. It needs no threshold. On few positives it is a rough estimate, so each
 # one comes with a 95 % interval: we draw *patients* with replacement a thousand times and take the percentiles 2.5 and
 # 97.5 of the AUROC (notebook 02 builds this bootstrap).
 
 # %%
-test_all_pred = predict_films(model, films[test_all.index], mean, sd, what="test films")
+test_all_pred = predict_films(model, films[test_all.index], mean, sd, what="test X-rays")
 manual = chest.manual.set_index("Image Index")
 was_read = test_all["Image Index"].isin(manual.index).to_numpy()
 if was_read.any():
     test, test_pred = test_all[was_read], test_all_pred[was_read]
     y_test = manual.loc[test["Image Index"], FINDINGS].to_numpy()
     truth_name = "manual labels"
-else:  # a folder without a manual reading: mined labels must do, and the figures say so
-    test, test_pred, y_test, truth_name = (test_all, test_all_pred, test_all[FINDINGS].to_numpy(), "mined labels")
+else:  # a folder without a manual reading: report-derived labels must do, and the figures say so
+    test, test_pred, y_test, truth_name = (test_all, test_all_pred, test_all[FINDINGS].to_numpy(), "report-derived labels")
 
 results = util.auroc_intervals(y_test, test_pred, test["Patient ID"], FINDINGS, np.random.default_rng(0))
 results.insert(0, "positives", y_test.sum(axis=0))
@@ -743,11 +751,11 @@ print(f"the same model on the same split against the mined labels: {mined_mean:.
 # GradCAM (Selvaraju et al., ICCV 2017) asks of a convolutional layer: which of its maps speak for the class, and where are
 # these maps active?
 #
-# 1. Run the film through the network; keep the maps $A^k$ of the chosen layer and the class's score $s$.
+# 1. Run the X-ray through the network; keep the maps $A^k$ of the chosen layer and the class's score $s$.
 # 2. The weight of map $k$ is the mean gradient of the score over its pixels:
 #    $\alpha_k = \frac{1}{Z}\sum_{i,j} \partial s / \partial A^k_{ij}$.
 # 3. The heat map is $\text{ReLU}\big(\sum_k \alpha_k A^k\big)$: keep only what speaks *for* the class.
-# 4. Enlarge it to the film's size and divide by its maximum.
+# 4. Enlarge it to the X-ray's size and divide by its maximum.
 #
 # **The score is the logit, not the sigmoid's output.** Where the network is sure, the sigmoid is flat and its gradient
 # nearly zero: the surest predictions would get an empty or noisy map. Our models have a layer named `logits` for that.
@@ -755,7 +763,7 @@ print(f"the same model on the same split against the mined labels: {mined_mean:.
 # ### Exercise 5: `grad_cam` (40 points)
 #
 # * `model`: a network with layers `logits` (before the sigmoid) and `layer_name`
-# * `image`: one standardised film (height, width, channels)
+# * `image`: one standardised X-ray (height, width, channels)
 # * return an array (height, width) between 0 and 1; **all zeros when nothing speaks for the class**
 #
 # <details><summary>Hint 1</summary>
@@ -806,27 +814,27 @@ def grad_cam(model, image, class_index, layer_name):
 public_tests.grad_cam_test(grad_cam)
 
 # %% [markdown]
-# Now for films whose finding is known *with its place*: the boxes. We take, for several findings, the film with a box on
+# Now for X-rays whose finding is known *with its place*: the boxes. We take, for several findings, the X-ray with a box on
 # which the network is surest.
 
 # %% tags=["example"] picture=[0, 0, 0.505, 0.49]
 LAYER = "relu"  # the last convolutional activation: a coarse grid, but the one that the classifier sees
 position = pd.Series(table.index, index=table["Image Index"])
 boxed = chest.boxes.assign(row=position.loc[chest.boxes["Image Index"]].to_numpy())
-boxed = boxed[~boxed["row"].isin(train.index)]  # films that were not trained on
+boxed = boxed[~boxed["row"].isin(train.index)]  # X-rays that were not trained on
 boxed = boxed[["Image Index", "Finding", "row"]].drop_duplicates().reset_index(drop=True)
-boxed_pred = predict_films(model, films[boxed["row"]], mean, sd, what="films with boxes") if len(boxed) else np.zeros((0, 14))
+boxed_pred = predict_films(model, films[boxed["row"]], mean, sd, what="X-rays with boxes") if len(boxed) else np.zeros((0, 14))
 boxed["class"] = [FINDINGS.index(finding) for finding in boxed["Finding"]]
 boxed["output"] = boxed_pred[np.arange(len(boxed)), boxed["class"]]
 
 
 def boxes_of(case):
-    """The boxes of a case's finding on its film."""
+    """The boxes of a case's finding on its X-ray."""
     return chest.boxes[(chest.boxes["Image Index"] == case["Image Index"]) & (chest.boxes["Finding"] == case["Finding"])]
 
 
 def explain(model, case, layer=LAYER):
-    """GradCAM of a case's finding on its film."""
+    """GradCAM of a case's finding on its X-ray."""
     return grad_cam(model, standardize_films(films[[case["row"]]], mean, sd)[0], case["class"], layer)
 
 
@@ -845,13 +853,13 @@ if cases:
 
 # %% [markdown]
 # *Figure 12. GradCAM of several findings (bright: speaks for the finding) with the box of the finding in blue and the
-# network's output above. These are the films on which it is surest, so they flatter it; the score below does not.*
+# network's output above. These are the X-rays on which it is surest, so they flatter it; the score below does not.*
 #
 # ### Score it: the pointing game
 #
 # Pretty pictures convince too easily. In the **pointing game** (Zhang et al., IJCV 2018) a heat map scores when its highest
-# point lies in the box. Two baselines tell what that is worth: a point anywhere on the film, and the heat map of *another*
-# film with the same finding (findings have favourite places, which is not seeing).
+# point lies in the box. Two baselines tell what that is worth: a point anywhere on the X-ray, and the heat map of *another*
+# X-ray with the same finding (findings have favourite places, which is not seeing).
 
 # %%
 rng = np.random.default_rng(5)
@@ -871,10 +879,10 @@ pointing = (
             "share in the box": [np.mean(hits), np.mean(other_hits) if other_hits else np.nan, np.mean(areas)],
             "tries": [len(hits), len(other_hits), len(areas)],
         },
-        index=["this film's heat map", "heat map of another film with the finding", "any point of the film"],
+        index=["this X-ray's heat map", "heat map of another X-ray with the finding", "any point of the X-ray"],
     )
     if len(played)
-    else pd.DataFrame({"share in the box": [np.nan], "tries": [0]}, index=["no film with a box"])
+    else pd.DataFrame({"share in the box": [np.nan], "tries": [0]}, index=["no X-ray with a box"])
 )
 util.show_table(pointing, "The pointing game", chest.source, precision=2)
 
@@ -930,16 +938,16 @@ if compared:
     )
 
 # %% [markdown]
-# *Figure 13. The same film explained by the trained network and by two randomised ones. The maps should have nothing to do
+# *Figure 13. The same X-ray explained by the trained network and by two randomised ones. The maps should have nothing to do
 # with each other.*
 #
 # ### A shortcut, exposed
 #
-# In many hospitals the ward's portable machine burns its own letter into the film, and the ward has sicker patients. Zech et
-# al. (PLOS Medicine 2018) found networks that read the letter. We stage it: a letter on nearly all *training* films with one
+# In many hospitals the ward's portable machine burns its own letter into the X-ray, and the ward has sicker patients. Zech et
+# al. (PLOS Medicine 2018) found networks that read the letter. We stage it: a letter on nearly all *training* X-rays with one
 # finding and on few of those without, and a small network that learns from scratch. Nobody tells it what to look at, so it
-# takes the easiest way. Then we score it on test films with the letter as in training, without any, and with the letter on
-# the wrong films.
+# takes the easiest way. Then we score it on test X-rays with the letter as in training, without any, and with the letter on
+# the wrong X-rays.
 
 # %%
 staged = max(FINDINGS, key=lambda finding: labels[train.index, FINDINGS.index(finding)].sum())
@@ -948,14 +956,14 @@ rng = np.random.default_rng(7)
 
 
 def mark(rows, y, with_finding, without_finding):
-    """Films `rows`, stamped with the given probabilities where `y` says the finding is there, and where not."""
+    """X-rays `rows`, stamped with the given probabilities where `y` says the finding is there, and where not."""
     chosen = rng.random(len(rows)) < np.where(y == 1, with_finding, without_finding)
     marked = films[rows].copy()
     marked[chosen] = util.stamp_marker(marked[chosen])
     return marked
 
 
-has_it = labels[train.index, staged_class] == 1  # as many films without the finding as with it
+has_it = labels[train.index, staged_class] == 1  # as many X-rays without the finding as with it
 rows = np.concatenate([train.index[has_it], rng.choice(train.index[~has_it], has_it.sum(), replace=False)])
 rows = rng.permutation(rows)
 y_rows = labels[rows, staged_class]
@@ -981,7 +989,7 @@ for name, with_finding, without_finding in [
 ]:
     marked_test = mark(test_rows, y_staged, with_finding, without_finding)
     scores[name] = util.auroc(y_staged, predict_films(shortcut, marked_test, mean, sd, what=name)[:, 0])
-util.show_table(pd.DataFrame({f"AUROC for {staged}": scores}), "The network with the shortcut, on test films", chest.source)
+util.show_table(pd.DataFrame({f"AUROC for {staged}": scores}), "The network with the shortcut, on test X-rays", chest.source)
 
 # %%
 without = np.flatnonzero(y_staged == 0)[:4]
@@ -997,7 +1005,7 @@ util.show_films(
 )
 
 # %% [markdown]
-# *Figure 14. Films without the finding, stamped with the letter, explained by the network with the shortcut. A map that lights
+# *Figure 14. X-rays without the finding, stamped with the letter, explained by the network with the shortcut. A map that lights
 # up around a letter, far from lungs and heart, is how GradCAM gives a shortcut away. A test set from the same hospital would
 # not have: there the letter works.*
 #
@@ -1006,7 +1014,7 @@ util.show_films(
 # still come from the wrong reason.
 #
 # *Further exercises.* Play the pointing game with `layer="conv4_block24_concat"`, a finer grid. GradCAM the sigmoid, and see
-# what is left of the surest films.
+# what is left of the surest X-rays.
 
 # %% [markdown]
 # ## 1.9 Predictions for notebook 02
@@ -1022,7 +1030,7 @@ def prediction_table(part, y, p, mined=None):
     return PredictionTable(about.astype({"Patient ID": str}), y, p.astype(float), mined)
 
 
-train_pred = predict_films(model, films[train.index], mean, sd, what="training films")
+train_pred = predict_films(model, films[train.index], mean, sd, what="training X-rays")
 tables = {
     "train": prediction_table(train, labels[train.index], train_pred),
     "valid": prediction_table(valid, labels[valid.index], valid_pred),
@@ -1033,28 +1041,31 @@ write_predictions(folder, tables, simulated=chest.source == "simulated")
 print(f"{', '.join(f'{len(part):,} {name}' for name, part in tables.items())} rows in {folder.relative_to(COURSE)}/")
 
 # %% [markdown]
-# **Summary.** What leaves this notebook is small: for each film its labels, its patient and fourteen numbers. Everything that
-# an evaluation needs is in there, and the evaluation can be repeated without the films.
+# **Summary.** What leaves this notebook is small: for each X-ray its labels, its patient and fourteen numbers. Everything that
+# an evaluation needs is in there, and the evaluation can be repeated without the X-rays.
 
 # %% [markdown]
 # ## 1.10 What these numbers do not prove
 #
-# * **Simulated films prove nothing about patients.** They let you learn the craft without a download; the numbers of a
+# * **Simulated X-rays prove nothing about patients.** They let you learn the craft without a download; the numbers of a
 #   clinic come from its own patients.
-# * An AUROC on one hospital's films says little about the next one's: other machines, other patients, other prevalences.
+# * An AUROC on one hospital's X-rays says little about the next one's: other machines, other patients, other prevalences.
 # * **Do not learn radiology from the simulated X-rays.** They show the textbook sign of each finding and little else. A simulated pneumothorax,
 #   for one, is a wide dark crescent in a healthy lung; real ones are often narrow, drained, and seen after an operation.
 # * Report-derived labels are partly wrong; a network trained on them learns the text program's habits too.
 # * No number here says that anybody was helped. That takes a study with patients and outcomes.
 #
-# **Summary.** You have prepared and looked at chest films, split them by patient, weighted the loss, transferred a
+# **Summary.** You have prepared and looked at chest X-rays, split them by patient, weighted the loss, transferred a
 # DenseNet121, scored it with intervals and questioned it with GradCAM. Notebook 02 turns its outputs into decisions.
+
+# %%
+public_tests.summary()
 
 # %%
 util.headline(
     {
         "mean AUROC": test_mean,
-        "mean AUROC, mined labels": mined_mean,
+        "mean AUROC, report-derived labels": mined_mean,
         "pointing game": pointing["share in the box"].iloc[0],
         "leakage, AUROC gained": leaky.mean() - honest.mean(),
     },

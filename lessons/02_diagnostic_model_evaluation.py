@@ -22,6 +22,14 @@
 # Terms and sources are explained in `lessons/glossary.md`, which all three notebooks share. Further exercises carry stars: ★ a
 # line or two, ★★ some thought, ★★★ an afternoon.
 #
+# <details><summary><b>How to work with this notebook</b></summary>
+#
+# Run a cell with **Shift + Enter**, from the top downwards; the contents are at the left. Where an exercise begins, write your code in place of
+# `raise NotImplementedError`, run the cell, then run the check under it: it says what is right, or what is not right yet and why. Change, run the
+# cell again, run the check again. *Run All* stops at the first check that fails. The last cells list your points. To hand in, save and upload this one
+# file.
+# </details>
+#
 # *Nothing here is a medical device, and no number below is evidence about patients.*
 
 # %% tags=["setup"]
@@ -1941,6 +1949,9 @@ util.show_table(final, caption, source)
 # The sources of all formulas are listed in `lessons/glossary.md`.
 #
 # Next: notebook 3, where the answer is not one number per X-ray but one per voxel.
+
+# %%
+public_tests.summary()
 
 # %%
 util.headline(

@@ -18,6 +18,14 @@
 # **Time:** about two hours with the exercises; three minutes to run. **Points:** 100.
 # **You should know** Python, NumPy and what a convolutional network is. Notebooks 1 and 2 are not required.
 #
+# <details><summary><b>How to work with this notebook</b></summary>
+#
+# Run a cell with **Shift + Enter**, from the top downwards; the contents are at the left. Where an exercise begins, write your code in place of
+# `raise NotImplementedError`, run the cell, then run the check under it: it says what is right, or what is not right yet and why. Change, run the
+# cell again, run the check again. *Run All* stops at the first check that fails. The last cells list your points. To hand in, save and upload this one
+# file.
+# </details>
+#
 # *Nothing here is a medical device, and no number below is evidence about patients.*
 
 # %% tags=["setup"]
@@ -1214,6 +1222,9 @@ util.sign_figure(fig, brain.source)
 # * **Dice is not benefit.** Nobody is treated by a Dice score. Whether a plan, an operation or a trial gets better is a question for a clinical study.
 #
 # **Summary.** Read a segmentation result with five questions: which patients, how many, who drew the truth, what was prepared, and who benefits?
+
+# %%
+public_tests.summary()
 
 # %%
 regions_mean = everything.xs("region", level="").groupby(level="structure").mean()
