@@ -23,7 +23,8 @@ NOISE = re.compile(
     r"|To enable the following instructions: "
     r"|.*Skipping registering GPU devices)"
 )
-QUALITIES = (88, 75, 62, 50, 40)  # of JPEG, at two pixels a point; the first that keeps a notebook within its limit
+# Quality of JPEGs and colours of charts; the first pair that keeps a notebook within its limit.
+STEPS = ((88, 256), (75, 256), (62, 256), (62, 64), (62, 32), (50, 32), (40, 24))
 PHOTOGRAPH = 90_000  # characters of base64; noise makes PNGs of X-rays and scans this long
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ADDRESS = re.compile(r"\b0x[0-9a-f]{7,16}\b")
@@ -32,15 +33,15 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home|Users|tmp|mnt|var)/[\w.\-]+|[A
 
 
 def fit_outputs(nb: NotebookNode, limit: int, root: Path = ROOT) -> NotebookNode:
-    """A copy of `nb` with clean outputs, and photographs compressed as little as `limit` (bytes of the notebook) allows."""
-    for quality in QUALITIES:
-        clean = clean_outputs(copy.deepcopy(nb), root, quality)
+    """A copy of `nb` with clean outputs, and figures compressed as little as `limit` (bytes of the notebook) allows."""
+    for quality, colours in STEPS:
+        clean = clean_outputs(copy.deepcopy(nb), root, quality, colours)
         if len(nbformat.writes(clean).encode()) < limit:
             break
     return clean
 
 
-def clean_outputs(nb: NotebookNode, root: Path = ROOT, quality: int = QUALITIES[0]) -> NotebookNode:
+def clean_outputs(nb: NotebookNode, root: Path = ROOT, quality: int = STEPS[0][0], colours: int = STEPS[0][1]) -> NotebookNode:
     """Clean all outputs of `nb` in place, and return it.
 
     Progress bars collapse to their last state, log noise goes, paths of this machine become relative, memory addresses
@@ -64,7 +65,7 @@ def clean_outputs(nb: NotebookNode, root: Path = ROOT, quality: int = QUALITIES[
                 output.metadata = NotebookNode()
                 for mime, value in list(output.data.items()):
                     if mime == "image/png":
-                        shrunk, data = shrink_figure(value, quality)
+                        shrunk, data = shrink_figure(value, quality, colours)
                         del output.data[mime]
                         output.data[shrunk] = data
                         notes = {key: size[key] for key in ("width", "height") if key in size}  # of a page, not of a screen
@@ -89,9 +90,9 @@ def scrub(text: str, root: Path = ROOT) -> str:
     return ADDRESS.sub("0x…", text)
 
 
-def shrink_figure(encoded: str, quality: int = QUALITIES[0]) -> tuple[str, str]:
+def shrink_figure(encoded: str, quality: int = STEPS[0][0], colours: int = STEPS[0][1]) -> tuple[str, str]:
     """A figure as small as it may be: (mime type, base64). Charts stay PNG; photographs over `PHOTOGRAPH` become JPEG."""
-    png = shrink_png(encoded)
+    png = shrink_png(encoded, colours)
     picture = Image.open(io.BytesIO(base64.b64decode(png)))
     if len(png) < PHOTOGRAPH or getattr(picture, "is_animated", False):
         return "image/png", png
@@ -100,16 +101,18 @@ def shrink_figure(encoded: str, quality: int = QUALITIES[0]) -> tuple[str, str]:
     return min(("image/png", png), ("image/jpeg", base64.b64encode(buffer.getvalue()).decode()), key=lambda pair: len(pair[1]))
 
 
-def shrink_png(encoded: str, tolerance: int = 8) -> str:
-    """Store a figure with a palette of 256 colours where nobody sees the difference; about 40 % of the size.
+def shrink_png(encoded: str, colours: int = STEPS[0][1], tolerance: int = 8) -> str:
+    """Store a figure with a palette of 256 colours where nobody sees the difference, about 40 % of the size; or of fewer.
 
     Parameters
     ----------
     encoded : str
         PNG, base64. An animation or a picture with transparency stays as it is.
+    colours : int
+        Below 256 for a notebook that would be too large: charts need few.
     tolerance : int
-        The largest change (of 255, 99.9 % of all colour values) that counts as invisible. A picture of more colours than
-        that allows keeps them all.
+        The largest change (of 255, 99.9 % of all colour values) that counts as invisible with 256 colours. A picture of
+        more colours than that allows keeps them all.
 
     Returns
     -------
@@ -124,7 +127,11 @@ def shrink_png(encoded: str, tolerance: int = 8) -> str:
     small = full.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     change = np.abs(np.asarray(small.convert("RGB"), dtype=np.int16) - np.asarray(full))
     buffer = io.BytesIO()
-    (small if np.quantile(change, 0.999) <= tolerance else full).save(buffer, "PNG", optimize=True, dpi=picture.info.get("dpi"))
+    if np.quantile(change, 0.999) > tolerance:
+        small = full
+    elif colours < 256:
+        small = full.quantize(colours, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
+    small.save(buffer, "PNG", optimize=True, dpi=picture.info.get("dpi"))
     return min(base64.b64encode(buffer.getvalue()).decode(), encoded, key=len)
 
 
