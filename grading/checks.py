@@ -237,12 +237,17 @@ class Counted(Forwarded):
 
 
 def _digest(args: list, options: dict, seed: int | None) -> str:
-    """Identity of an input. Of a generator the seed: its state depends on how often the function has drawn before."""
+    """Identity of an input.
+
+    Of a generator the seed, since its state depends on how often the function has drawn before; of a model its weights,
+    since Keras numbers layers without a name on and on in a process.
+    """
     out: list[bytes] = []
     nodes = [
         [] if isinstance(value, Remote) else [str(seed)] if isinstance(value, np.random.Generator) else _argument(value, out)
         for value in (*args, *options.values())
     ]
+    nodes = [node[3:] if node[:1] == ["model"] else node for node in nodes]
     return hashlib.sha256(repr((nodes, list(options))).encode() + b"".join(out)).hexdigest()[:20]
 
 

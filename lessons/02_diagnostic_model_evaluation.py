@@ -17,7 +17,7 @@
 # * show with a decision curve whether using the model would do more good than harm;
 # * look for groups of patients for whom the model is worse, and list what a report must contain.
 #
-# **Time:** about 2 hours with the exercises; half a minute to run. **Points:** 100, in nine exercises, each with a check under it.
+# **Time:** about two hours with the exercises; half a minute to run. **Points:** 100, in nine exercises, each with a check under it.
 # **You should know** a little Python and NumPy. Notebook 1, where the model is trained, is not required.
 # Terms and sources are explained in `lessons/glossary.md`, which all three notebooks share. Further exercises carry stars: ★ a
 # line or two, ★★ some thought, ★★★ an afternoon.

@@ -674,7 +674,7 @@ def dice_and_cross_entropy(y_true, y_pred):
     truth = ops.concatenate([1 - ops.sum(y_true, axis=-1, keepdims=True), y_true], axis=-1)
     found = ops.concatenate([1 - ops.sum(y_pred, axis=-1, keepdims=True), y_pred], axis=-1)
     cross_entropy = -ops.mean(ops.sum(truth * ops.log(ops.clip(found, 1e-6, 1)), axis=-1))
-    return soft_dice_loss(y_true, y_pred, axis=(0, 1, 2, 3)) + cross_entropy
+    return ops.cast(soft_dice_loss(y_true, y_pred, axis=(0, 1, 2, 3)), cross_entropy.dtype) + cross_entropy
 
 
 # %% [markdown]

@@ -200,7 +200,7 @@ def publish(site: Site, key: str, contents: dict[str, bytes], folder: Path) -> d
     site.files |= {f"/{key}/{name}": content for name, content in contents.items()}
     (folder / "sitecustomize.py").write_text(
         "from dataclasses import replace\n"
-        "from data import archives\n"
+        "from data.download import archives\n"
         f"sums, archive = {sums!r}, archives.ARCHIVES[{key!r}]\n"
         "files = [replace(f, size=sums[f.name][0] if f.size else None, md5=sums[f.name][1] if f.md5 else None, about=sums[f.name][0])\n"
         "         if f.name in sums else f for f in archive.files]\n"

@@ -102,7 +102,7 @@ def test_a_submission_that_sleeps_everywhere_does_not_hold_the_worker_for_long(g
     """After two timeouts the other exercises get a fifth of the time; the next submission has all of it again."""
     names, walls_of, real = list(grader.assignment.exercises), [], grader.sandbox.session
     monkeypatch.setattr(grader.sandbox, "session", lambda limits: walls_of.append(limits.wall) or real(limits))
-    sleeps = [f"import time\ndef {name}(*args, **options):\n    time.sleep(1000)" for name in names]
+    sleeps = [f"def {name}(*args, **options):\n    import time\n    time.sleep(1000)" for name in names]
     exercises = grader.grade(nb(*sleeps))["exercises"]
     assert {result["outcome"] for result in exercises.values()} == {"timeout"}
     whole = grader.settings.limits.wall
@@ -201,12 +201,25 @@ def test_a_file_of_the_instructor_stays_what_it_is(grader, tmp_path):
     os.utime(file, (1e9, 1e9))
     tmp_path.chmod(0o777)
     file.chmod(0o666)
-    acts = "os.rename(p, p + '1'), os.link(p, 'here'), os.unlink(p), os.truncate(p, 0), os.chmod(p, 0), os.utime(p, (0, 0)), "
-    acts += "os.chown(p, -1, -1), os.setxattr(p, 'user.x', b'1'), os.symlink(p, p + '2'), os.mkdir(p + '3'), os.rmdir(q), "
-    acts += "os.rename(q, q + '1'), os.replace('here.txt', p), open(p, 'a'), os.mkfifo(p + '4'), os.removexattr(p, 'user.x')"
+    acts = [
+        "os.rename(p, p + '1')",
+        "os.link(p, 'here')",
+        "os.unlink(p)",
+        "os.truncate(p, 0)",
+        "os.chmod(p, 0)",
+        "os.utime(p, (0, 0))",
+    ]
+    acts += ["os.chown(p, -1, -1)", "os.setxattr(p, 'user.x', b'1')", "os.symlink(p, p + '2')", "os.mkdir(p + '3')", "os.rmdir(q)"]
+    acts += [
+        "os.rename(q, q + '1')",
+        "os.replace('here.txt', p)",
+        "open(p, 'a')",
+        "os.mkfifo(p + '4')",
+        "os.removexattr(p, 'user.x')",
+    ]
     code = f"import os\ndef get_prevalence(y):\n    p, q = {str(file)!r}, {str(tmp_path)!r}\n    open('here.txt', 'w').close()\n"
-    for act in acts.split("), "):
-        code += f"    try: {act.rstrip(')')})\n    except OSError: pass\n    else: raise RuntimeError({act!r})\n"
+    for act in acts:
+        code += f"    try: {act}\n    except OSError: pass\n    else: raise RuntimeError({act!r})\n"
     result = grader.grade(nb(code + "    return float(np.mean(y)) if len(y) else np.nan"))["exercises"]["get_prevalence"]
     assert result["outcome"] == "right", result["message"]
     assert os.listdir(tmp_path) == [file.name] and file.read_text() == "work"

@@ -30,7 +30,7 @@ def test_trivial_answers_get_nothing(exercise):
 
 
 @pytest.mark.parametrize("exercise", ["get_accuracy", "check_for_leakage", "positives_needed", "get_regions", "standardize"])
-@pytest.mark.parametrize("after", [1, 5, 20])
+@pytest.mark.parametrize("after", [1, 5, 8])
 def test_to_stop_with_not_implemented_in_later_cases_earns_nothing(exercise, after):
     calls = []
 

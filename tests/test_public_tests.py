@@ -243,7 +243,7 @@ def test_message_names_the_mistake():
         return float(((pred > th) == y).mean())
 
     with pytest.raises(
-        AssertionError, match=r"(?s)input: +get_accuracy\(y=\[.*expected: 0\.5\n.*got: +0\.25\n.*`>` in place of `>=`"
+        AssertionError, match=r"(?s)input: +get_accuracy\(y=\[.*expected: 0\.75\n.*got: +0\.666667\n.*`>` in place of `>=`"
     ):
         public_tests.get_accuracy_test(above_the_threshold)
 
