@@ -98,7 +98,7 @@ class Grader:
         limits = self.settings.limits
         if self.timeouts >= PATIENCE:
             limits = replace(limits, cpu=max(1, limits.cpu // 5), wall=max(2.0, limits.wall / 5))
-        if any(IMPORTS.match(source) for _, _, source in answer.code):
+        elif any(IMPORTS.match(source) for _, _, source in answer.code):  # who sleeps everywhere does not get it each time
             limits = replace(limits, cpu=limits.cpu + 10, wall=limits.wall + 15)
         for attempt in (1, 2, 3):
             try:

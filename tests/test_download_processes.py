@@ -105,7 +105,7 @@ def test_two_at_once(site, tmp_path):
     with subprocess.Popen(call, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as first:
         wait_for(lambda: site.requests, "the first call")
         second = subprocess.run(call, cwd=ROOT, env=env, capture_output=True, text=True)
-        assert second.returncode == 1 and "another call is at work on chestmnist here. Let it end" in second.stderr
+        assert second.returncode == 1 and "another process is downloading chestmnist here. Wait for it to finish" in second.stderr
         site.delay = 0
         assert first.wait(60) == 0, first.stderr.read()
     assert len(site.requests) == 1 and len(read_chest_folder(tmp_path / "x").table) == 300
