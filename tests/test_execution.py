@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from course import LESSONS
 
+import public_tests
 from tools import results
 from tools.execution import Run, kernel_environment
-from tools.lesson import ROOT, find_exercises, read_cells
+from tools.lesson import ROOT, find_exercises, read_cells, setup_source
 from tools.run_notebooks import DATA_FOLDERS, run_lesson
 
 BUDGET = {"01": 240, "02": 60, "03": 240}  # seconds on two cores, cohorts not yet generated
@@ -59,7 +60,7 @@ def test_blank_notebook_stops_at_the_first_exercise(lesson, tmp_path, run_shown)
     run = run_shown(
         lesson, tmp_path / "x.ipynb", "blank, in student/", student=True, parameters={"QUICK": True}, cwd=ROOT / "student"
     )
-    assert run.error_name == "NotImplementedError", run.failure
+    assert run.error_name == public_tests.NotWritten.__name__, run.failure
     assert run.failed_cell == first_check(lesson) + 1, run.failure  # one more: the injected parameters
 
 
@@ -69,7 +70,7 @@ def test_blank_notebook_runs_from_a_folder_elsewhere(lesson, tmp_path, run_shown
     run = run_shown(
         lesson, tmp_path / "x.ipynb", "blank, elsewhere", student=True, parameters={"QUICK": True}, cwd=tmp_path, env=env
     )
-    assert run.error_name == "NotImplementedError", run.failure
+    assert run.error_name == public_tests.NotWritten.__name__, run.failure
 
 
 def test_solved_notebook_runs_from_a_folder_elsewhere(tmp_path, run_shown):
@@ -82,7 +83,7 @@ def test_solved_notebook_runs_from_a_folder_elsewhere(tmp_path, run_shown):
 
 def test_a_course_that_is_nowhere_is_said_in_words(tmp_path):
     """Neither the folder nor COURSE_DIR nor the environment's parent is the course: the first cell says what to do."""
-    source = next(c.source for c in read_cells(LESSONS[0]).cells if "setup" in c.metadata.get("tags", []))
+    source = setup_source()
     code = source.replace("Path(sys.prefix).parent", f"Path({str(tmp_path)!r})")
     lines = [line for line in code.splitlines() if not line.strip().startswith("!")]
     env = {key: value for key, value in kernel_environment().items() if key not in ("COURSE_DIR", "PYTHONPATH")}
