@@ -1,14 +1,13 @@
 """Helpers that the three notebooks share: figures, tables, chest X-rays, evaluation.
 
-What is taught is written in the notebooks themselves, what is only needed is here. Figures of brain scans are in
-`brain_figures`, numbers in `models.metrics`; the lessons call all of them by this module.
+What is taught is written in the notebooks themselves, what is only needed is here. Figures of chest X-rays and
+brain scans are in `chest_figures` and `brain_figures`, numbers in `models.metrics`; the lessons call all of them by this module.
 """
 
 import html
 import inspect
 import os
 
-import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -30,6 +29,7 @@ from brain_figures import (  # noqa: F401  the lessons call them util.…
     paint_slice,
     show_planes,
 )
+from chest_figures import points_into_box, stamp_marker  # noqa: F401  the lessons call them util.…
 from data.nih import FINDINGS
 from data.progress import progress_bar as progress  # noqa: F401  the lessons call it util.progress
 from models.metrics import (  # noqa: F401  the lessons call them util.…
@@ -178,43 +178,6 @@ def show_films(films, titles, source: str, *, columns: int = 5, boxes=None, heat
                 ax.add_patch(plt.Rectangle((box.x, box.y), box.w, box.h, fill=False, color="#56B4E9", lw=1.6))
         ax.set_title(title, fontsize=9)
     sign_figure(fig, source)
-
-
-def points_into_box(heat_map: np.ndarray, boxes: pd.DataFrame) -> bool:
-    """Whether the highest point of a heat map lies in one of the boxes: the pointing game (Zhang et al., IJCV 2018).
-
-    Parameters
-    ----------
-    heat_map : ndarray, (height, width)
-    boxes : DataFrame
-        ``x, y, w, h`` as fractions of the image.
-    """
-    height, width = heat_map.shape
-    row, column = np.unravel_index(np.argmax(heat_map), heat_map.shape)
-    x, y = (column + 0.5) / width, (row + 0.5) / height
-    inside = boxes["x"].le(x) & boxes["y"].le(y) & (boxes["x"] + boxes["w"]).ge(x) & (boxes["y"] + boxes["h"]).ge(y)
-    return bool(inside.any() and heat_map.max() > 0)
-
-
-def stamp_marker(films: np.ndarray, letter: str = "E") -> np.ndarray:
-    """X-rays with a bright lead letter in the upper left corner, as a department marks all of its images.
-
-    Parameters
-    ----------
-    films : ndarray of uint8, (films, height, width)
-    letter : str
-
-    Returns
-    -------
-    ndarray of uint8
-        A copy.
-    """
-    films = films.copy()
-    size = films.shape[1]
-    for film in films:
-        corner = (int(0.05 * size), int(0.17 * size))
-        cv2.putText(film, letter, corner, cv2.FONT_HERSHEY_SIMPLEX, size / 220, 255, max(1, size // 64), cv2.LINE_AA)
-    return films
 
 
 # ---------------------------------------------------------------------------------------------------------------------

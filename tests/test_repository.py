@@ -14,10 +14,23 @@ from course import NAMES, python_of
 
 from tools.lesson import REPOSITORY, ROOT, lesson_paths
 
-OURS = {"util", "brain_figures", "public_tests", "data", "models", "grading", "tools", "lessons", "tests", "benchmarks"}
+OURS = {
+    "util",
+    "brain_figures",
+    "chest_figures",
+    "public_tests",
+    "data",
+    "models",
+    "grading",
+    "tools",
+    "lessons",
+    "tests",
+    "benchmarks",
+}
 MAY_IMPORT = {
-    "util": {"brain_figures", "data", "models.metrics"},
+    "util": {"brain_figures", "chest_figures", "data", "models.metrics"},
     "brain_figures": {"data"},
+    "chest_figures": {"data", "models.metrics"},
     "public_tests": set(),
     "data": {"data", "models.ENGINE"},
     "models": {"models", "data"},
