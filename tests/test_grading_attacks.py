@@ -1,6 +1,7 @@
 """Grading hostile code: every attack gets the mark that it deserves, and the neighbour's result stays what it was."""
 
 import json
+import linecache
 import os
 import sys
 import warnings
@@ -11,7 +12,7 @@ from attacks import CRASHES, FORGERIES, SECRETS, STUCK
 
 from grading import walls
 from grading.grade import Grader, Settings
-from grading.inside import confine
+from grading.inside import confine, worker
 
 KIND = "bubblewrap" if walls.works("bubblewrap") else "process"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is made for Linux")
@@ -95,6 +96,16 @@ def test_an_attack_gets_what_it_deserves_and_harms_nobody(group, graders):
     for kind in dict(group):
         check_neighbour(graders(kind))
     assert not failures
+
+
+def test_a_thousand_frames_are_described_in_no_time(monkeypatch):
+    """Of a RecursionError: nobody looks for the lines of its frames on the disk, in the student's processor time."""
+    monkeypatch.setattr(linecache, "getlines", lambda *_: pytest.fail("the disk was asked"))
+    space: dict = {}
+    exec(compile("def f(n):\n    return f(n)", "cell 1", "exec"), space)
+    with pytest.raises(RecursionError) as caught:
+        space["f"](1)
+    assert worker.describe(caught.value) == {"error": "RecursionError", "text": str(caught.value), "lines": [["cell 1", 2]] * 4}
 
 
 @best_kind
