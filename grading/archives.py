@@ -25,7 +25,8 @@ MAX_TOTAL = 4 << 30  # bytes of all that comes out of one class archive
 MAX_STUDENT = 256 << 20  # bytes of all that comes out of one student's archive
 MAX_NOTEBOOKS = 20_000  # in a class archive
 MAX_OF_STUDENT = 500  # notebooks in one student's archive
-MAX_FILES = 200_000  # in any archive
+MAX_FILES = 200_000  # in a class archive
+MAX_FILES_OF_STUDENT = 20_000  # of any kind, in one student's archive and all that is in it
 MAX_DEPTH = 3
 MAX_TEXT = 100_000  # bytes of a text that a platform puts beside the files
 JUNK = re.compile(
@@ -92,6 +93,16 @@ class Budget:
     notebooks: int = MAX_NOTEBOOKS
     files: int = MAX_FILES
 
+    def of_student(self) -> "Budget":
+        """What one student's archive may take of it."""
+        return Budget(min(MAX_STUDENT, self.bytes), MAX_OF_STUDENT, min(MAX_FILES_OF_STUDENT, self.files))
+
+    def count(self, files: int = 1) -> None:
+        """UnpackError when there are more files than anybody hands in."""
+        self.files -= files
+        if self.files < 0:
+            raise UnpackError("more files than anybody hands in")
+
 
 Reader = Callable[[int], bytes]
 """Reads the first bytes of a file, as many as are asked for."""
@@ -113,9 +124,6 @@ def _entries(where: str, read: Reader, time: datetime | None, budget: Budget, de
     """What a file is, by its first bytes rather than by its name: one entry, or all that is in an archive."""
     name = PurePosixPath(where).name
     lower = name.lower()
-    budget.files -= 1
-    if budget.files < 0:
-        raise UnpackError(f"more than {MAX_FILES} files")
     try:
         head = read(512)
         packed = head[:2] == b"\x1f\x8b" or head[:3] == b"BZh" or head[:6] == b"\xfd7zXZ\0"
@@ -130,12 +138,14 @@ def _entries(where: str, read: Reader, time: datetime | None, budget: Budget, de
                 raise UnpackError("zips inside of zips inside of zips")
             data = _whole(read, min(MAX_STUDENT, budget.bytes), name)
             budget.bytes -= len(data)
-            inner = Budget(min(MAX_STUDENT, budget.bytes), MAX_OF_STUDENT)
-            before = inner.bytes
-            inside = _zip if is_zip or lower.endswith(".zip") else _tar
+            inner = budget.of_student()
+            before, files = inner.bytes, inner.files
+            inside = _zip if is_zip or (lower.endswith(".zip") and not packed and head[257:262] != b"ustar") else _tar
             for entry in inside(data, inner, where, depth + 1):  # a student chooses what the archive says of times
                 yield Entry(entry.where, entry.notebook, entry.problem, time, entry.text, entry.junk, entry.broken)
             budget.bytes -= before - inner.bytes
+            if depth:  # a class is not charged for what one student's archive holds
+                budget.count(files - inner.files)
         elif lower.endswith(".ipynb") or _text(head).lstrip()[:1] == "{":
             most = min(MAX_FILE, budget.bytes)
             data = _whole(read, most, name)
@@ -157,6 +167,12 @@ def _entries(where: str, read: Reader, time: datetime | None, budget: Budget, de
         yield Entry(where, problem=str(error), time=time, broken=True)
         if budget.files < 0 or budget.notebooks < 0:
             raise
+    except (OSError, GeneratorExit):
+        raise
+    except Exception as error:  # a file made to be stumbled over is one student's problem
+        yield Entry(
+            where, problem=f"{name[:80]} cannot be unpacked ({type(error).__name__}); is it damaged?", time=time, broken=True
+        )
 
 
 def _whole(read: Reader, most: int, name: str) -> bytes:
@@ -185,20 +201,23 @@ def _member_name(info: zipfile.ZipInfo) -> str:
 def _zip(data: bytes | Path, budget: Budget, prefix: str = "", depth: int = 0) -> Iterator[Entry]:
     """All files in a zip, and in the archives in it."""
     shown = PurePosixPath(prefix).name[:80] or "the zip"
+    if isinstance(data, bytes) and data.count(b"PK\x01\x02") > budget.files:  # each takes memory as soon as the zip is opened
+        yield Entry(prefix or "zip", problem=f"{shown} holds more files than anybody hands in", broken=True)
+        return
     try:
         archive = zipfile.ZipFile(data if isinstance(data, Path) else io.BytesIO(data))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         yield Entry(prefix or "zip", problem=f"{shown} is no zip, or it is damaged", broken=True)
         return
     with archive:
-        infos = archive.infolist()
+        infos = [info for info in archive.infolist() if info.filename]  # zipfile stumbles over an empty name
         if not infos:
             yield Entry(f"{prefix}/(nothing)" if prefix else "(nothing)", problem=f"{shown} is empty", broken=True)
         folders = {"/".join(_names(_member_name(info))) for info in infos if info.is_dir()}
         full = {"/".join(_names(_member_name(info))).rpartition("/")[0] for info in infos if not info.is_dir()}
         full |= {name.rpartition("/")[0] for name in folders}
-        for name in sorted(folders):
-            if name and name not in full and not JUNK.search(name) and not any(other.startswith(f"{name}/") for other in full):
+        for name in sorted(folders - _with_all_above(full)):
+            if name and not JUNK.search(name):
                 where = "/".join(part for part in (prefix, name, "(nothing)") if part)
                 yield Entry(where, problem="the folder is empty")
         for info in infos:
@@ -206,6 +225,11 @@ def _zip(data: bytes | Path, budget: Budget, prefix: str = "", depth: int = 0) -
             where = "/".join([*([prefix] if prefix else []), *parts])
             if info.is_dir() or not parts:
                 continue
+            try:
+                budget.count()
+            except UnpackError as error:
+                yield Entry(where, problem=f"{shown}: {error}", broken=True)
+                return
             if JUNK.search("/".join(parts)):
                 yield Entry(where, junk=True)
                 continue
@@ -220,6 +244,16 @@ def _zip(data: bytes | Path, budget: Budget, prefix: str = "", depth: int = 0) -
                 yield from _entries(where, _of_zip(archive, info), time, budget, depth)
             except UnpackError:
                 return
+
+
+def _with_all_above(folders: set[str]) -> set[str]:
+    """The folders, and all that they lie in."""
+    found: set[str] = set()
+    for folder in folders:
+        while folder and folder not in found:
+            found.add(folder)
+            folder = folder.rpartition("/")[0]
+    return found
 
 
 def _of_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Reader:
@@ -248,7 +282,7 @@ def _tar(data: bytes, budget: Budget, prefix: str = "", depth: int = 0) -> Itera
             try:
                 with opener(io.BytesIO(data)) as file:
                     data = file.read(budget.bytes + 1)
-            except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
+            except (OSError, EOFError, ValueError, MemoryError, zlib.error, lzma.LZMAError) as error:
                 yield Entry(prefix or name, problem=f"{name} cannot be unpacked ({error}); is it cut off?", broken=True)
                 return
             if len(data) > budget.bytes:
@@ -261,6 +295,7 @@ def _tar(data: bytes, budget: Budget, prefix: str = "", depth: int = 0) -> Itera
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
             for member in archive:
+                budget.count()
                 parts = _names(member.name)
                 where = "/".join([*([prefix] if prefix else []), *parts])
                 if not parts or member.isdir():
@@ -274,8 +309,9 @@ def _tar(data: bytes, budget: Budget, prefix: str = "", depth: int = 0) -> Itera
                 else:
                     time = datetime.fromtimestamp(member.mtime).astimezone() if 0 < member.mtime < 2**33 else None
                     yield from _entries(where, _of_tar(archive, member), time, budget, depth)
-    except UnpackError:
-        return
+    except UnpackError as error:
+        if budget.files < 0:
+            yield Entry(prefix or name, problem=f"{name}: {error}", broken=True)
     except (tarfile.TarError, OSError, EOFError, ValueError) as error:
         yield Entry(prefix or name, problem=f"{name} is no archive, or it is damaged ({error})", broken=True)
 
@@ -302,7 +338,11 @@ def in_archive(path: Path) -> Iterator[Entry]:
 def in_file(path: Path) -> Iterator[Entry]:
     """What one file is, by itself."""
     yield from _entries(
-        path.name, _of_disk(path), datetime.fromtimestamp(path.stat().st_mtime).astimezone(), Budget(MAX_STUDENT), 0
+        path.name,
+        _of_disk(path),
+        datetime.fromtimestamp(path.stat().st_mtime).astimezone(),
+        Budget(MAX_STUDENT, files=MAX_FILES_OF_STUDENT),
+        0,
     )
 
 
@@ -334,7 +374,7 @@ def in_folder(folder: Path) -> Iterator[Entry]:
                         where,
                         _of_disk(path),
                         datetime.fromtimestamp(facts.st_mtime).astimezone(),
-                        Budget(MAX_STUDENT, MAX_OF_STUDENT),
+                        Budget(MAX_STUDENT, MAX_OF_STUDENT, MAX_FILES_OF_STUDENT),
                         0,
                     )
             except UnpackError:

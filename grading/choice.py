@@ -61,10 +61,10 @@ def kind_of(data: bytes) -> Kind:
         return Kind("unreadable")
     cells_of: dict[str, list[tuple[str, ...]]] = {}
     for source in cells:
-        for match in DEFINITION.finditer(source):
-            name = match[1] or match[2]
-            if name in EXERCISES:
-                cells_of.setdefault(name, []).append(_lines(source))
+        names = {match[1] or match[2] for match in DEFINITION.finditer(source)} & set(EXERCISES)
+        lines = _lines(source) if names else ()
+        for name in names:
+            cells_of.setdefault(name, []).append(lines)
     if not cells_of:
         return Kind("another")
     (number, _), *_ = Counter(EXERCISES[name] for name in cells_of).most_common(1)

@@ -108,7 +108,7 @@ def _beside(name: str, one: str, other: str, given: set[str]) -> dict[str, Any]:
     marks = similarity.common_lines(one, other, given)
     texts = [one.split("\n"), other.split("\n")]
     skip = [_docstring_lines(code) for code in (one, other)]
-    equal = difflib.SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks()
+    equal = difflib.SequenceMatcher(None, *texts).get_matching_blocks()  # autojunk: a line written a thousand times says nothing
     same = [{block[side] + i + 1 for block in equal for i in range(block.size)} & (marks[side] or set()) for side in (0, 1)]
     return {
         "name": name,

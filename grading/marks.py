@@ -68,7 +68,7 @@ def _row(
     if deadline and graded and time is None and not says_late and submission and submission.platform != "Canvas":
         note = f"When it was handed in is not known, and so not whether it is late. {note}".strip()
     if roster and submission and person is None:
-        note = f"Not on the class list. {note}".strip()
+        note = f"Not on the class list, or with the id of one and the name of another. {note}".strip()
     student = submission.student if submission else person.student
     return {
         "student": person.student if person else student,

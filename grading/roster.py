@@ -181,6 +181,7 @@ def read_roster(path: Path) -> Roster:
 def match(roster: Roster, students: dict[str, str]) -> dict[str, Person]:
     """Student (id of the submission) → person on the class list; what could be two people is nobody.
 
+    An id that is one person's beside a name that is another's is neither's.
     By the id that counts, then by the other ids in a row, then by ids that lost their leading zeros in a spreadsheet, then by
     GitHub's names of repositories (homework-ada is ada's), and by name only where one name is one person in both.
 
@@ -207,21 +208,42 @@ def match(roster: Roster, students: dict[str, str]) -> dict[str, Person]:
         fit = first[2].get(_number(_plain(student)), [])
         if len(fit) == 1 and fit[0].student not in taken:
             found[student] = fit[0]
-    taken = {person.student for person in found.values()}
-    free = [person for person in roster.people if person.student not in taken]
-    for student in (one for one in students if one not in found):
-        fit = [p for p in free if any(not one.isdigit() and _plain(student).endswith(f"-{one}") for one in p.ids)]
-        if len(fit) == 1:
-            found[student] = fit[0]
-    taken = {person.student for person in found.values()}
     once = Counter(_name(person.name) for person in roster.people if person.name)
-    names = {_name(p.name): p for p in roster.people if p.student not in taken and p.name and once[_name(p.name)] == 1}
+    namesake = {_name(p.name): p for p in roster.people if p.name and once[_name(p.name)] == 1}
+    doubtful = {  # the id is one's, the name another's: of another platform's numbers, or a name that was borrowed
+        student for student, p in found.items() if p.name and namesake.get(_name(students[student] or p.name), p) is not p
+    }
+    taken = {person.student for person in found.values()}
+    found = {student: person for student, person in found.items() if student not in doubtful}
+    free = [person for person in roster.people if person.student not in taken]
+    found |= _repositories([one for one in students if one not in found and one not in doubtful], free)
+    taken |= {person.student for person in found.values()}
+    names = {name: person for name, person in namesake.items() if person.student not in taken}
     called = {student: _name(name or student) for student, name in students.items() if student not in found}
     here = Counter(called.values())
     for student, name in called.items():
-        if here[name] == 1 and name in names:
+        if here[name] == 1 and name in names and student not in doubtful:
             found[student] = names[name]
     return found
+
+
+def _repositories(students: list[str], people: list[Person]) -> dict[str, Person]:
+    """GitHub's names of repositories: homework-ada is ada's, and homework-eve-ada is not, for homework- is what all begin with."""
+    fits = [
+        (student, _plain(student).removesuffix(f"-{one}"), person)
+        for student in students
+        for person in people
+        for one in person.ids
+        if not one.isdigit() and _plain(student).endswith(f"-{one}")
+    ]
+    found: dict[str, list[tuple[str, Person]]] = defaultdict(list)
+    if fits:
+        (most, count), *others = Counter(before for _, before, _ in fits).most_common(2)
+        if not others or others[0][1] < count:
+            for student, before, person in fits:
+                if before == most and person not in [one for _, one in found[student]]:
+                    found[student].append((student, person))
+    return {student: fit[0][1] for student, fit in found.items() if len(fit) == 1}
 
 
 def join(roster: Roster, submissions: Iterable[Submission]) -> list[Submission]:
