@@ -1044,9 +1044,10 @@ def keep_largest_piece(found):
 
 
 def segment(patient):
-    """Label map of a patient as the shipped network sees it, and the expert's."""
+    """Label map of a patient as the shipped network sees it (a speck of enhancing tumour counts as none), and the expert's."""
     scan = standardize(patient.image()).astype(np.float32)
-    return brain_predict.label_map(brain_predict.predict_scan(shipped, scan, tile)), patient.label()
+    found = brain_predict.label_map(brain_predict.predict_scan(shipped, scan, tile))
+    return brain_predict.clean(found, one_piece=False, spacing=patient.spacing), patient.label()
 
 
 rows = []

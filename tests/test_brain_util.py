@@ -107,6 +107,23 @@ def test_loss_by_hand():
     assert np.isfinite(float(brain_network.dice_cross_entropy(truth, 1 - truth)))
 
 
+def test_region_loss_by_hand_and_indifferent_to_classes_within_a_region():
+    rng = np.random.default_rng(1)
+    truth = one_hot(rng.integers(0, 4, (2, 4, 6, 5)))
+    found = rng.dirichlet(np.ones(4), (2, 4, 6, 5))[..., 1:].astype(np.float32)
+    dice, entropy = [], []
+    for classes in ([0, 1, 2], [1, 2], [2]):  # whole tumour, core, enhancing
+        t, p = truth[..., classes].sum(-1), found[..., classes].sum(-1)
+        dice.append(2 * (t * p).sum() / (t.sum() + (p**2).sum()))
+        entropy.append(-np.where(t == 1, np.log(p), np.log(1 - p)).mean())
+    loss = brain_network.LOSSES["regions"]
+    assert float(loss(truth, found)) == pytest.approx(1 - np.mean(dice) + np.mean(entropy), rel=1e-4)
+    assert float(loss(truth, truth)) == pytest.approx(0, abs=1e-4)
+    wrong = one_hot(np.full((1, 4, 4, 4), 1)), one_hot(np.full((1, 4, 4, 4), 2)), one_hot(np.full((1, 4, 4, 4), 3))
+    assert float(loss(wrong[1], wrong[2])) < 0.9 * float(loss(wrong[0], wrong[2]))  # a core at least against no core at all
+    assert np.isfinite(float(loss(truth, 1 - truth)))
+
+
 def test_brain_box():
     image = np.zeros((9, 8, 7, 2))
     image[2, 3, 4, 0] = image[5, 3, 6, 1] = -1
@@ -228,6 +245,8 @@ def test_clean_keeps_the_largest_piece_and_no_speck_of_enhancement():
     assert (brain_predict.clean(label, one_piece=False)[15:18, 15:18, 15:18] == 2).all()
     assert (brain_predict.clean(label, spacing=(3, 3, 3))[4:6, 4:6, 4:6] == 3).all()  # 0.2 ml
     assert not brain_predict.clean(np.zeros((3, 3, 3), np.uint8)).any()
+    assert (brain_predict.clean(label, least_enhancing_ml=0.008)[4:6, 4:6, 4:6] == 3).all()
+    assert not (brain_predict.clean(label, least_enhancing_ml=0.0081) == 3).any()
 
 
 def brute_force_hd95(a, b, spacing):

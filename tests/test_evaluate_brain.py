@@ -75,6 +75,12 @@ def test_a_folder_is_segmented_case_by_case(folder):
     assert (table["Dice WT"] > 0.95).all() and (table["HD95 WT"] <= 2).all()
 
 
+def test_too_little_enhancement_is_called_non_enhancing(folder):
+    case = evaluate_brain.choose(folder)[:1]
+    little, none = (evaluate_brain.evaluate(Threshold(), case, (), least_enhancing_ml=least).iloc[0] for least in (0, 1))
+    assert little["Dice ET"] > 0.8 and none["Dice ET"] == 0 and none["Dice TC"] == little["Dice TC"]
+
+
 def test_whom_the_network_has_seen_is_left_out_unless_named(folder, tmp_path, capsys):
     assert [case.name for case in evaluate_brain.choose(folder, known=frozenset({"C0"}))] == ["C1"]
     assert "1 scans of patients of the network's training are left out" in capsys.readouterr().out
@@ -87,6 +93,7 @@ def test_command_line(folder, tmp_path, capsys):
     weights = tmp_path / "w.weights.h5"
     unet3d(filters=(2, 4)).save_weights(weights)
     options = ["--weights", str(weights), "--filters", "2", "4", "--cases", "C1", "--out", str(tmp_path / "t.csv")]
+    options += ["--mirror", "--least-enhancing", "0.01"]
     summary = evaluate_brain.main([str(folder), *options])
     assert pd.read_csv(tmp_path / "t.csv")["case"].tolist() == ["C1"] and list(summary.index) == evaluate_brain.COLUMNS
     assert "Dice WT" in capsys.readouterr().out

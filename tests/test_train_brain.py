@@ -273,6 +273,29 @@ def test_folders_are_mixed_by_their_shares():
         scan_shares(["A", "B"], (), [0, 0])
 
 
+def test_loss_of_regions_trains_and_another_name_is_refused(folder, tmp_path):
+    train(Config((str(folder),), str(tmp_path), **SMALL | {"epochs": 1, "loss": "regions", "fold": -1}))
+    by_classes = Config((str(folder),), str(tmp_path / "classes"), **SMALL | {"epochs": 1, "fold": -1})
+    train(by_classes)
+    ours, theirs = (pd.read_csv(path / "log.csv")["loss"].item() for path in (tmp_path, tmp_path / "classes"))
+    assert 0 < ours < 10 and ours != theirs
+    with pytest.raises(DataError, match="--loss dice: give one of classes, regions"):
+        train_brain.build(Config((), "", **SMALL | {"loss": "dice"}))
+
+
+def test_tumours_that_hardly_enhance_are_drawn_more_often(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "scans")
+    label = nib.load(folder / "labelsTr/C1.nii.gz")
+    voxels = np.asanyarray(label.dataobj).copy()
+    voxels[voxels == 3] = 2
+    nib.save(nib.Nifti1Image(voxels, label.affine), tmp_path / "scans/labelsTr/C1.nii.gz")
+    seen, real = [], train_brain.batches
+    monkeypatch.setattr(train_brain, "batches", lambda scans, shares, *more: seen.append(shares) or real(scans, shares, *more))
+    more = {"epochs": 1, "steps": 1, "fold": -1, "low_grade": 3.0}
+    train(Config((f"{tmp_path}/scans",), f"{tmp_path}/run", **SMALL | more))
+    np.testing.assert_allclose(seen[0], [0.2, 0.6, 0.2])
+
+
 def test_named_cases_are_kept_out(folder, tmp_path, capsys):
     train(Config((str(folder),), str(tmp_path), **SMALL | {"epochs": 1, "steps": 1, "fold": -1, "keep_out": ("C0", "C2")}))
     assert "1 scans to train on; held out: C0, C2" in capsys.readouterr().out

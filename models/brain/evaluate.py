@@ -23,7 +23,7 @@ from data.errors import DataError
 from data.storage import atomic_file
 from models.brain import known_patients
 from models.brain.network import BRAIN_WEIGHTS, FILTERS, unet3d
-from models.brain.predict import segment
+from models.brain.predict import MIRROR_HELP, segment
 from models.metrics import hausdorff95
 from models.terminal import one_sentence
 from models.weights import PATIENTS_FILE, load_weights, read_patients
@@ -49,7 +49,13 @@ def score(found: np.ndarray, expert: np.ndarray, spacing: tuple[float, float, fl
     return {column: float(row[column]) for column in COLUMNS}
 
 
-def evaluate(model: keras.Model, cases: Iterable[BrainCase], mirror: tuple[int, ...] = (), one_piece: bool = True) -> pd.DataFrame:
+def evaluate(
+    model: keras.Model,
+    cases: Iterable[BrainCase],
+    mirror: tuple[int, ...] | None = None,
+    one_piece: bool = True,
+    least_enhancing_ml: float | None = None,
+) -> pd.DataFrame:
     """Table with a row for each patient.
 
     Parameters
@@ -57,10 +63,8 @@ def evaluate(model: keras.Model, cases: Iterable[BrainCase], mirror: tuple[int, 
     model : keras.Model
         From `unet3d`.
     cases : iterable of BrainCase
-    mirror : tuple of int
-        Axes to mirror along, see `predict_scan`.
-    one_piece : bool
-        Keep only the largest connected piece, see `clean`.
+    mirror, one_piece, least_enhancing_ml
+        Of `models.brain.predict.segment`.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def evaluate(model: keras.Model, cases: Iterable[BrainCase], mirror: tuple[int, 
     """
     rows = {}
     for case in tqdm(list(cases), desc="segmenting", unit="scan"):
-        rows[case.name] = score(segment(model, case, mirror, one_piece), case.label(), case.spacing)
+        rows[case.name] = score(segment(model, case, mirror, one_piece, least_enhancing_ml), case.label(), case.spacing)
         tqdm.write(f"{case.name}: " + ", ".join(f"{name} {value:.3g}" for name, value in rows[case.name].items()))
     return pd.DataFrame.from_dict(rows, orient="index", columns=COLUMNS).rename_axis("case")
 
@@ -133,7 +137,9 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
     parser.add_argument("folder", help="scans in the Decathlon or BraTS format")
     parser.add_argument("--weights", default=BRAIN_WEIGHTS, help="file to load; default: the shipped one")
     parser.add_argument("--filters", type=int, nargs="+", default=FILTERS, help="as the weights were trained with")
-    parser.add_argument("--mirror", type=int, nargs="*", default=[], choices=(0, 1, 2), help="axes to mirror along")
+    parser.add_argument("--mirror", type=int, nargs="*", choices=(0, 1, 2), help=MIRROR_HELP)
+    text = "less enhancing tumour than so many ml is called non-enhancing; default: as in models/brain/card.json"
+    parser.add_argument("--least-enhancing", type=float, help=text)
     parser.add_argument("--cases", nargs="*", default=[], help="cases to take; default: all that the network has not seen")
     parser.add_argument("--all-pieces", action="store_true", help="keep all pieces, not only the largest")
     parser.add_argument("--out", type=Path, help="CSV file for the table of all patients")
@@ -145,7 +151,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
         cases = choose(given.folder, given.cases, known)
         model = unet3d(filters=tuple(given.filters))
         load_weights(model, weights)
-    table = evaluate(model, cases, tuple(given.mirror), not given.all_pieces)
+    table = evaluate(model, cases, given.mirror, not given.all_pieces, given.least_enhancing)
     if given.out:
         with atomic_file(given.out) as temporary:
             table.to_csv(temporary, float_format="%.4f")

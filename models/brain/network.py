@@ -8,6 +8,11 @@ from models.weights import require_channels_last
 
 FILTERS = (16, 32, 64, 128)  # of the shipped network
 BRAIN_WEIGHTS = "unet3d_brain.weights.h5"
+CLASSES_OF_REGIONS = (
+    (1, 0, 0),
+    (1, 1, 0),
+    (1, 1, 1),
+)  # a row a class: is it part of the whole tumour, the core, the enhancing tumour?
 
 
 @keras.saving.register_keras_serializable("course")
@@ -133,6 +138,12 @@ def _sum_of_class(x):
     return ops.sum(ops.sum(x, (0, 1, 2)), 0)
 
 
+def _dice(y_true, y_pred, epsilon: float):
+    """Soft Dice of each class of a batch."""
+    overlap = 2 * _sum_of_class(y_true * y_pred) + epsilon
+    return overlap / (_sum_of_class(y_true) + _sum_of_class(ops.square(y_pred)) + epsilon)
+
+
 def dice_cross_entropy(y_true, y_pred, epsilon: float = 1e-5):
     """Soft Dice loss plus cross-entropy, as nnU-Net trains; each makes up for what the other is blind to.
 
@@ -147,7 +158,35 @@ def dice_cross_entropy(y_true, y_pred, epsilon: float = 1e-5):
     scalar tensor
     """
     y_true = ops.cast(y_true, y_pred.dtype)
-    product = y_true * y_pred
-    dice = (2 * _sum_of_class(product) + epsilon) / (_sum_of_class(y_true) + _sum_of_class(ops.square(y_pred)) + epsilon)
-    of_truth = ops.sum(product, -1) + (1 - ops.sum(y_true, -1)) * (1 - ops.sum(y_pred, -1))  # probability of the true class
-    return 1 - ops.mean(dice) - ops.mean(ops.log(ops.clip(of_truth, 1e-6, 1)))
+    of_truth = ops.sum(y_true * y_pred, -1) + (1 - ops.sum(y_true, -1)) * (1 - ops.sum(y_pred, -1))  # probability of the true class
+    return 1 - ops.mean(_dice(y_true, y_pred, epsilon)) - ops.mean(ops.log(ops.clip(of_truth, 1e-6, 1)))
+
+
+def region_loss(y_true, y_pred, epsilon: float = 1e-5):
+    """Soft Dice loss plus binary cross-entropy of the nested regions that BraTS scores, each a sum of classes.
+
+    Parameters
+    ----------
+    y_true, y_pred : tensor, shape (batch, x, y, z, 3)
+        One-hot truth and probabilities of edema, non-enhancing and enhancing tumour, as of `dice_cross_entropy`.
+
+    Returns
+    -------
+    scalar tensor
+
+    Notes
+    -----
+    Regions instead of classes: Isensee et al., nnU-Net for Brain Tumor Segmentation, 2020. There each region has an output
+    of its own; here the network keeps its softmax.
+    """
+    regions = ops.convert_to_tensor(CLASSES_OF_REGIONS, y_pred.dtype)
+    shape = ops.shape(y_pred)
+    y_true, y_pred = (
+        ops.reshape(ops.matmul(ops.reshape(ops.cast(y, y_pred.dtype), (-1, len(CLASSES_OF_REGIONS))), regions), shape)
+        for y in (y_true, y_pred)
+    )
+    of_truth = 1 - ops.abs(y_true - y_pred)
+    return 1 - ops.mean(_dice(y_true, y_pred, epsilon)) - ops.mean(ops.log(ops.clip(of_truth, 1e-6, 1)))
+
+
+LOSSES = {"classes": dice_cross_entropy, "regions": region_loss}

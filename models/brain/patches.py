@@ -80,6 +80,12 @@ def pack(case: BrainCase, folder: Path, least: int) -> Packed:
     return Packed(f"{folder.name}/{case.name}", image, label, places)
 
 
+def enhances_little(scan: Packed) -> bool:
+    """Whether less than a fifth of the tumour core enhances, as in most low-grade tumours; False where there is no core."""
+    non_enhancing, enhancing = np.bincount(scan.label.ravel(), minlength=CLASSES + 1)[2:]
+    return bool(enhancing < 0.2 * (non_enhancing + enhancing))
+
+
 def cut_patch(scan: Packed, side: int, foreground: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Cut a cube; with probability `foreground` it holds a voxel of a class drawn with equal chances.
 

@@ -20,15 +20,15 @@ from data.decathlon import LABELS, BrainCase, brain_box, read_brain
 from data.nifti import load
 from data.progress import progress_bar
 from data.storage import atomic_file
+from models.brain import network_card
 from models.brain.network import BRAIN_WEIGHTS, unet3d
 from models.metrics import volume_ml
 from models.terminal import one_sentence
 from models.weights import load_weights
 
+MIRROR_HELP = "axes to show each scan mirrored along, too; each doubles the time; default: those of models/brain/card.json"
 NOTICE = "Not a medical device: no decision about a patient may rest on these masks."
 SUFFIX = "_predicted.nii.gz"  # of the masks that are written
-
-LEAST_ENHANCING_ML = 0.05  # smaller enhancing tumours are taken for a vessel; a guess far below every training patient's
 
 
 def gaussian_weights(tile: tuple[int, int, int], width: float = 0.125) -> np.ndarray:
@@ -119,7 +119,12 @@ def label_map(probabilities: np.ndarray) -> np.ndarray:
     return np.where(highest > background, likeliest + 1, 0).astype(np.uint8)
 
 
-def clean(label: np.ndarray, one_piece: bool = True, spacing: tuple[float, float, float] = (1, 1, 1)) -> np.ndarray:
+def clean(
+    label: np.ndarray,
+    one_piece: bool = True,
+    spacing: tuple[float, float, float] = (1, 1, 1),
+    least_enhancing_ml: float | None = None,
+) -> np.ndarray:
     """Take out of a label map what is hardly ever a tumour.
 
     Parameters
@@ -129,26 +134,34 @@ def clean(label: np.ndarray, one_piece: bool = True, spacing: tuple[float, float
         Whether to keep only the largest connected piece of the whole tumour: gliomas mostly grow in one piece.
     spacing : tuple of float
         Size of a voxel in mm.
+    least_enhancing_ml : float, optional
+        Less enhancing tumour than this becomes non-enhancing tumour. Default: what was chosen for the shipped weights.
 
     Returns
     -------
     numpy.ndarray of uint8, shape (x, y, z)
-        Also, less than `LEAST_ENHANCING_ML` of enhancing tumour becomes non-enhancing tumour.
     """
+    least = network_card().least_enhancing_ml if least_enhancing_ml is None else least_enhancing_ml
     label = label.copy()
     if one_piece:
         pieces, count = ndimage.label(label > 0)
         if count > 1:
             label[pieces != np.bincount(pieces.ravel())[1:].argmax() + 1] = 0
-    if volume_ml(label == 3, spacing) < LEAST_ENHANCING_ML:
+    if volume_ml(label == 3, spacing) < least:
         label[label == 3] = 2
     return label
 
 
-def segment(model, case: BrainCase, mirror: tuple[int, ...] = (), one_piece: bool = True) -> np.ndarray:
-    """Label map (x, y, z) of a patient: standardise, slide the window, take the likeliest class, clean."""
+def segment(
+    model, case: BrainCase, mirror: tuple[int, ...] | None = None, one_piece: bool = True, least_enhancing_ml: float | None = None
+) -> np.ndarray:
+    """Label map (x, y, z) of a patient: standardise, slide the window, take the likeliest class, clean.
+
+    `mirror` is that of `predict_scan`, the rest that of `clean`; None is what was chosen for the shipped weights.
+    """
+    mirror = network_card().mirror if mirror is None else mirror
     label = label_map(predict_scan(model, decathlon.standardize_scan(case.image()), mirror=mirror))
-    return clean(label, one_piece, case.spacing)
+    return clean(label, one_piece, case.spacing, least_enhancing_ml)
 
 
 def write_mask(case: BrainCase, label: np.ndarray) -> Path:
@@ -179,13 +192,14 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m models.brain.predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="scans in the BraTS or the Decathlon format, with or without masks")
+    parser.add_argument("--mirror", type=int, nargs="*", choices=(0, 1, 2), help=MIRROR_HELP)
     given = parser.parse_args(arguments)
     with one_sentence():
         cohort = read_brain(given.folder, masks=False)
         model = unet3d()
         load_weights(model, BRAIN_WEIGHTS)
         for case in cohort:
-            label = segment(model, case)
+            label = segment(model, case, given.mirror)
             volumes = ", ".join(f"{name} {volume_ml(label == n, case.spacing):.1f} ml" for n, name in enumerate(LABELS) if n)
             print(f"{write_mask(case, label)}: {volumes}")
     print(f"In the masks: {', '.join(f'{number} {name}' for number, name in enumerate(LABELS))}.\n{NOTICE}")

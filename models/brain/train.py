@@ -26,8 +26,8 @@ from data.errors import DataError
 from data.storage import atomic_file
 from models import run
 from models.brain.evaluate import evaluate, summarize
-from models.brain.network import BRAIN_WEIGHTS, FILTERS, deeply_supervised, dice_cross_entropy, unet3d
-from models.brain.patches import batches, pack
+from models.brain.network import BRAIN_WEIGHTS, FILTERS, LOSSES, deeply_supervised, unet3d
+from models.brain.patches import batches, enhances_little, pack
 from models.parallel import Team
 from models.run import RunConfig, option
 from models.terminal import one_sentence
@@ -45,14 +45,25 @@ class Config(RunConfig):
     seed: int = option(7, "decides on patches, augmentation and, without --init, the first weights")
     cache: str = option("", "folder for packed scans; default: packed/ in the run's folder")
     filters: tuple[int, ...] = option(FILTERS, "channels of each level of the network", int)
-    foreground: float = option(0.67, "share of the patches that are forced to hold a voxel of a tumour class")
+    foreground: float = option(
+        0.67, "share of the patches that are forced to hold a voxel of a tumour class; each class is as likely"
+    )
+    loss: str = option("classes", f"Dice and cross-entropy of what: {', '.join(LOSSES)} (whole tumour, core, enhancing tumour)")
+    low_grade: float = option(1.0, "how many times as often as another a scan is drawn whose tumour core hardly enhances")
 
 
 def build(config: Config) -> tuple[keras.Model, keras.Model]:
     """The network, and the same one with the outputs, loss and optimizer of training.
 
     It starts from weights if told so, else the seed decides.
+
+    Raises
+    ------
+    DataError
+        When there is no such loss, or the weights do not fit.
     """
+    if config.loss not in LOSSES:
+        raise DataError(f"--loss {config.loss}: give one of {', '.join(LOSSES)}.")
     keras.utils.set_random_seed(config.seed)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(config.precision)
@@ -67,7 +78,7 @@ def build(config: Config) -> tuple[keras.Model, keras.Model]:
     optimizer = keras.optimizers.AdamW(run.cosine_schedule(config), weight_decay=config.weight_decay, clipnorm=1.0, **average)
     weights = [0.5**level for level in range(len(trained.outputs))]  # the coarser, the less
     loss_weights = [weight / sum(weights) for weight in weights]
-    trained.compile(optimizer, loss=[dice_cross_entropy] * len(weights), loss_weights=loss_weights)
+    trained.compile(optimizer, loss=[LOSSES[config.loss]] * len(weights), loss_weights=loss_weights)
     optimizer.build(trained.trainable_variables)
     return model, trained
 
@@ -185,6 +196,8 @@ def train(config: Config, team: Team = Team()) -> Path:
         packed = Path(config.cache or out / "packed")
         bar = tqdm(cases, desc="packing scans", disable=not team.leads)
         scans = [pack(case, packed / folder_key(config.folders[number]), config.size) for number, case in bar]
+    shares = shares * [config.low_grade if enhances_little(scan) else 1 for scan in scans]
+    shares /= shares.sum()
     model, trained = build(config)
     log = run.resume(trained, out)
     if team.leads:
