@@ -1,7 +1,6 @@
-"""Figures of brain scans for notebook 03: slices, masks, planes, an animation. The lessons call them by `util`."""
+"""Figures of brain scans for notebook 03: slices, masks, planes, errors, an animation. The lessons call them by `util`."""
 
 import io
-import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,13 +9,16 @@ import PIL.ImageDraw
 from IPython.display import Image
 from matplotlib.colors import ListedColormap, to_rgb
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
-from data.decathlon import brain_box
+from data.decathlon import CHANNELS, CLASS_COLOURS, brain_box
+from sliders import is_still, play
 
 BRAIN_CLASSES = ("edema", "non-enhancing tumour", "enhancing tumour")
 BRAIN_REGIONS = ("whole tumour (WT)", "tumour core (TC)", "enhancing tumour (ET)")
-CLASS_COLOURS = ("#F0E442", "#0072B2", "#D55E00")  # of the three classes; the colour-blind can tell them apart too
+ERRORS = ("missed", "false alarm", "wrong class")  # painted, outlined, hatched: told apart without any colour
+CASING = [withStroke(linewidth=3, foreground="black")]  # a white line is seen on every grey
 
 
 def largest_slice(mask: np.ndarray) -> tuple[int, int, int]:
@@ -78,45 +80,130 @@ def colour_legend(fig: plt.Figure, names: tuple[str, ...] = BRAIN_CLASSES, colou
     fig.legend(handles=patches, loc="outside upper right", ncols=len(names), fontsize=9)
 
 
+def paint_errors(axis: plt.Axes, volume: np.ndarray, errors: np.ndarray, at: int) -> None:
+    """Draw an axial slice with errors by kind: 1 missed (filled), 2 false alarm (outlined), 3 wrong class (hatched).
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+    volume, errors : numpy.ndarray, shape (x, y, z)
+    at : int
+        Index of the slice.
+    """
+    paint_slice(axis, volume, np.where(errors == 1, 1, 0), at=at, colours=("#56B4E9",))
+    alarms, confused = ((errors[:, :, at] == number).T.astype(float) for number in (2, 3))
+    if alarms.any():
+        axis.contour(alarms, levels=[0.5], colors="white", linewidths=1.2).set_path_effects(CASING)
+    if confused.any():
+        axis.contourf(confused, levels=[0.5, 1.5], colors="none", hatches=["//////"]).set(edgecolor="#E69F00", linewidth=0)
+
+
+def error_legend(fig: plt.Figure) -> None:
+    """Say above a figure what the colours of the classes and the marks of the errors mean, in two lines."""
+    classes = [Patch(color=colour, label=name) for name, colour in zip(BRAIN_CLASSES, CLASS_COLOURS)]
+    marks = [
+        Patch(facecolor="#56B4E9", label=ERRORS[0]),
+        plt.Line2D([], [], color="white", linewidth=1.2, path_effects=CASING, label=f"{ERRORS[1]} (outline)"),
+        Patch(facecolor="#555555", edgecolor="#E69F00", hatch="//////", linewidth=0, label=f"{ERRORS[2]} (hatched)"),
+    ]
+    both = [patch for pair in zip(classes, marks) for patch in pair]  # columns are filled from top to bottom
+    fig.legend(handles=both, loc="outside upper right", ncols=3, fontsize=9)
+
+
+def show_errors(image: np.ndarray, expert: np.ndarray, found: np.ndarray, errors: np.ndarray, at: int) -> plt.Figure:
+    """One axial slice of a scan (x, y, z, 4): FLAIR, T1gd, the expert's mask, the network's, and where they differ."""
+    box = brain_box(image, margin=2)
+    at -= box[2].start
+    fig, axes = plt.subplots(1, 5, figsize=(10.5, 3.2))
+    for axis, (name, mask) in zip(axes, {"FLAIR": None, "T1gd": None, "expert": expert, "network": found}.items()):
+        paint_slice(axis, image[box][..., CHANNELS.index(name) if mask is None else 0], None if mask is None else mask[box], at=at)
+        axis.set_title(name)
+    paint_errors(axes[-1], image[box][..., 0], errors[box], at)
+    axes[-1].set_title("errors")
+    error_legend(fig)
+    return fig
+
+
 def label_colours() -> ListedColormap:
     """Colour map of the labels 1 to 3, for pictures that others draw, such as nilearn."""
     return ListedColormap(CLASS_COLOURS)
 
 
-def draw_unet(filters: tuple[int, ...], side: int = 64) -> plt.Figure:
-    """The shape of the 3D U-Net: a block for each level, as high as the volume and as wide as it has channels (log scales).
+def show_sequences(image: np.ndarray, label: np.ndarray, at: int, name: str, *, letters: bool = True) -> plt.Figure:
+    """One axial slice in the four sequences, and with the label on FLAIR.
 
     Parameters
     ----------
-    filters : tuple of int
-        Channels of each level, from the finest, which has half the resolution of the scan, to the coarsest.
-    side : int
-        Side of the patch in voxels.
+    image : numpy.ndarray, shape (x, y, z, 4)
+    label : numpy.ndarray of int, shape (x, y, z)
+    at : int
+        Index of the slice.
+    name : str
+        Title of the picture with the label.
+    letters : bool
+        Whether to write which side is which.
     """
-    fig, axis = plt.subplots(figsize=(9, 3.6))
-    channels = [4, *filters]  # level 0 is the patch itself, with its four sequences
-    levels = list(range(len(channels)))
-    place, down = 0.0, {}
-    for step, level in enumerate(levels + levels[-2::-1]):
-        height, width = 2.2 * math.log2(side / 2**level) - 4, 0.28 * math.log2(channels[level])
-        bottom = -2.0 * level - height / 2
-        colour = "#999999" if level == 0 else "#0072B2"
-        axis.add_patch(plt.Rectangle((place, bottom), width, height, color=colour, alpha=0.35 + 0.12 * level))
-        axis.text(place + width / 2, bottom - 0.25, f"{side >> level}³ × {channels[level]}", ha="center", va="top", fontsize=9)
-        if step < len(channels):
-            down[level] = place + width
-        elif level:
-            axis.annotate(
-                "",
-                (place - 0.1, -2.0 * level + height / 3),
-                (down[level] + 0.1, -2.0 * level + height / 3),
-                arrowprops={"arrowstyle": "->", "color": "#D55E00", "linestyle": "--"},
-            )
-        place += width + 0.75
-    axis.set(xlim=(-0.9, place + 0.3), ylim=(-10.3, 5))
-    axis.text(-0.15, 0, "4 sequences", rotation=90, ha="right", va="center", fontsize=9)
-    axis.text(place - 0.65, 0, "4 probabilities", rotation=90, ha="left", va="center", fontsize=9)
-    axis.set_axis_off()
+    fig, axes = plt.subplots(1, 5, figsize=(10.5, 3))
+    for axis, title, channel in zip(axes, [*CHANNELS, name], [0, 1, 2, 3, 0]):
+        paint_slice(axis, image[..., channel], label if title == name else None, at=at, letters=letters)
+        axis.set_title(title)
+    colour_legend(fig)
+    return fig
+
+
+def show_axes_of_file(stored: tuple[np.ndarray, np.ndarray], read: tuple[np.ndarray, np.ndarray], codes: str) -> plt.Figure:
+    """The same slice drawn twice as if the array's axes ran right, front, top: as a file stores it, and after reading.
+
+    Parameters
+    ----------
+    stored, read : (image, label), numpy.ndarray, shape (x, y, z)
+        One sequence.
+    codes : str
+        Directions of the file's axes, such as LPS.
+    """
+    fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.6))
+    titles = (f"array of the file, axes {codes}" + ("" if codes == "RAS" else ": letters lie"), "after reading, axes RAS")
+    for axis, (volume, label), title in zip(axes, (stored, read), titles):
+        box = brain_box(volume[..., None], margin=2)
+        paint_slice(axis, volume[box], label[box], at=largest_slice(label > 0)[2] - box[2].start)
+        axis.set_title(title, fontsize=10)
+    return fig
+
+
+def show_learning(volume: np.ndarray, expert: np.ndarray, seen: dict[str, dict[int, np.ndarray]]) -> plt.Figure:
+    """What networks say about one slice after so many steps, a row each, and the expert's mask.
+
+    Parameters
+    ----------
+    volume : numpy.ndarray, shape (x, y, z)
+    expert : numpy.ndarray of int, shape (x, y, z)
+    seen : dict of str to dict of int to numpy.ndarray of int, shape (x, y, z)
+        Name of a network to its label maps by step.
+    """
+    at = largest_slice(expert > 0)[2]
+    steps = len(next(iter(seen.values())))
+    fig, axes = plt.subplots(len(seen), steps + 2, figsize=(10.5, 1.75 * len(seen) + 0.5), squeeze=False)
+    for row, (name, masks) in zip(axes, seen.items()):
+        for axis, mask, title in zip(row, [None, *masks.values(), expert], ["FLAIR", *(f"step {k}" for k in masks), "expert"]):
+            paint_slice(axis, volume, mask, at=at, letters=False)
+            axis.set_title(title, fontsize=10)
+        row[0].text(-0.08, 0.5, name, rotation=90, transform=row[0].transAxes, ha="right", va="center")
+    colour_legend(fig)
+    return fig
+
+
+def show_toys(toys: dict[str, tuple[np.ndarray, np.ndarray]]) -> plt.Figure:
+    """The middle slice of pairs (prediction, truth) of masks (x, y, z): the truth filled, the prediction as a line."""
+    fig, axes = plt.subplots(1, len(toys), figsize=(10.5, 2.1))
+    for axis, (name, (found, truth)) in zip(axes, toys.items()):
+        middle = truth.shape[2] // 2
+        axis.imshow(np.where(truth[:, :, middle].T, 0.72, 1), vmin=0, vmax=1, origin="lower")
+        axis.contour(found[:, :, middle].T.astype(float), levels=[0.5], colors="#D55E00", linewidths=1.6)
+        axis.set_title(name, fontsize=10)
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(True)
+    handles = [Patch(color="#b8b8b8", label="truth"), plt.Line2D([], [], color="#D55E00", label="prediction")]
+    fig.legend(handles=handles, loc="outside upper right", ncols=2, fontsize=9)
     return fig
 
 
@@ -148,6 +235,16 @@ def show_planes(
             axis.set_title(f"{name}, {plane}" if plane == "axial" else plane)
     if label is not None:
         colour_legend(fig)
+    return fig
+
+
+def show_masks(volume: np.ndarray, masks: dict[str, np.ndarray], at: int) -> plt.Figure:
+    """One axial slice of a scan (x, y, z) without a mask and under several, by their names."""
+    fig, axes = plt.subplots(1, len(masks) + 1, figsize=(2.6 * (len(masks) + 1), 3.2))
+    for axis, (name, mask) in zip(axes, ({"FLAIR": None} | masks).items()):
+        paint_slice(axis, volume, mask, at=at)
+        axis.set_title(name)
+    colour_legend(fig)
     return fig
 
 
@@ -195,3 +292,32 @@ def animate_slices(
     file = io.BytesIO()
     pictures[0].save(file, "PNG", save_all=True, append_images=pictures[1:], duration=160, loop=0, optimize=True)
     return Image(file.getvalue(), format="png", width=round(scale * pictures[0].width))
+
+
+def scroll_slices(image: np.ndarray, label: np.ndarray, source: str) -> Image | None:
+    """Scroll through a scan in Jupyter, with a choice of sequence and classes; elsewhere the film of `animate_slices`.
+
+    Parameters
+    ----------
+    image : numpy.ndarray, shape (x, y, z, 4)
+    label : numpy.ndarray of int, shape (x, y, z)
+    source : str
+    """
+    if is_still():
+        return animate_slices(image[..., 0], label, source)
+    box = brain_box(image, margin=2)
+    image, label = image[box], label[box]
+    start, top = largest_slice(label > 0)[2], image.shape[2] - 1
+
+    def draw(slice=start, sequence="FLAIR", edema=True, non_enhancing=True, enhancing=True):
+        fig, axes = plt.subplots(1, 2, figsize=(8.6, 4.6))
+        shown = np.where(np.isin(label, np.flatnonzero([False, edema, non_enhancing, enhancing])), label, 0)
+        for axis, mask in zip(axes, (None, shown)):
+            paint_slice(axis, image[..., CHANNELS.index(sequence)], mask, at=slice)
+        axes[0].set_title(f"{sequence}, slice {slice + box[2].start}")
+        colour_legend(fig)
+        fig.supxlabel(source, x=0.995, ha="right", fontsize=8, color="#666666", style="italic")
+        plt.show()
+
+    play(draw, slice=(0, top), sequence=list(CHANNELS), edema=bool, non_enhancing=bool, enhancing=bool)
+    return None

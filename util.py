@@ -1,12 +1,10 @@
 """Helpers that the three notebooks share: figures, tables, chest X-rays, evaluation.
 
-What is taught is written in the notebooks themselves, what is only needed is here. Figures of chest X-rays and
-brain scans are in `chest_figures` and `brain_figures`, numbers in `models.metrics`; the lessons call all of them by this module.
+What is taught is written in the notebooks themselves, what is only needed is here. Figures are in `chest_figures`,
+`brain_figures`, `brain_charts` and `sliders`, numbers in `models.metrics`; the lessons call all of them by this module.
 """
 
 import html
-import inspect
-import os
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,17 +15,25 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
+from brain_charts import draw_unet, plot_agreement, plot_intensities, plot_learning, plot_losses  # noqa: F401
 from brain_figures import (  # noqa: F401  the lessons call them util.…
     BRAIN_CLASSES,
     BRAIN_REGIONS,
     CLASS_COLOURS,
+    ERRORS,
     animate_slices,
     colour_legend,
-    draw_unet,
     label_colours,
     largest_slice,
     paint_slice,
+    scroll_slices,
+    show_axes_of_file,
+    show_errors,
+    show_learning,
+    show_masks,
     show_planes,
+    show_sequences,
+    show_toys,
 )
 from chest_figures import points_into_box, stamp_marker  # noqa: F401  the lessons call them util.…
 from data.nih import FINDINGS
@@ -40,10 +46,13 @@ from models.metrics import (  # noqa: F401  the lessons call them util.…
     clip_probabilities,
     fit_temperature,
     hausdorff95,
+    lesion_dice,
     percentile_interval,
     resample_patients,
+    surface_dice,
     volume_ml,
 )
+from sliders import play  # noqa: F401  the lessons call it util.play
 
 # ---------------------------------------------------------------------------------------------------------------------
 # FIGURES AND TABLES
@@ -390,21 +399,3 @@ def plot_coverage(trials: dict[str, tuple], shown: int = 100) -> plt.Figure:
         ax.set(title=f"{name}\n{(~hit).sum()} of {len(hit)} miss", xlabel="AUROC", yticks=[], ylim=(-1, len(hit)))
         ax.title.set_fontsize(10)
     return fig
-
-
-def play(draw, **ranges: tuple[float, float]) -> None:
-    """Draw a figure, in Jupyter with a slider from low to high for each argument named in `ranges`.
-
-    `draw` shows the figure and has default values. Where notebooks are executed without a person (the variable
-    COURSE_STATIC is set) the figure is drawn once, with the default values.
-    """
-    if os.environ.get("COURSE_STATIC") or get_ipython() is None:
-        draw()
-        return
-    import ipywidgets
-
-    sliders = {}
-    for name, (low, high) in ranges.items():
-        options = {"min": low, "max": high, "step": (high - low) / 100, "continuous_update": False, "description": name}
-        sliders[name] = ipywidgets.FloatSlider(inspect.signature(draw).parameters[name].default, **options)
-    display(ipywidgets.VBox([*sliders.values(), ipywidgets.interactive_output(draw, sliders)]))

@@ -23,6 +23,7 @@ from data.nifti import Nifti, open_nifti, stem
 
 CHANNELS = ("FLAIR", "T1w", "T1gd", "T2w")
 LABELS = ("background", "edema", "non-enhancing tumour", "enhancing tumour")
+CLASS_COLOURS = ("#F0E442", "#0072B2", "#D55E00")  # of the labels 1 to 3 in pictures; the colour-blind can tell them apart too
 
 DECATHLON = brats.Convention(
     {0: 0, 1: 1, 2: 2, 3: 3}, "the Decathlon", hints={4: "4 is BraTS' enhancing tumour until 2021; in the Decathlon it is 3."}

@@ -19,7 +19,15 @@ from models import ENGINE
 INSIDE = Path(__file__).resolve().parent / "inside"
 ROOT = INSIDE.parents[1]
 KINDS = ("bubblewrap", "docker", "podman", "process")
-COURSE = ("util.py", "brain_figures.py", "chest_figures.py", "data", "models")  # what notebooks import; every student has it
+COURSE = (  # what notebooks import; every student has it
+    "util.py",
+    "brain_charts.py",
+    "brain_figures.py",
+    "chest_figures.py",
+    "sliders.py",
+    "data",
+    "models",
+)
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib", "/lib", "/lib64", "/lib32")
 ALWAYS_HIDDEN = (ROOT, Path("/usr/local/share/nbgrader/exchange"), Path("/srv/nbgrader/exchange"))
 INSTALL = (

@@ -5,18 +5,20 @@
 # oncologists and trials need these answers voxel by voxel, and drawing them by hand takes an expert an hour per patient.
 # Here you build a network that does it in seconds, and then find out how far it can be trusted.
 #
-# **You will learn to**
+# **After it you can**
 #
 # * read a magnetic resonance (MR) scan: its four sequences, its header, where a voxel lies in the head;
-# * look at a volume properly: in three planes, as a film, with the expert's mask on top;
+# * look at a volume properly: in three planes, slice by slice, with the expert's mask on top;
 # * cut patches out of scans that are too large for a network, and make intensities comparable that have no unit;
-# * build and train a 3D U-Net with a loss that a sea of background does not fool;
-# * segment a whole scan by a sliding window, and judge the result per class and per region: sensitivity, specificity,
-#   Dice, Hausdorff distance, millilitres;
+# * build a 3D U-Net, watch it learn, and say what its skip connections are for;
+# * segment a whole scan by a sliding window, and find the false islands that no patch shows;
+# * say of each usual metric which error it does not see, and report results so that nothing is hidden;
 # * look at the failures, and save a mask so that a clinical viewer lays it exactly on the scan.
 #
-# **Time:** about two hours with the exercises; three minutes to run. **Points:** 100.
+# **Time:** about three hours with the exercises; three minutes to run. **Points:** 100, in nine exercises, each with a check under it.
 # **You should know** Python, NumPy and what a convolutional network is. Notebooks 1 and 2 are not required.
+# Terms and sources are explained in `lessons/glossary.md`, which all three notebooks share. Further exercises carry stars: ★ a
+# line or two, ★★ some thought, ★★★ an afternoon.
 #
 # <details><summary><b>How to work with this notebook</b></summary>
 #
@@ -54,9 +56,9 @@ import public_tests
 import util
 from data import decathlon, nifti
 from data.brain_simulator.cohort import brain_cohort
-from models.brain import known_patients
 from models.brain import network as brain_network
 from models.brain import predict as brain_predict
+from models.brain import split_by_patient
 from models.weights import load_weights
 
 assert keras.__version__ >= "3", "This course needs Keras 3: pip install -r requirements.txt"
@@ -66,6 +68,8 @@ util.use_course_style()
 
 # %% [markdown]
 # ## 3.1 What is in an MR image
+#
+# *15 minutes. The question: what does a scan consist of, and where in the head is a voxel?*
 #
 # An MR scanner measures how hydrogen nuclei, mostly those of water, answer radio pulses in a strong magnetic field. The
 # timing of the pulses (the **sequence**) decides the contrast, so the same anatomy can be shown in very different ways.
@@ -79,8 +83,16 @@ util.use_course_style()
 # | **T2w** | all water: fluid, edema, cysts | fluid against solid |
 #
 # No sequence shows everything, which is why the network will be given all four, as channels. An expert has marked every
-# voxel as background (0), edema (1), non-enhancing or necrotic tumour (2) or enhancing tumour (3). (Where the patients are
-# simulated, so is the expert: the mask is what the simulator put there.)
+# voxel. The numbers of the labels are a matter of the archive, and a program that mixes them up still runs:
+#
+# | tissue | Decathlon, and this course | BraTS 2017 to 2021 | BraTS since 2023 (adult glioma) |
+# | --- | --- | --- | --- |
+# | background | 0 | 0 | 0 |
+# | edema or infiltrated tissue | 1 | 2 | 2 |
+# | non-enhancing or necrotic tumour | 2 | 1 | 1 |
+# | enhancing tumour | 3 | 4 | 3 (4: resection cavity) |
+#
+# (Where the patients are simulated, so is the expert: the mask is what the simulator put there.)
 #
 # The scans come in a public format, so any folder of the Medical Segmentation Decathlon or of BraTS can take their place:
 # name it in `DATA_DIR` above. Without one, the course simulates patients on your machine: the anatomy of a standard brain
@@ -97,12 +109,7 @@ print(f"{case.name}: image {image.shape} {image.dtype}, label {label.shape} {lab
 # %%
 cut = util.largest_slice(label == 3 if (label == 3).any() else label > 0)[2]
 box = decathlon.brain_box(image, margin=2)
-fig, axes = plt.subplots(1, 5, figsize=(10.5, 3))
-for axis, name, channel in zip(axes, [*decathlon.CHANNELS, "expert's mask"], [0, 1, 2, 3, 0]):
-    mask = label[box] if name == "expert's mask" else None
-    util.paint_slice(axis, image[box][..., channel], mask, at=cut - box[2].start)
-    axis.set_title(name)
-util.colour_legend(fig)
+fig = util.show_sequences(image[box], label[box], cut - box[2].start, "expert's mask")
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
@@ -137,19 +144,44 @@ util.show_table(table, f"From the header of {case.name}", brain.source)
 # %% [markdown]
 # The **affine** is a 4×4 matrix $A$ that takes a voxel's indices $(i, j, k)$ to millimetres in the scanner:
 # $(x, y, z, 1)^T = A\,(i, j, k, 1)^T$. In NIfTI, $x$ grows to the patient's **r**ight, $y$ to the front (**a**nterior) and $z$
-# to the top (**s**uperior): "RAS" for short. The array's own axes may run any way; DICOM and BraTS prefer left and back. The
-# reader of this course turns every array to RAS, so that index and millimetre grow together, and adapts the affine.
+# to the top (**s**uperior): "RAS" for short. The array's own axes may run any way; DICOM and BraTS prefer left and back:
+# "LPS". The reader of this course turns every array to RAS, so that index and millimetre grow together, and adapts the affine.
+# Follow one voxel of the tumour through the three ways to name its place:
 
 # %%
+stored, stored_image = nifti.load(case.label_file), nifti.load(case.image_files[0])
 voxel = [int(index) for index in np.argwhere(label == label.max())[0]]
 place = nib.affines.apply_affine(case.affine, voxel)
-stored = nifti.load(case.label_file)
 in_file = nib.affines.apply_affine(np.linalg.inv(stored.affine), place).round().astype(int).tolist()
-print("affine after reading:", *case.affine.round(2), sep="\n  ")
 before, after = ("".join(nib.aff2axcodes(affine)) for affine in (stored.affine, case.affine))
-print(f"axes in the file: {before}, after reading: {after}")
-print(f"voxel {voxel} lies at {place.round(1).tolist()} mm; its indices in the file are {in_file}")
+rows = [
+    ("indices in the file", in_file, f"axes run {before}; index 0, 0, 0 lies at {stored.affine[:3, 3].round(1).tolist()} mm"),
+    ("indices after reading", voxel, f"axes run {after}; index 0, 0, 0 lies at {case.affine[:3, 3].round(1).tolist()} mm"),
+    ("millimetres", place.round(1).tolist(), "the same for both: this is what a viewer goes by"),
+]
+table = pd.DataFrame(rows, columns=["", "voxel of the tumour", "meaning"]).set_index("")
+util.show_table(table, f"One voxel of {case.name}, named three times", brain.source)
 print(f"label there: {label[tuple(voxel)]}; in the file's own code: {int(stored.dataobj[tuple(in_file)])}")
+print(f"Whoever takes the file's indices for millimetres is {np.linalg.norm(place - in_file):.0f} mm away.")
+
+# %% [markdown]
+# <details><summary>Predict first: the array is drawn as it lies in the file, as if its axes were RAS. On which side will the tumour be?</summary>
+#
+# With LPS axes, on the other side, and the front of the head where the back should be: the picture is turned by half a turn. A brain is so
+# nearly symmetric that nobody would notice if only left and right were swapped.
+# </details>
+
+# %%
+raw = np.asanyarray(stored_image.dataobj)
+raw = raw[..., 0] if raw.ndim == 4 else raw
+fig = util.show_axes_of_file((raw, np.asanyarray(stored.dataobj)), (image[..., 0], label), before)
+util.sign_figure(fig, brain.source)
+del raw, stored_image
+
+# %% [markdown]
+# *Figure 2. The same slice twice, drawn by the same code. Left: the array as it is stored. The letters claim sides that are only
+# right for RAS. Right: after reading, with the axes turned and the affine adapted. (The colours on the left follow the file's own numbers
+# of the labels.)*
 
 # %% [markdown]
 # ### Intensities have no unit
@@ -158,30 +190,31 @@ print(f"label there: {label[tuple(voxel)]}; in the file's own code: {int(stored.
 # the scanner, the coil, the sequence and the day. Compare the same sequence in four patients:
 
 # %%
-fig, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-for patient in brain[:4]:
-    voxels = patient.image()[..., [0, 2]]
-    for axis, values in zip(axes, voxels[voxels.any(-1)].T):
-        limits = (0, np.percentile(values, 99.8))
-        axis.hist(values[values > 0], bins=100, range=limits, histtype="step", density=True, label=patient.name)
-for axis, name in zip(axes, ("FLAIR", "T1gd")):
-    axis.set(title=f"{name}, voxels of the brain", xlabel="intensity (no unit)", yticks=[])
-    axis.set_ylabel("share of voxels")
-axes[0].legend(fontsize=8)
+four = {patient.name: patient.image() for patient in brain[:4]}
+fig = util.plot_intensities(four, None, "intensity (no unit)")
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 2. Intensities of the same sequence in four patients. What is grey in one is white in another: a threshold that finds
+# *Figure 3. Intensities of the same sequence in four patients. What is grey in one is white in another: a threshold that finds
 # the tumour of one patient finds nothing, or everything, in the next.*
 #
 # **Summary.** A scan is four volumes of the same head in different contrast, plus a header. The affine says where each voxel
 # lies; never part an array from it. Intensities have no unit and must be standardised per scan.
 #
-# *Further exercises.* (1) Change one entry of the affine so that it mirrors the head. How would you notice? (2) Guess from
-# Figure 2 on which of the patients a network trained on one of them would fail.
+# *Further exercises.* (1) ★ Change one entry of the affine so that it mirrors the head. How would you notice? (2) ★ Guess from
+# Figure 3 on which of the patients a network trained on one of them would fail.
+#
+# <details><summary>Answers</summary>
+#
+# (1) `affine[0, 0] *= -1` (with the offset adapted). Not from the picture: heads are nearly symmetric. From the determinant, whose sign
+# changes, or by comparing with another scan of the patient. (2) On those whose peak lies elsewhere, unless their intensities are
+# standardised.
+# </details>
 
 # %% [markdown]
 # ## 3.2 Exploring volumes
+#
+# *10 minutes. The question: what do you see before any network has seen it?*
 #
 # A volume is not a pile of pictures: a tumour that is round in one plane may be a thin plate in another. Look at all three
 # planes, with and without the mask, before you train anything. Many a failed project could have been stopped here: masks
@@ -192,16 +225,22 @@ fig = util.show_planes({"FLAIR": image[..., 0], "T1gd": image[..., 2]}, label)
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 3. The largest cuts through the tumour in three planes. A and P: front (anterior) and back (posterior) of the head.*
+# *Figure 4. The largest cuts through the tumour in three planes. A and P: front (anterior) and back (posterior) of the head.*
 
 # %%
-util.animate_slices(image[..., 0], label, brain.source)
+util.scroll_slices(image, label, brain.source)
 
 # %% [markdown]
-# *Figure 4. A film through the FLAIR image from bottom to top, without and with the mask. Radiologists scroll like this all day:
-# what continues from slice to slice is a structure, what flickers is noise, or a vessel cut across.*
+# *Figure 5. In Jupyter: scroll through the scan, choose the sequence, switch the classes on and off. Without a kernel: a film through the FLAIR
+# image from bottom to top, without and with the mask. Radiologists scroll like this all day: what continues from slice to slice is a structure,
+# what flickers is noise, or a vessel cut across.*
 #
 # How much of a scan is tumour? The answer decides how we cut patches, which loss we take and which metrics mean anything.
+#
+# <details><summary>Predict first: what share of all voxels of a scan is background?</summary>
+#
+# The last column of the next table says it: nearly all. A glioma of 100 ml is large for a patient and small in an array of nine litres.
+# </details>
 
 # %%
 chosen = brain.draw(4 if QUICK else 12, np.random.default_rng(0))
@@ -217,12 +256,20 @@ util.show_table(overview.sort_index(), caption, brain.source, precision=1)
 
 # %% [markdown]
 # **Summary.** Look at three planes, and scroll. Background is nearly everything: whoever calls each voxel healthy is right almost
-# always, and useless. The classes differ in size, and so do the patients.
+# always, and useless. The classes differ in size, and so do the patients; some have no enhancing tumour at all.
 #
-# *Further exercise.* Paint the mask on the T2w image instead. Which of its borders can you still justify?
+# *Further exercise.* ★ Paint the mask on the T2w image instead. Which of its borders can you still justify?
+#
+# <details><summary>Answer</summary>
+#
+# `util.show_planes({"T2w": image[..., 3]}, label)`. The outer border of the edema, mostly. The enhancing part cannot be told from the rest
+# of the core on T2w: that border comes from T1gd.
+# </details>
 
 # %% [markdown]
 # ## 3.3 Patches and standardisation
+#
+# *25 minutes. The question: how does a scan get into a network that cannot hold it?*
 #
 # At full resolution, a single layer with eight channels over one scan takes hundreds of megabytes, and training keeps dozens
 # of layers. So the network sees boxes cut out of the scan: **patches**. Most places in a head hold no tumour, and patches
@@ -233,7 +280,7 @@ whole_mib, patch_mib = (8 * 4 * float(np.prod(shape)) / 2**20 for shape in (case
 print(f"one layer of 8 channels, float32: whole scan {whole_mib:.0f} MiB, patch of 64³ voxels {patch_mib:.0f} MiB")
 
 # %% [markdown]
-# ### Exercise: cut a patch (16 points)
+# ### Exercise 1: cut a patch (16 points)
 #
 # Write `get_sub_volume`. Draw a random corner such that the patch fits into the scan. **Every position that fits must be
 # possible**: the last one too, and the only one when the scan is as large as the patch. If the share of background voxels
@@ -299,19 +346,14 @@ assert pair is not None, f"{case.name} has too little tumour for such a patch: s
 patch, patch_label = pair
 middle = patch_label.any(axis=-1).sum(axis=(0, 1)).argmax()
 as_map = (patch_label * [1, 2, 3]).sum(axis=-1).astype(int)
-fig, axes = plt.subplots(1, 5, figsize=(10.5, 2.8))
-for axis, name, channel in zip(axes, [*decathlon.CHANNELS, "y"], [0, 1, 2, 3, 0]):
-    mask = as_map if name == "y" else None
-    util.paint_slice(axis, patch[..., channel], mask, at=middle, letters=False)
-    axis.set_title(name)
-util.colour_legend(fig)
+fig = util.show_sequences(patch, as_map, middle, "y", letters=False)
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 5. The slice of a random patch with most tumour: the four channels of X, and y painted on the first.*
+# *Figure 6. The slice of a random patch with most tumour: the four channels of X, and y painted on the first.*
 
 # %% [markdown]
-# ### Exercise: standardise (12 points)
+# ### Exercise 2: standardise (12 points)
 #
 # Write `standardize`: bring **each channel of the whole scan** to mean 0 and standard deviation 1. Count only the brain, that is
 # all voxels where *any* channel is non-zero: the scans come without the skull, and the zeros around them would otherwise decide
@@ -359,6 +401,11 @@ public_tests.standardize_test(standardize)
 
 # %% [markdown]
 # Why over the whole scan, and not slice by slice, as much code on the web does? Try it:
+#
+# <details><summary>Predict first: slice by slice, what happens to the healthy tissue beside the tumour?</summary>
+#
+# A bright tumour raises the mean of its own slice, so the healthy tissue there comes out darker than the same tissue a few slices away.
+# </details>
 
 # %%
 flair, tumour = image[box][..., :1], label[box] > 0
@@ -382,32 +429,35 @@ axes[2].legend(fontsize=8)
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 6. Left and middle: the same sagittal cut. Right: the mean of the healthy brain in each axial slice. Slice by slice, every
+# *Figure 7. Left and middle: the same sagittal cut. Right: the mean of the healthy brain in each axial slice. Slice by slice, every
 # slice gets a mean and a spread of its own, and the tumour has a say in them: the same healthy tissue is called darker where there is a
 # tumour beside it, and the difference between slices at the top and the bottom of the brain, which is anatomy, is wiped out.*
 
 # %%
-fig, axes = plt.subplots(1, 2, figsize=(9, 3))
-for patient in brain[:4]:
-    voxels = standardize(patient.image())[..., [0, 2]]
-    for axis, values in zip(axes, voxels[voxels.any(-1)].T):
-        axis.hist(values, bins=80, range=(-3, 5), histtype="step", density=True, label=patient.name)
-for axis, name in zip(axes, ("FLAIR", "T1gd")):
-    axis.set(title=f"{name}, standardised", xlabel="standard deviations from the brain's mean", yticks=[])
-    axis.set_ylabel("share of voxels")
-axes[0].legend(fontsize=8)
+fig = util.plot_intensities(
+    {name: standardize(scan[decathlon.brain_box(scan)]) for name, scan in four.items()}, (-3, 5), "standard deviations"
+)
 util.sign_figure(fig, brain.source)
+del four
 
 # %% [markdown]
-# *Figure 7. The four patients of Figure 2 after standardisation: now on one scale.*
+# *Figure 8. The four patients of Figure 3 after standardisation: now on one scale.*
 #
 # **Summary.** Networks learn from patches, and those with too little tumour are drawn again. Each channel is standardised over the
 # brain of the whole scan: never over the background, never slice by slice, never with the numbers of other patients.
 #
-# *Further exercise.* Draw 100 patches with `background_threshold=1.01` (every patch is welcome). What share of them holds any tumour?
+# *Further exercise.* ★ Draw 100 patches with `background_threshold=1.01` (every patch is welcome). What share of them holds any tumour?
+#
+# <details><summary>Answer</summary>
+#
+# `np.mean([get_sub_volume(image, label, 48, 48, 48, background_threshold=1.01)[1].any() for _ in range(100)])`. It depends on the size of the
+# tumour, and more on that of the patch: a large patch nearly always catches a piece, mostly a small one.
+# </details>
 
 # %% [markdown]
 # ## 3.4 The 3D U-Net
+#
+# *20 minutes. The question: how can a network see far and still draw a sharp border?*
 #
 # To say what a voxel is, one must see its surroundings (is this bright spot in a tumour, or is it a vessel?) and still know exactly
 # where its border runs. The **U-Net** does both. On the way down it halves the resolution and gains channels: it sees more, less
@@ -422,15 +472,15 @@ util.sign_figure(fig, brain.source)
 # the end, a softmax over four classes makes them exclude each other; the network returns the three that are not background.
 
 # %%
-unet = brain_network.unet3d()
+shipped = brain_network.unet3d(name="shipped")
 fig = util.draw_unet(brain_network.FILTERS, side=64)
-util.sign_figure(fig, f"{unet.count_params():,} parameters")
+util.sign_figure(fig, f"{shipped.count_params():,} parameters")
 
 # %% [markdown]
-# *Figure 8. The network, for a patch of 64³ voxels. Height: side of the volume in voxels. Width: number of channels. Arrows:
+# *Figure 9. The network, for a patch of 64³ voxels. Height: side of the volume in voxels. Width: number of channels. Arrows:
 # skip connections. Built by one function of 30 lines, `unet3d` in `models/brain/network.py`; read it.*
 #
-# ### Exercise: a step upwards (10 points)
+# ### Exercise 3: a step upwards (10 points)
 #
 # Write `up_step(x, skip, filters)`, one step of the decoder, from Keras layers:
 #
@@ -470,27 +520,68 @@ def up_step(x, skip, filters):
 # %% check="up_step" points=10
 public_tests.up_step_test(up_step)
 
-# %%
-below, across = keras.Input((8, 8, 8, 64)), keras.Input((16, 16, 16, 32))
-step = keras.Model([below, across], up_step(below, across, 32))
-print(f"{below.shape[1:]} and {across.shape[1:]} become {step.output.shape[1:]}, with {step.count_params():,} weights")
+# %% [markdown]
+# With your step a whole U-Net takes a dozen lines. Here is a small one, with half the channels of Figure 9, that we shall train below. To find
+# out what the skip connections are worth, it can be built **without** them: then each step upwards gets zeros in place of the detail, so
+# that both networks have exactly the same weights.
+
 
 # %%
-probabilities = unet(np.zeros((1, 32, 48, 16, 4), np.float32))
-print("any box whose sides are divisible by 16 will do:", tuple(probabilities.shape))
+def two_convolutions(x, filters):
+    """Two 3×3×3 convolutions, each with instance normalisation and an activation."""
+    for _ in range(2):
+        x = keras.layers.Conv3D(filters, 3, padding="same", use_bias=False)(x)
+        x = keras.layers.GroupNormalization(groups=-1)(x)
+        x = keras.layers.LeakyReLU(0.01)(x)
+    return x
+
+
+def small_unet(side, skips=True, filters=(8, 16, 32, 64)):
+    """A 3D U-Net for patches of `side`³ voxels, with the student's decoder step."""
+    image = keras.Input((side, side, side, 4))
+    x, detail = keras.layers.Conv3D(filters[0], 2, strides=2)(image), []  # fold
+    for number in filters[:-1]:  # down
+        x = two_convolutions(x, number)
+        detail.append(x)
+        x = keras.layers.MaxPooling3D(2)(x)
+    x = two_convolutions(x, filters[-1])
+    for number, skip in zip(filters[-2::-1], detail[::-1]):  # up
+        x = up_step(x, skip if skips else 0 * skip, number)
+    logits = keras.layers.Conv3DTranspose(4, 2, strides=2)(x)  # unfold
+    return keras.Model(image, brain_network.ForegroundSoftmax()(logits))
+
+
+for skips in (True, False):
+    network = small_unet(32, skips)
+    answer = network(np.zeros((1, 32, 32, 32, 4), np.float32))
+    print(f"{'with' if skips else 'without'} skips: {network.count_params():,} weights, {tuple(answer.shape)}")
 
 # %% [markdown]
-# **Summary.** Down for context, up for precision, skips to join both; instance normalisation because batches are tiny. The network is
-# fully convolutional: it takes patches of any size, which will make whole scans fast.
+# **Summary.** Down for context, up for precision, skips to join both; instance normalisation because batches are tiny. A network of
+# convolutions takes patches of any size its levels divide, which will make whole scans fast.
 #
-# *Further exercise.* How far can a voxel see? Add up the receptive field: each 3×3×3 convolution adds 2 voxels of its own level, and a
-# voxel of level $n$ (1 after folding) is $2^n$ voxels wide.
+# *Further exercise.* ★★ How far can a voxel see in the network of Figure 9? Add up the receptive field: each 3×3×3 convolution adds 2 voxels of
+# its own level, and a voxel of level $n$ (1 after folding) is $2^n$ voxels wide.
+#
+# <details><summary>Answer</summary>
+#
+# Two convolutions on each of four levels down: $4 \cdot (2 + 4 + 8 + 16) = 120$ voxels, three levels up: $4 \cdot (8 + 4 + 2) = 56$, and a little
+# for pooling and folding: some 190 voxels. But instance normalisation looks at the whole patch anyway, so that strictly speaking each voxel sees
+# all others.
+# </details>
 
 # %% [markdown]
 # ## 3.5 How good is a mask? Dice, and a loss made of it
 #
+# *30 minutes. The question: what should the network be rewarded for?*
+#
 # Accuracy is the share of voxels that are right. Let us score four masks with it: nothing at all, the true mask moved by 5 voxels,
 # the true mask grown by 2 voxels, and the true mask itself.
+#
+# <details><summary>Predict first: how accurate is the mask that finds nothing?</summary>
+#
+# As accurate as there is background: see the last column of the table in 3.2.
+# </details>
 
 # %%
 truth = label > 0
@@ -502,8 +593,9 @@ masks = {
 }
 rows = []
 for mask in masks.values():
-    rows.append([(mask == truth).mean(), 2 * (mask & truth).sum() / (mask.sum() + truth.sum())])
-table = pd.DataFrame(rows, index=pd.Index(masks, name="mask"), columns=["accuracy", "Dice"])
+    dice = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+    rows.append([(mask == truth).mean(), dice, util.volume_ml(mask, case.spacing)])
+table = pd.DataFrame(rows, index=pd.Index(masks, name="mask"), columns=["accuracy", "Dice", "ml"])
 util.show_table(table, f"Accuracy and Dice of four masks of the whole tumour of {case.name}", brain.source)
 
 # %% [markdown]
@@ -514,7 +606,7 @@ util.show_table(table, f"Accuracy and Dice of four masks of the whole tumour of 
 # It is 1 for a perfect mask and 0 without overlap. It is also the F1 score of the voxels. The small $\epsilon$ defines it where
 # there is neither truth nor prediction: 1, for nothing was missed. (Dice, Ecology 1945.)
 #
-# ### Exercise: Dice of one class (8 points)
+# ### Exercise 4: Dice of one class (8 points)
 #
 # Write `single_class_dice_coefficient` with `keras.ops`, so that it works on tensors and on NumPy arrays alike. Sum over `axis`.
 
@@ -549,7 +641,7 @@ def single_class_dice_coefficient(y_true, y_pred, axis=(0, 1, 2), epsilon=1e-5):
 public_tests.single_class_dice_coefficient_test(single_class_dice_coefficient)
 
 # %% [markdown]
-# ### Exercise: Dice of several classes (12 points)
+# ### Exercise 5: Dice of several classes (12 points)
 #
 # A batch has the shape (batch, x, y, z, classes). Sum over space only, so that each sample and each class gets its own Dice, and
 # return the mean of them all.
@@ -588,7 +680,7 @@ def dice_coefficient(y_true, y_pred, axis=(1, 2, 3), epsilon=1e-5):
 public_tests.dice_coefficient_test(dice_coefficient)
 
 # %% [markdown]
-# ### Exercise: soft Dice loss (12 points)
+# ### Exercise 6: soft Dice loss (12 points)
 #
 # A loss must fall when the prediction gets better, and must have a useful slope for probabilities between 0 and 1. The **soft Dice loss**
 # (Milletari et al., 3DV 2016) squares the terms of the denominator, and takes 1 minus the mean:
@@ -631,40 +723,21 @@ public_tests.soft_dice_loss_test(soft_dice_loss)
 # is why nnU-Net, the reference method of the field (Isensee et al., Nature Methods 2021), trains with it. A worked example with a large
 # and a small structure:
 
+
 # %%
-truth = np.zeros((24, 24, 24, 2), np.float32)
-truth[2:12, 2:12, 2:12, 0] = truth[15:18, 15:18, 15:18, 1] = 1  # one class of 1,000 voxels, one of 27
-good = np.where(truth == 1, 0.9, 0.02).astype(np.float32)
-sureness = np.linspace(0.02, 0.999, 60)
+def dice_loss_of(truth, found):
+    return float(soft_dice_loss(truth[None], found[None]))
 
 
-def with_small_structure(p):
-    return np.where((truth == 1) & [False, True], p, np.where(truth == 1, good, 0.02))
+def cross_entropy_of(truth, found):
+    return -np.mean(truth * np.log(found) + (1 - truth) * np.log(1 - found))
 
 
-def with_false_voxels(p):
-    changed = good.copy()
-    changed[20:24, :4, :4, 0] = p
-    return changed
-
-
-losses = {
-    "soft Dice loss": lambda found: float(soft_dice_loss(truth[None], found[None].astype(np.float32))),
-    "cross-entropy": lambda found: -np.mean(truth * np.log(found) + (1 - truth) * np.log(1 - found)),
-}
-fig, axes = plt.subplots(1, 2, figsize=(9, 3))
-for axis, change, title in zip(
-    axes, (with_small_structure, with_false_voxels), ("the small structure is found", "64 false voxels, ever surer")
-):
-    for name, loss in losses.items():
-        values = [loss(change(p)) for p in sureness]
-        axis.plot(sureness, np.array(values) / values[0], label=name)
-    axis.set(title=title, xlabel="p of these voxels", ylabel="loss, start = 1", ylim=(0, None))
-axes[0].legend()
+fig = util.plot_losses({"soft Dice loss": dice_loss_of, "cross-entropy": cross_entropy_of})
 util.sign_figure(fig, "worked example")
 
 # %% [markdown]
-# *Figure 9. Left: the network gets surer of the 27 voxels of the small class; soft Dice rewards it, cross-entropy hardly notices. Right: it
+# *Figure 10. Left: the network gets surer of the 27 voxels of the small class; soft Dice rewards it, cross-entropy hardly notices. Right: it
 # gets surer of 64 voxels that are wrong; both losses grow, and cross-entropy ever more steeply, without a limit.*
 
 
@@ -684,117 +757,150 @@ def dice_and_cross_entropy(y_true, y_pred):
 # **Summary.** Where nearly everything is background, accuracy says nothing. Dice measures overlap; soft Dice is the version with
 # a slope; together with cross-entropy it trains well.
 #
-# *Further exercises.* (1) Move the mask in the first table by 1, 2, 3 … voxels, for the largest and the smallest class. Why does Dice punish
-# small structures more? (2) What is Dice when both masks are empty, and what if one voxel is then predicted?
+# *Further exercises.* (1) ★ Move the mask in the first table by 1, 2, 3 … voxels, for the largest and the smallest class. Why does Dice punish
+# small structures more? (2) ★ What is Dice when both masks are empty, and what if one voxel is then predicted?
+#
+# <details><summary>Answers</summary>
+#
+# (1) A shift costs voxels in proportion to the surface, and a small structure has more surface for its volume. (2) 1, by $\epsilon$; and nearly 0
+# after a single voxel. So Dice of an empty truth says next to nothing, and section 3.9 leaves it out.
+# </details>
 
 # %% [markdown]
-# ## 3.6 Training on a small set
+# ## 3.6 Watch it learn
+#
+# *15 minutes. The question: what does a network learn first, and what are skip connections for?*
 #
 # Patients are split before anything is learned: some train, some tell us during training how it goes, and some, the **test** patients,
 # stay unseen until the end.
 
 # %%
-tests, validations = (1, 1) if QUICK else (4, 2)
-known = {scan.name: brain.source != "simulated" and scan.is_among(known_patients()) for scan in chosen}
-scans_of = {}  # each patient's, for a patient may have several; last those on whom the shipped network of 3.7 was trained
-for scan in sorted(chosen, key=lambda scan: [False, None, True].index(known[scan.name])):
-    scans_of.setdefault(scan.patient, []).append(scan)
-assert len(scans_of) > tests + validations, f"{len(scans_of)} patients are too few: at least {tests + validations + 1} are needed"
-unseen = [person for person, scans in scans_of.items() if not known[scans[0].name]]
-test_people = (unseen or list(scans_of))[:tests]
-test_cases = [scans_of[person][0] for person in test_people]
-if not unseen:
-    print("ATTENTION: the shipped network was trained on all of these patients, so its results below are too good.")
-elif any(known[scan.name] is None for scan in test_cases):
-    print("ATTENTION: this release names patients differently, so the shipped network may have been trained on the test patients.")
-others = [person for person in scans_of if person not in test_people]
-validation_cases, training_cases = (
-    [scan for person in part for scan in scans_of[person]] for part in (others[:validations], others[validations:])
+training_cases, validation_cases, test_cases, warning = split_by_patient(
+    chosen, *((1, 1) if QUICK else (4, 2)), simulated=brain.source == "simulated"
 )
-print(
-    f"{len(training_cases)} scans to train, {len(validation_cases)} to validate, {len(test_cases)} to test, of {len(scans_of)} patients"
-)
+print(f"{len(training_cases)} scans to train, {len(validation_cases)} to validate, {len(test_cases)} to test")
+if warning:
+    print(warning)
 
 
 def load(patient):
-    """Image, cropped to the brain and standardised, and label."""
+    """Standardised image and label, cropped to the brain, and the box that was cut."""
     image, label = patient.image(), patient.label()
     box = decathlon.brain_box(image)
-    return standardize(image[box]).astype(np.float32), label[box]
+    return standardize(image[box]).astype(np.float32), label[box], box
 
 
-training_scans = [load(patient) for patient in util.progress(training_cases, description="reading scans")]
-validation_scans = [load(patient) for patient in validation_cases]
+scans = {patient.name: load(patient) for patient in util.progress(chosen, description="reading scans")}
 
 
-class Patches(keras.utils.PyDataset):
-    """Random patches, mirrored left to right half of the time: a head has no preferred side."""
+def draw_patches(patients, count, side, rng, mirror=True):
+    """X and y of random patches, mirrored left to right half of the time: a head has no preferred side."""
+    pairs = []
+    while len(pairs) < count:
+        image, label, _ = scans[patients[rng.integers(len(patients))].name]
+        pair = get_sub_volume(image, label, side, side, side, 4, 100, 0.97, rng=rng)
+        if pair is not None:  # a patient without enough tumour is passed over
+            turn = -1 if mirror and rng.random() < 0.5 else 1
+            pairs.append([part[::turn] for part in pair])
+    return tuple(np.stack(parts).astype(np.float32) for parts in zip(*pairs))
 
-    def __init__(self, scans, batches, batch=2, side=48, mirror=True, seed=0):
-        super().__init__()
-        self.scans, self.batches, self.batch = scans, batches, batch
-        self.side, self.mirror = side, mirror
-        self.rng = np.random.default_rng(seed)
 
-    def __len__(self):
-        return self.batches
-
-    def __getitem__(self, index):
-        pairs = []
-        while len(pairs) < self.batch:
-            image, label = self.scans[self.rng.integers(len(self.scans))]
-            size = [min(self.side, length // 16 * 16) for length in label.shape]
-            pair = get_sub_volume(image, label, *size, 4, 100, 0.97, rng=self.rng)
-            if pair is not None:  # a patient without enough tumour is passed over
-                turn = -1 if self.mirror and self.rng.random() < 0.5 else 1
-                pairs.append([part[::turn] for part in pair])
-        return tuple(np.stack(parts).astype(np.float32) for parts in zip(*pairs))
+# %% [markdown]
+# Both small networks of section 3.4 get the same patches in the same order. After 0, 25, 50, 100 and 150 steps we look: at one slice, and at
+# the Dice of each class on a few patches of the validation patients. That Dice is computed **once for each class over all these patches**. One
+# Dice for each patch, averaged, would give 0 to every patch that lacks the class as soon as one voxel is called so.
+#
+# <details><summary>Predict first: what will the two networks have learned after 25 steps, and where will the one without skips fail in the end?</summary>
+#
+# Most often first where the tumour is, roughly, then its classes, the large ones before the small. Without skips all detail must pass through the coarsest
+# level: blobs in the right place, with borders that are too smooth.
+# </details>
 
 
 # %%
-side, steps, epochs = (32, 4, 2) if QUICK else (48, 25, 6)
-check_patches = Patches(validation_scans, 1, batch=8, side=side, mirror=False)[0]
-student = brain_network.unet3d(name="trained_here")
-student.compile(keras.optimizers.Adam(3e-3), loss=dice_and_cross_entropy, metrics=[dice_coefficient])
+def one_hot(label):
+    """Label map (…) of 0 to 3 to one-hot code (…, 3) without the background."""
+    return label[..., None] == np.arange(1, 4)
+
+
+def class_dice(y, found):
+    """Dice of each class over all patches together: y one-hot (patch, x, y, z, 3), found a label map (patch, x, y, z)."""
+    found = np.float32(one_hot(found))
+    return [float(single_class_dice_coefficient(y[..., k], found[..., k], axis=(0, 1, 2, 3))) for k in range(3)]
+
+
+def label_maps(network, X):
+    """What a network says about patches, one at a time."""
+    return np.concatenate([brain_predict.label_map(np.asarray(network.predict_on_batch(x[None]))) for x in X])
+
+
+def train(network, looks, seed=0):
+    """Train for as many steps as the last look; returns the losses, the Dice of the classes and a label map at each look."""
+    network.compile(keras.optimizers.Adam(3e-3), loss=dice_and_cross_entropy)
+    rng = np.random.default_rng(seed)
+    losses, dice, seen = [], {}, {}
+    for step in util.progress(range(looks[-1] + 1), description="training", unit="step"):
+        if step in looks:
+            found = label_maps(network, check_X)
+            dice[step], seen[step] = class_dice(check_y, found), found[look_at]
+        if step < looks[-1]:
+            losses.append(float(network.train_on_batch(*draw_patches(training_cases, 2, side, rng))))
+    return losses, dice, seen
+
+
+side = min(32 if QUICK else 48, *(min(scan.shape[:3]) // 16 * 16 for scan, _, _ in scans.values()))
+looks = (0, 2, 4) if QUICK else (0, 25, 50, 100, 150)
+check_X, check_y = draw_patches(validation_cases, 6, side, np.random.default_rng(0), mirror=False)
+look_at = int(np.argmax([min(patch[..., k].sum() for k in range(3)) for patch in check_y]))  # a patch that has all classes
+students = {"with skips": small_unet(side), "without skips": small_unet(side, skips=False)}
 started = time.perf_counter()
-history = student.fit(
-    Patches(training_scans, steps, side=side), validation_data=check_patches, validation_batch_size=2, epochs=epochs, verbose=2
-)
-print(f"{epochs * steps} steps in {time.perf_counter() - started:.0f} s")
+learned = {name: train(network, looks) for name, network in students.items()}
+print(f"{len(students) * looks[-1]} steps in {time.perf_counter() - started:.0f} s")
 
 # %%
-fig, axes = plt.subplots(1, 2, figsize=(9, 3))
-titles = {"loss": "soft Dice + cross-entropy", "dice_coefficient": "mean Dice of the classes"}
-for axis, (name, title) in zip(axes, titles.items()):
-    for prefix, who in (("", "training patches"), ("val_", "validation patches")):
-        axis.plot(range(1, epochs + 1), history.history[prefix + name], marker="o", label=who)
-    axis.set(title=title, xlabel="epoch")
-axes[0].legend()
+expert = (check_y[look_at] * [1, 2, 3]).sum(axis=-1).astype(int)
+fig = util.show_learning(check_X[look_at][..., 0], expert, {name: seen for name, (_, _, seen) in learned.items()})
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 10. Learning curves of the small training. The validation patches are few and fixed, so their curve is bumpy. Both are still on their
-# way: a minute is a demonstration, not a training.*
+# *Figure 11. One slice of a validation patch as the two networks see it after so many steps, and the expert's mask.*
+
+# %%
+fig = util.plot_learning({name: (losses, dice) for name, (losses, dice, _) in learned.items()})
+util.sign_figure(fig, brain.source)
+
+# %% [markdown]
+# *Figure 12. Left: the loss of the training patches, averaged over ten steps. The others: Dice of each class on the validation patches. The patches are few, so
+# that the curves are bumpy, and all are still on their way: a minute is a demonstration, not a training.*
 #
-# **Summary.** Split by patient first. Watch the loss on patients that are not trained on. A minute on two processor cores is enough to see
-# the network learn, not enough for a network to use.
+# **Summary.** Split by patient first. Watch the training on patients that are not trained on, and look at pictures, not only at curves. Skip connections
+# bring the borders; context alone brings the place. A minute on two processor cores is enough to see a network learn, not enough for a network to use.
 #
-# *Further exercises.* (1) Train with `soft_dice_loss` alone, and with cross-entropy alone. (2) Set `mirror=False`. (3) Ten times more steps.
+# *Further exercises.* (1) ★ Train with `soft_dice_loss` alone, and with cross-entropy alone. (2) ★ Set `mirror=False`. (3) ★★ Ten times more steps: does
+# the network without skips catch up?
+#
+# <details><summary>Answers</summary>
+#
+# (1) With cross-entropy alone the small classes come last; with Dice alone training is less steady at the start. (2) With so few steps hardly a difference;
+# mirroring pays when the same patients are seen many times. (3) It gets nearer, but fine structures stay out of its reach: what a voxel needs to know about its
+# own place has to fit into a cell of 16 voxels.
+# </details>
 
 # %% [markdown]
 # ## 3.7 The shipped weights, patch by patch
 #
-# `models/` holds weights of the same network that were trained longer, by `models/brain/train.py`, on **other simulated patients** and on
-# nine real ones of BraTS 2018 (`models/brain/trained_on.txt`; none of them is among the test patients here). While it was trained, each level on
+# *15 minutes. The question: what does longer training bring, class by class?*
+#
+# `models/` holds weights of the network of Figure 9 that were trained longer, by `models/brain/train.py`, on **other simulated patients** and on
+# real ones of BraTS 2018 (`models/brain/trained_on.txt`; none of them is among the test patients here, unless a line above says so). While it was trained, each level on
 # the way up also had to give an answer of its own at its coarse resolution (**deep supervision**), so that the deep levels learn directly; these
-# extra answers are thrown away afterwards. The file is checked before use (complete? right network?) and kept in 16-bit numbers.
+# extra answers are thrown away afterwards. The file is checked before use (complete? right network?).
 
 # %%
-shipped = brain_network.unet3d(name="shipped")
 load_weights(shipped, brain_network.BRAIN_WEIGHTS)
 
 # %% [markdown]
-# ### Exercise: sensitivity and specificity of a class (12 points)
+# ### Exercise 7: sensitivity and specificity of a class (12 points)
 #
 # Dice is one number; it hides whether a mask is too small or too large. **Sensitivity** is the share of the class's voxels that were
 # found; **specificity** is the share of all other voxels that were left alone. Write `compute_class_sens_spec` for arrays of zeros and
@@ -832,27 +938,15 @@ def compute_class_sens_spec(pred, label, class_num):
 # %% check="compute_class_sens_spec" points=12
 public_tests.compute_class_sens_spec_test(compute_class_sens_spec)
 
-
 # %%
-def one_hot(label):
-    """Label map (…) of 0 to 3 to one-hot code (…, 3) without the background."""
-    return label[..., None] == np.arange(1, 4)
-
-
-test_scans = [load(patient) for patient in test_cases]
-X, y = Patches(test_scans, 1, batch=4 if QUICK else 12, side=32 if QUICK else 64, mirror=False)[0]
-del test_scans
-networks = {"trained here": student, "shipped": shipped}
-found = {
-    name: np.concatenate([brain_predict.label_map(network.predict_on_batch(x[None])) for x in X])
-    for name, network in networks.items()
-}
+X, y = draw_patches(test_cases, 4 if QUICK else 12, side, np.random.default_rng(1), mirror=False)
+networks = {"trained here": students["with skips"], "shipped": shipped}
+found = {name: label_maps(network, X) for name, network in networks.items()}
 rows = []
 for number, class_name in enumerate(util.BRAIN_CLASSES):
     for name in networks:
-        p = one_hot(found[name])
-        dice = float(single_class_dice_coefficient(np.float32(y[..., number]), np.float32(p[..., number]), axis=(0, 1, 2, 3)))
-        rows.append([class_name, name, *compute_class_sens_spec(p, y, number), dice])
+        sens_spec = compute_class_sens_spec(one_hot(found[name]), y, number)
+        rows.append([class_name, name, *sens_spec, class_dice(y, found[name])[number]])
 table = pd.DataFrame(rows, columns=["class", "network", "sensitivity", "specificity", "Dice"])
 caption = f"All voxels of {len(X)} patches of the test patients"
 util.show_table(table.set_index(["class", "network"]), caption, brain.source)
@@ -860,13 +954,7 @@ util.show_table(table.set_index(["class", "network"]), caption, brain.source)
 # %% picture=[0.4, 0, 1, 0.92]
 most = int(np.argmax([patch[..., 2].sum() for patch in y]))
 middle = int(y[most].any(axis=-1).sum(axis=(0, 1)).argmax())
-shown = {
-    "FLAIR": None,
-    "T1gd": None,
-    "expert": (y[most] * [1, 2, 3]).sum(axis=-1),
-    "trained here": found["trained here"][most],
-    "shipped": found["shipped"][most],
-}
+shown = {"FLAIR": None, "T1gd": None, "expert": (y[most] * [1, 2, 3]).sum(axis=-1)} | {name: found[name][most] for name in networks}
 fig, axes = plt.subplots(1, 5, figsize=(10.5, 2.8))
 for axis, (name, mask) in zip(axes, shown.items()):
     util.paint_slice(axis, X[most][..., 2 if name == "T1gd" else 0], mask, at=middle, letters=False)
@@ -875,62 +963,134 @@ util.colour_legend(fig)
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 11. One slice of a test patch: what goes in, what the expert drew, and what the two networks say.*
+# *Figure 13. One slice of a test patch: what goes in, what the expert drew, and what the two networks say.*
 #
 # **Summary.** Sensitivity and specificity say in which direction a mask is wrong. Patches are drawn where there is tumour, so the numbers of
 # this section are too friendly: nothing here asks what the network does in the healthy rest of the head.
 #
-# *Further exercise.* Why is specificity so high for every class, and what would it be for the mask "nothing"?
+# *Further exercise.* ★ Why is specificity so high for every class, and what would it be for the mask "nothing"?
+#
+# <details><summary>Answer</summary>
+#
+# Nearly all voxels are not of the class, even in a patch, and most of them are easy. "Nothing" has specificity 1 and sensitivity 0.
+# </details>
 
 # %% [markdown]
 # ## 3.8 Whole scans
 #
+# *20 minutes. The question: what does a network do in the rest of the head?*
+#
 # A patient has a head, not a patch. The network takes any box, but a whole scan does not fit the memory of most machines, so a window
 # **slides** over the brain and the results are put together. Near its border a window sees only half the surroundings and is less reliable.
 # So windows overlap by half, and each voxel takes the weighted mean of all windows that saw it: the **Gaussian weights** are high in the middle
-# of a window and low at its border. Let us see whether that matters.
+# of a window and low at its border. Let us see whether that matters, on a slab of one validation patient.
+#
+# <details><summary>Predict first: how much will Dice gain from overlap and weights?</summary>
+#
+# Often next to nothing: seams are thin, and Dice counts volumes. What changes is the picture: look at the straight lines in Figure 14.
+# </details>
+
 
 # %%
-tile = (96, 96, 96)
-patient = test_cases[0]
-scan, expert = standardize(patient.image()).astype(np.float32), patient.label()
+def dice_of(found, truth):
+    """Dice of two masks (x, y, z); nan where the truth is empty: there is nothing to overlap with."""
+    if not truth.any():
+        return np.nan
+    return float(single_class_dice_coefficient(np.float32(truth), np.float32(found)))
+
+
+patient = validation_cases[0]
+scan, expert, _ = scans[patient.name]
+cut = util.largest_slice(expert > 0)[2]
+low = int(np.clip(cut - side // 2, 0, scan.shape[2] - side))
+slab, slab_expert = scan[:, :, low : low + side], expert[:, :, low : low + side]
+inside = slab[decathlon.brain_box(slab)].shape[:3]
 ways = {
-    "no overlap": {"overlap": 0, "gaussian": False},
+    "side by side": {"overlap": 0, "gaussian": False},
     "half overlap, equal weights": {"overlap": 0.5, "gaussian": False},
     "half overlap, Gaussian weights": {"overlap": 0.5, "gaussian": True},
 }
-ways = dict(list(ways.items())[-1:]) if QUICK else ways
+shipped.predict_on_batch(slab[None, :side, :side])  # warm-up: the first call also compiles
 results, rows = {}, []
 for name, way in ways.items():
     started = time.perf_counter()
-    results[name] = brain_predict.predict_scan(shipped, scan, tile, **way)
+    results[name] = brain_predict.predict_scan(shipped, slab, (side,) * 3, **way)
     seconds = time.perf_counter() - started
+    corners = brain_predict.tile_corners(inside, (side,) * 3, way["overlap"])
+    seen = np.zeros(inside)
+    for corner in corners:
+        seen[tuple(slice(start, start + side) for start in corner)] += 1
     mask = brain_predict.label_map(results[name])
-    dice = float(single_class_dice_coefficient(np.float32(expert > 0), np.float32(mask > 0)))
-    rows.append([name, dice, util.hausdorff95(mask > 0, expert > 0, patient.spacing), seconds])
-table = pd.DataFrame(rows, columns=["window", "whole-tumour Dice", "HD95, mm", "seconds"]).set_index("window")
-caption = f"Ways to slide a window of {tile[0]}³ voxels over {patient.name}"
+    rows.append([name, len(corners), f"{(seen > 1).mean():.0%}", dice_of(mask > 0, slab_expert > 0), seconds])
+columns = ["windows", "number", "voxels seen more than once", "whole-tumour Dice", "seconds"]
+table = pd.DataFrame(rows, columns=columns).set_index("windows")
+caption = f"Ways to slide a window of {side}³ voxels over a slab of {patient.name}"
 util.show_table(table, caption, brain.source)
 
 # %%
-cut = util.largest_slice(expert > 0)[2]
-frame = decathlon.brain_box(scan, margin=2)
-fig, axes = plt.subplots(1, len(results) + 1, figsize=(2.7 * (len(results) + 1), 3.1))
-best = list(results.values())[-1].sum(axis=-1)
+fig, axes = plt.subplots(1, len(results) + 1, figsize=(10.5, 3.3))
 for axis, (name, found) in zip(axes, results.items()):
-    util.paint_slice(axis, found[frame].sum(axis=-1) + 1e-6, at=cut - frame[2].start, letters=False)
+    util.paint_slice(axis, found.sum(axis=-1) + 1e-6, at=cut - low, letters=False)
     axis.set_title(name.replace("half overlap, ", ""))
-difference = np.abs(next(iter(results.values())).sum(axis=-1) - best)[frame]
-util.paint_slice(axes[-1], difference + 1e-6, at=cut - frame[2].start, letters=False)
+first, *_, last = results.values()
+util.paint_slice(axes[-1], np.abs(first.sum(axis=-1) - last.sum(axis=-1)) + 1e-6, at=cut - low, letters=False)
 axes[-1].set_title("|first − last|")
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 12. Probability of tumour in one axial slice for each way to slide the window, and where the first and the last differ (its own
+# *Figure 14. Probability of tumour in one axial slice for each way to slide the window, and where the first and the last differ (its own
 # scale). What runs along a straight line is a seam: the border of a window, not of anything in the head.*
 #
-# For one patient the gain may be nothing. What the weights remove is the seams, where a mask would depend on where the windows
+# Windows are **spaced evenly** over the brain, so that the last one does not stick out: even those side by side share some voxels, as the table
+# says. For one patient the gain in Dice may be nothing. What the weights remove is the seams, where a mask would depend on where the windows
 # happen to lie.
+#
+# ### The small network leaves its patches
+#
+# In section 3.6 the small network had only ever seen patches with tumour in them. Now it gets a whole head.
+#
+# <details><summary>Predict first: what will it do in the healthy part?</summary>
+#
+# Call something tumour, in many small places: nothing has ever taught it what a head looks like elsewhere.
+# </details>
+
+# %%
+tile = (96, 96, 96)
+validated = {
+    patient.name: brain_predict.label_map(brain_predict.predict_scan(shipped, scans[patient.name][0], tile))
+    for patient in util.progress(validation_cases, description="segmenting validation scans")
+}
+whole_head = {
+    "trained here": brain_predict.label_map(brain_predict.predict_scan(students["with skips"], scan, (side,) * 3, 0.25)),
+    "shipped": validated[patient.name],
+}
+
+
+def count_pieces(found, expert):
+    """Connected pieces of tumour in a label map; how many of them touch no tumour of the expert's, and their millilitres."""
+    pieces, count = ndimage.label(found > 0)
+    false = np.setdiff1d(np.arange(1, count + 1), pieces[expert > 0])
+    return count, len(false), util.volume_ml(np.isin(pieces, false), patient.spacing)
+
+
+rows = [
+    [name, *count_pieces(found, expert), dice_of(found > 0, expert > 0), util.hausdorff95(found > 0, expert > 0, patient.spacing)]
+    for name, found in whole_head.items()
+]
+columns = ["network", "pieces", "false islands", "false islands, ml", "whole-tumour Dice", "HD95, mm"]
+table = pd.DataFrame(rows, columns=columns).set_index("network")
+util.show_table(table, f"Two networks on the whole scan of {patient.name}", brain.source)
+
+# %%
+islands = (whole_head["trained here"] > 0) & ~ndimage.binary_dilation(expert > 0, iterations=5)
+fig = util.show_masks(scan[..., 0], {"expert": expert} | whole_head, int(islands.sum(axis=(0, 1)).argmax()))
+util.sign_figure(fig, brain.source)
+
+# %% [markdown]
+# *Figure 15. The slice with most false tumour far away from the true one: the expert's mask, the network trained here, the shipped one.*
+#
+# No patch of section 3.7 could show this. A network that is to be used on heads must be tested on heads, and must have seen healthy tissue in training; the shipped
+# one has.
 
 # %% [markdown]
 # ### Regions: what the clinic asks
@@ -938,7 +1098,7 @@ util.sign_figure(fig, brain.source)
 # Surgeons and trials do not ask for "class 2". They ask for three nested regions, which is also how BraTS scores: the **whole tumour** (WT:
 # classes 1, 2 and 3), the **tumour core** (TC: 2 and 3, what a surgeon would remove) and the **enhancing tumour** (ET: 3).
 #
-# ### Exercise: regions (8 points)
+# ### Exercise 8: regions (8 points)
 #
 # Write `get_regions`: from an integer label map to a boolean array with WT, TC and ET on a new last axis.
 
@@ -965,13 +1125,35 @@ def get_regions(label):
 public_tests.get_regions_test(get_regions)
 
 # %% [markdown]
-# Now the report. Next to sensitivity, specificity and Dice, it has the **95 % Hausdorff distance** (HD95): 95 % of either surface lie within
-# this many millimetres of the other. It notices a border that is off where Dice hardly moves, but it ignores up to 5 % of the surface: a small
-# island far away from the tumour, or a second tumour that was missed, may leave no trace in either. All voxels of the scan count.
+# **Summary.** Whole scans are segmented by overlapping windows with Gaussian weights, which takes the seams out of the mask. Patches with tumour in them do not show
+# what a network does elsewhere. The clinic asks for nested regions.
 #
-# So count, too, how many of the **separate pieces** the network has found at all.
+# *Further exercises.* (1) ★★ Move the scan by one voxel in one direction and segment it again: does the mask move along? (2) ★★ Segment the
+# scan and its mirror image, mirror the second result back, and average the two (`predict_scan(…, mirror=(0,))` does the same). Is it better?
+# What does it cost?
 #
-# ### Exercise: recall of lesions (10 points)
+# <details><summary>Answers</summary>
+#
+# (1) Nearly. Folding and pooling work on a fixed grid of cells, so a shift by one voxel changes what falls into which cell; a shift by 16 voxels would
+# move the mask along, but for the windows. (2) A little better in most patients, for twice the time.
+# </details>
+
+# %% [markdown]
+# ## 3.9 Metrics that bite
+#
+# *25 minutes. The question: which error does which number not see?*
+#
+# Next to Dice, segmentation papers report distances between surfaces:
+#
+# * the **Hausdorff distance** (HD): the farthest that any point of one surface lies from the other, in millimetres. One voxel decides;
+# * **HD95**: the 95th percentile instead of the farthest. It ignores up to 5 % of the surface;
+# * **surface Dice at 2 mm**: the share of both surfaces that lies within 2 mm of the other;
+# * **lesion-wise Dice**: each connected piece gets a Dice of its own, a piece that was missed or invented gets 0, and all count alike. BraTS has
+#   scored like this since 2023.
+#
+# And none of them says how many of the **separate pieces** were found at all. That number you write.
+#
+# ### Exercise 9: recall of lesions (10 points)
 #
 # Write `lesion_recall`: the share of the connected pieces of the expert's mask that share at least one voxel with the network's. Pieces hang
 # together by faces, as `scipy.ndimage.label` has it by default; without any piece the result is `nan`.
@@ -1005,6 +1187,74 @@ def lesion_recall(pred, label):
 # %% check="lesion_recall" points=10
 public_tests.lesion_recall_test(lesion_recall)
 
+# %% [markdown]
+# Six toy masks, each with one error that happens in practice:
+
+
+# %%
+def ball(centre, radius):
+    """Mask of a ball in a box of 64 × 64 × 40 voxels of 1 mm."""
+    return sum((axis - c) ** 2 for axis, c in zip(np.indices((64, 64, 40)), centre)) <= radius**2
+
+
+tumour, second = ball((24, 32, 20), 13), ball((52, 46, 20), 2)
+toys = {  # prediction, truth
+    "shift by 3 mm": (np.roll(tumour, 3, axis=0), tumour),
+    "small island": (tumour | second, tumour),
+    "lesion missed": (tumour, tumour | second),
+    "empty truth": (second, np.zeros_like(tumour)),
+    "thin shell": (ndimage.binary_dilation(tumour, iterations=2), tumour),
+    "hole": (tumour & ~ball((24, 32, 20), 6), tumour),
+}
+fig = util.show_toys(toys)
+util.sign_figure(fig, "worked example")
+
+# %% [markdown]
+# *Figure 16. The middle slice of six masks: the truth in grey, the prediction as a line.*
+#
+# <details><summary>Predict first: which of these errors leave Dice and HD95 nearly perfect? Which one does surface Dice at 2 mm not see at all?</summary>
+#
+# The island and the missed lesion: both are too small for Dice, and their surface is less than 5 % of the whole. The thin shell: all of it lies
+# within 2 mm, however large its volume. The table says it in numbers.
+# </details>
+
+# %%
+rows = []
+for found, truth in toys.values():
+    hausdorff = [util.hausdorff95(found, truth, percentile=percentile) for percentile in (100, 95)]
+    lesions = [util.lesion_dice(found, truth), lesion_recall(found, truth)]
+    rows.append([dice_of(found, truth), *hausdorff, util.surface_dice(found, truth, tolerance=2), *lesions])
+    rows[-1] += [util.volume_ml(found), util.volume_ml(truth)]
+columns = ["Dice", "HD, mm", "HD95, mm", "surface Dice, 2 mm", "lesion-wise Dice", "lesions found", "prediction, ml", "truth, ml"]
+table = pd.DataFrame(rows, index=pd.Index(toys, name="error"), columns=columns)
+util.show_table(table, "Six errors, six numbers, and the volumes", "worked example", precision=2)
+
+# %% [markdown]
+# Read the columns downwards: each number is blind to something.
+#
+# * **The island and the missed lesion** look the same to Dice, HD95 and lesion-wise Dice: only HD sees that something lies far away, and only the
+#   share of lesions found tells one from the other. For a patient a second tumour that was missed is the worst of the six.
+# * **The thin shell** is within 2 mm everywhere and adds a lot of volume: a small tumour is mostly shell. Whoever needs millilitres must look at millilitres.
+# * **The hole** costs Dice little. If the hole is the necrosis that a radiotherapist spares, it is not little.
+# * **Empty truth**: no overlap, no distance, no lesion. A Dice of 0 (or of 1, by $\epsilon$) would be an artefact, and in a mean of a few patients a large one. Such a
+#   patient is **reported apart**, by the false volume, and does not enter the mean; the table says over how many patients each mean runs.
+#
+# **Summary.** No number sees everything. Report overlap, a distance, lesions and volume; know for each what it does not see; and count empty cases apart.
+#
+# *Further exercises.* (1) ★ Which of the six would HD95 notice if the second lesion had a radius of 4 voxels? (2) ★★ Shift the large ball by 2 mm in place of 3. Why does
+# surface Dice jump to 1, and what does that say about the choice of its tolerance?
+#
+# <details><summary>Answers</summary>
+#
+# (1) Then its surface is more than 5 % of the whole, and HD95 leaps from 0 to the distance of the lesion: it is a step, not a scale. (2) Everything is then within the
+# tolerance. It should be what two experts differ by, and has to be fixed before the results are known.
+# </details>
+
+# %% [markdown]
+# ## 3.10 The report
+#
+# *15 minutes. The question: how good is it on patients, and on which of them not?*
+
 
 # %%
 def report(found, expert, spacing):
@@ -1016,12 +1266,10 @@ def report(found, expert, spacing):
     rows = []
     for number in range(len(names)):
         p, t = ours[..., number], theirs[..., number]
-        row = [*compute_class_sens_spec(ours, theirs, number)]
-        dice = float(single_class_dice_coefficient(np.float32(t), np.float32(p))) if t.any() else np.nan  # no truth, no overlap
-        row += [dice, util.hausdorff95(p, t, spacing), lesion_recall(p, t)]
-        row += [util.volume_ml(p, spacing), util.volume_ml(t, spacing)]
-        rows.append(row)
-    columns = ["sensitivity", "specificity", "Dice", "HD95, mm", "lesions found", "network, ml", "expert, ml"]
+        row = [*compute_class_sens_spec(ours, theirs, number), dice_of(p, t), util.hausdorff95(p, t, spacing)]
+        row += [util.surface_dice(p, t, spacing), lesion_recall(p, t)]
+        rows.append([*row, util.volume_ml(p, spacing), util.volume_ml(t, spacing)])
+    columns = ["sensitivity", "specificity", "Dice", "HD95, mm", "surface Dice, 2 mm", "lesions found", "network, ml", "expert, ml"]
     return pd.DataFrame(rows, names, columns)
 
 
@@ -1043,20 +1291,14 @@ def keep_largest_piece(found):
     return np.where(pieces == largest, found, 0).astype(np.uint8)
 
 
-def segment(patient):
-    """Label map of a patient as the shipped network sees it (a speck of enhancing tumour counts as none), and the expert's."""
-    scan = standardize(patient.image()).astype(np.float32)
-    found = brain_predict.label_map(brain_predict.predict_scan(shipped, scan, tile))
-    return brain_predict.clean(found, one_piece=False, spacing=patient.spacing), patient.label()
-
-
 rows = []
-for patient in util.progress(validation_cases, description="segmenting validation scans"):
-    found, expert = segment(patient)
+for patient in validation_cases:
+    expert, found = scans[patient.name][1], validated[patient.name]
     for way, mask in (("all pieces", found), ("largest piece", keep_largest_piece(found))):
-        dice = float(single_class_dice_coefficient(np.float32(expert > 0), np.float32(mask > 0)))
-        rows.append([patient.name, way, dice, util.hausdorff95(mask > 0, expert > 0, patient.spacing)])
-table = pd.DataFrame(rows, columns=["patient", "", "whole-tumour Dice", "HD95, mm"]).set_index(["patient", ""])
+        row = [dice_of(mask > 0, expert > 0), util.hausdorff95(mask > 0, expert > 0, patient.spacing)]
+        rows.append([patient.name, way, *row, lesion_recall(mask > 0, expert > 0)])
+columns = ["patient", "", "whole-tumour Dice", "HD95, mm", "lesions found"]
+table = pd.DataFrame(rows, columns=columns).set_index(["patient", ""])
 util.show_table(table, "Validation patients", brain.source)
 by_way = table["whole-tumour Dice"].groupby(level="").mean()
 keep_one = bool(by_way["largest piece"] > by_way["all pieces"])  # a tie changes nothing
@@ -1068,21 +1310,23 @@ print("on the test patients we keep", "the largest piece" if keep_one else "all 
 # %%
 found_masks, reports = {}, {}
 for patient in util.progress(test_cases, description="segmenting test scans"):
-    found, expert = segment(patient)
+    scan, expert, _ = scans[patient.name]
+    found = brain_predict.label_map(brain_predict.predict_scan(shipped, scan, tile))
     found_masks[patient.name] = keep_largest_piece(found) if keep_one else found
     reports[patient.name] = report(found_masks[patient.name], expert, patient.spacing)
 everything = pd.concat(reports, names=["patient"])
-groups = everything.groupby(level=["", "structure"], sort=False)
+empty = everything["expert, ml"] == 0
+groups = everything[~empty].groupby(level=["", "structure"], sort=False)
 mean = groups.mean()
-mean.insert(0, "patients with it", groups["expert, ml"].agg(lambda volumes: (volumes > 0).sum()))
-util.show_table(
-    mean, f"Mean over {len(test_cases)} test patients, whole scans; Dice and HD95 of those who have the structure", brain.source
-)
-empty = everything.index[(everything["expert, ml"] == 0) & (everything["network, ml"] > 0)]
-for patient, _, structure in empty:
-    print(
-        f"{patient}: the expert drew no {structure}, the network {everything.loc[(patient, _, structure), 'network, ml']:.2f} ml. Not in the mean of Dice."
-    )
+mean.insert(0, "n", groups.size())
+mean.insert(1, "missed entirely", groups["network, ml"].agg(lambda volumes: (volumes == 0).sum()))
+caption = f"Mean over those n of {len(test_cases)} test patients who have the structure; all voxels of the brain's box"
+util.show_table(mean, caption, brain.source)
+if empty.any():
+    apart = everything.loc[empty, ["specificity", "network, ml"]].rename(columns={"network, ml": "false volume, ml"})
+    util.show_table(apart, "Reported apart: the expert drew none", brain.source)
+else:
+    print("No structure is missing in any test patient: nothing has to be reported apart.")
 
 # %%
 by_patient = everything.loc[(slice(None), "region"), ["Dice", "HD95, mm"]].unstack("structure")
@@ -1091,62 +1335,52 @@ by_patient = by_patient.droplevel("").sort_index()
 util.show_table(by_patient, "Each test patient: a mean hides the one for whom it went wrong", brain.source)
 
 # %% [markdown]
-# **Summary.** Whole scans are segmented by overlapping windows with Gaussian weights. Choices are made on validation patients. Report regions and classes, overlap *and* distance, the
-# mean *and* each patient. Dice says nothing, and HD95 is not defined, where the expert drew nothing; such a patient is reported apart, with the
-# false volume, and the number of patients behind each mean is in the table.
+# **Summary.** Choices are made on validation patients, and a tie changes nothing. Report regions and classes, overlap *and* distance, the
+# mean *and* each patient, and n behind each mean. Dice says nothing, and HD95 is not defined, where the expert drew nothing; such a patient is
+# reported apart, with the false volume. Where the network drew nothing, HD95 is not defined either, and its mean is too friendly: hence *missed entirely*.
 #
-# *Further exercises.* (1) Move the scan by one voxel in one direction and segment it again: does the mask move along? (2) Segment the
-# scan and its mirror image, mirror the second result back, and average the two (`predict_scan(…, mirror=(0,))` does the same). Is it better?
-# What does it cost?
+# *Further exercise.* ★★ Put the Dice of the empty cases back into the mean, as 0 and as 1. How far does the mean of the enhancing tumour move?
+#
+# <details><summary>Answer</summary>
+#
+# By (0 − mean)/(n + 1) or (1 − mean)/(n + 1) for each such patient: with a handful of patients, by more than most improvements that papers report. The
+# `epsilon` of `dice_coefficient` decides which of the two it is, and few papers say.
+# </details>
 
 # %% [markdown]
-# ## 3.9 Millilitres, and where it fails
+# ## 3.11 Millilitres, and where it fails
+#
+# *15 minutes. The question: by how much is the volume wrong, and what do the errors look like?*
 #
 # Trials judge response by the RANO criteria: two diameters of the enhancing tumour, steroids, and how the patient is; volume is an option
 # there, and what a mask gives for free. A mask can be right in volume and wrong in place, so this plot complements Dice, it does not replace it.
+# Plotting one volume against the other always looks like agreement. The **Bland–Altman plot** shows what matters: the difference, against the mean of both.
 
 # %%
-fig, axis = plt.subplots(figsize=(5.2, 4.2))
-regions = everything.xs("region", level="")
-for region, marker in zip(util.BRAIN_REGIONS, "os^"):
-    part = regions.xs(region, level="structure")
-    axis.scatter(part["expert, ml"], part["network, ml"], marker=marker, s=50, label=region)
-volumes = regions[["expert, ml", "network, ml"]]
-limits = [0.7 * max(0.3, volumes.min().min()), 1.4 * volumes.max().max()]
-axis.plot(limits, limits, color="#999999", linewidth=1, zorder=0)
-axis.set(xscale="log", yscale="log", xlim=limits, ylim=limits, title="Volumes of the test patients")
-axis.set(xlabel="expert, ml", ylabel="network, ml", aspect="equal")
-axis.legend()
+fig = util.plot_agreement(everything.xs("region", level=""))
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 13. Volume by the network against volume by the expert, one mark for each region and test patient. On the line they agree; both axes are
-# logarithmic.*
+# *Figure 17. Volume by the network minus volume by the expert, for each test patient. Grey: no difference. Blue: the mean difference, and dashed the limits within
+# which 95 % of differences would lie (mean ± 1.96 standard deviations; from a handful of patients they are a rough guess). Hollow: the expert drew none,
+# so that the whole volume is false; such points stay in the plot.*
 #
 # Now the patient with the lowest whole-tumour Dice, at the slice with most wrong voxels. Do not look at the mean case; look at this one.
 
 # %%
 whole_tumour = ("region", util.BRAIN_REGIONS[0])
 worst = min(test_cases, key=lambda patient: reports[patient.name].loc[whole_tumour, "Dice"])
-image, expert, found = worst.image(), worst.label(), found_masks[worst.name]
+expert, frame = scans[worst.name][1:]
+found, image = found_masks[worst.name], worst.image()
 missed, false_alarm = (expert > 0) & (found == 0), (expert == 0) & (found > 0)
 errors = np.select([missed, false_alarm, expert != found], [1, 2, 3], 0)
 cut = int((errors > 0).sum(axis=(0, 1)).argmax())
-frame = decathlon.brain_box(image, margin=2)
-kinds, colours = ("missed", "false alarm", "wrong class"), ("#56B4E9", "#CC79A7", "#009E73")
-fig, axes = plt.subplots(1, 5, figsize=(10.5, 3.1))
-masks = {"FLAIR": None, "T1gd": None, "expert": expert, "network": found, "errors": errors}
-for axis, (name, mask) in zip(axes, masks.items()):
-    volume = image[frame][..., 2 if name == "T1gd" else 0]
-    mask = None if mask is None else mask[frame]
-    palette = colours if name == "errors" else util.CLASS_COLOURS
-    util.paint_slice(axis, volume, mask, at=cut - frame[2].start, colours=palette)
-    axis.set_title(name)
-util.colour_legend(fig, (*util.BRAIN_CLASSES, *kinds), (*util.CLASS_COLOURS, *colours))
-util.sign_figure(fig, f"{worst.name}, slice {cut}, {brain.source}")
+fig = util.show_errors(image[frame], expert, found, errors, cut)
+util.sign_figure(fig, f"{worst.name}, slice {cut + frame[2].start}, {brain.source}")
 
 # %% [markdown]
-# *Figure 14. The slice with most wrong voxels of the worst test patient: what the network saw, what the expert and the network drew, and the errors.*
+# *Figure 18. The slice with most wrong voxels of the worst test patient: what the network saw, what the expert and the network drew, and the errors:
+# missed voxels are filled, false alarms outlined, those of a wrong class hatched.*
 
 # %%
 surface = (expert > 0) ^ ndimage.binary_erosion(expert > 0)
@@ -1156,19 +1390,29 @@ for number in (1, 2, 3):
     far = pd.Series(depth[errors == number])  # the mean of none is nan
     rows.append([len(far), (far <= 2).mean(), (far > 10).mean()])
 columns = ["voxels", "share within 2 mm of the surface", "share beyond 10 mm"]
-table = pd.DataFrame(rows, index=pd.Index(kinds, name="error"), columns=columns)
+table = pd.DataFrame(rows, index=pd.Index(util.ERRORS, name="error"), columns=columns)
 util.show_table(table, f"Errors of {worst.name} and the surface of the expert's whole tumour", brain.source)
+shell, total = (util.volume_ml(mask, worst.spacing) for mask in ((expert > 0) & (depth < 2), expert > 0))
+print(f"The outermost 2 mm of this tumour are a thin shell, and {shell:.0f} ml of its {total:.0f} ml.")
 
 # %% [markdown]
-# Errors along the surface are often a matter of taste: two experts would differ there too. Errors far from it are real: a missed part, or a
-# vessel or a bright patch of healthy tissue taken for tumour.
+# Errors along the surface are often a matter of taste: two experts would differ there too. But the thin shell is not a small part of the volume, as the last line
+# says. Errors far from it are real: a missed part, or a vessel or a bright patch of healthy tissue taken for tumour.
 #
 # **Summary.** Compare volumes as well as overlap; look at the worst patient, not the average one; tell errors at the border from errors of judgement.
 #
-# *Further exercise.* Which sequence misled the network in Figure 14? Set one channel of the standardised scan to 0, segment again, and compare.
+# *Further exercise.* ★★ Which sequence misled the network in Figure 18? Set one channel of the standardised scan to 0, segment again, and compare.
+#
+# <details><summary>Answer</summary>
+#
+# `scan = scans[worst.name][0].copy(); scan[..., 2] = 0` and then as in 3.10. If the false alarms vanish with a channel, it was that one. But a scan without a
+# sequence is unlike anything in training: new errors are no surprise.
+# </details>
 
 # %% [markdown]
-# ## 3.10 Save the mask, so that it opens on the scan
+# ## 3.12 Save the mask, so that it opens on the scan
+#
+# *10 minutes. The question: will it lie on the tumour in somebody else's viewer?*
 #
 # A mask is of use when it can be opened in a viewer, on top of the scan, at the right place. That takes the **affine**, and the right
 # data type: `uint8` for labels. Never for probabilities: 0.97 becomes 0.
@@ -1177,15 +1421,17 @@ util.show_table(table, f"Errors of {worst.name} and the surface of the expert's 
 folder = COURSE / "build" / "segmentation"
 folder.mkdir(parents=True, exist_ok=True)
 path = folder / f"{worst.name}_prediction.nii.gz"
-nifti = nib.Nifti1Image(found.astype(np.uint8), worst.affine)
-nifti.header.set_xyzt_units("mm")
-nifti.header["descrip"] = b"0 background 1 edema 2 non-enhancing 3 enhancing"
-nib.save(nifti, path)
+whole = np.zeros(worst.shape, np.uint8)
+whole[frame] = found  # back from the brain's box into the scan
+to_save = nib.Nifti1Image(whole, worst.affine)
+to_save.header.set_xyzt_units("mm")
+to_save.header["descrip"] = b"0 background 1 edema 2 non-enhancing 3 enhancing"
+nib.save(to_save, path)
 
 back = nib.load(path)
-same = np.array_equal(np.asanyarray(back.dataobj), found) and np.allclose(back.affine, worst.affine)
+same = np.array_equal(np.asanyarray(back.dataobj), whole) and np.allclose(back.affine, worst.affine)
 print(f"{path.name}: {path.stat().st_size / 1024:.0f} KiB, {back.get_data_dtype()}; same voxels and affine: {same}")
-probability = results[list(results)[-1]].max()
+probability = last.max()
 print(f"largest probability {probability:.3f}, as uint8: {np.uint8(probability)}")
 
 # %% [markdown]
@@ -1193,14 +1439,14 @@ print(f"largest probability {probability:.3f}, as uint8: {np.uint8(probability)}
 
 # %%
 background = nib.Nifti1Image(image[..., 0].astype(np.float32), worst.affine)
-centre = nib.affines.apply_affine(worst.affine, util.largest_slice(found > 0))
+centre = nib.affines.apply_affine(worst.affine, util.largest_slice(whole > 0))
 fig = plt.figure(figsize=(8.6, 3.2), layout="none")
 style = {"cmap": util.label_colours(), "alpha": 0.6, "vmin": 1, "vmax": 3, "black_bg": True, "colorbar": False}
 plotting.plot_roi(back, bg_img=background, cut_coords=centre, figure=fig, **style)
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 15. The saved file on top of the scan, in millimetres, as nilearn draws it (here left is left).*
+# *Figure 19. The saved file on top of the scan, in millimetres, as nilearn draws it (here left is left).*
 #
 # Open it in a viewer too. **ITK-SNAP**: *File → Open Main Image* (the scan), then *Segmentation → Open Segmentation* (the saved file), or
 # `itksnap -g scan.nii.gz -s prediction.nii.gz`. **3D Slicer**: drop both files in, and load the second as a *Segmentation*.
@@ -1208,10 +1454,17 @@ util.sign_figure(fig, brain.source)
 # **Summary.** Labels as `uint8`, probabilities as floats, always with the affine of the scan they belong to, and read back once before you
 # send it to anybody.
 #
-# *Further exercise.* Save the mask with `np.eye(4)` in place of the affine and draw Figure 15 again.
+# *Further exercise.* ★ Save the mask with `np.eye(4)` in place of the affine and draw Figure 19 again.
+#
+# <details><summary>Answer</summary>
+#
+# The mask lies beside the head, or on a wrong part of it: by the offset of the affine, as the table of section 3.1 shows it. The voxels are all right.
+# </details>
 
 # %% [markdown]
-# ## 3.11 What these numbers do not prove
+# ## 3.13 What these numbers do not prove
+#
+# *5 minutes. The question: what would you want to know before a patient is treated by such a mask?*
 #
 # * **Simulated patients are not patients.** The simulator knows nothing about surgery, hemorrhage, motion, metal or a tumour that looks like a stroke.
 #   A network that was trained and tested on simulations shows that the method works, nothing more. Point `DATA_DIR` at real scans and compare.

@@ -148,7 +148,28 @@ def clip_probabilities(pred, epsilon: float = 1e-6) -> np.ndarray:
     return np.clip(np.asarray(pred, dtype=np.float64), epsilon, 1 - epsilon)
 
 
-def hausdorff95(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)) -> float:
+def surface_distances(
+    prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance in mm of every voxel of one surface from the other surface: prediction to truth, and truth to prediction.
+
+    Parameters
+    ----------
+    prediction, truth : numpy.ndarray of bool, shape (x, y, z)
+        Not empty. Surfaces are voxels with a face on the outside.
+    spacing : tuple of float
+        Size of a voxel in mm.
+    """
+    box = brain_box(np.stack([prediction, truth], axis=-1))  # far faster on the part where there is anything
+    masks = [np.pad(mask[box], 1) for mask in (prediction, truth)]
+    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
+    distances = [ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
+    return distances[1][surfaces[0]], distances[0][surfaces[1]]
+
+
+def hausdorff95(
+    prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1), *, percentile: float = 95
+) -> float:
     """How far apart two surfaces are: 95 % of either lie within this distance of the other.
 
     Parameters
@@ -156,24 +177,56 @@ def hausdorff95(prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float,
     prediction, truth : numpy.ndarray of bool, shape (x, y, z)
     spacing : tuple of float
         Size of a voxel in mm.
+    percentile : float
+        100 gives the Hausdorff distance itself, which a single voxel decides.
 
     Returns
     -------
     float
-        Millimetres; the larger of the two directed 95th percentiles. NaN when a mask is empty: there is no surface.
+        Millimetres; the larger of the two directed percentiles. NaN when a mask is empty: there is no surface.
 
     Notes
     -----
-    Huttenlocher et al., IEEE PAMI 1993; as MONAI computes it. Surfaces are voxels with a face on the outside.
+    Huttenlocher et al., IEEE PAMI 1993; as MONAI computes it.
     """
     prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
     if not prediction.any() or not truth.any():
         return math.nan
-    box = brain_box(np.stack([prediction, truth], axis=-1))  # far faster on the part where there is anything
-    masks = [np.pad(mask[box], 1) for mask in (prediction, truth)]
-    surfaces = [mask & ~ndimage.binary_erosion(mask) for mask in masks]
-    distances = [ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
-    return float(max(np.percentile(distances[1][surfaces[0]], 95), np.percentile(distances[0][surfaces[1]], 95)))
+    return float(max(np.percentile(part, percentile) for part in surface_distances(prediction, truth, spacing)))
+
+
+def surface_dice(
+    prediction: np.ndarray, truth: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1), tolerance: float = 2.0
+) -> float:
+    """Share of both surfaces that lies within `tolerance` mm of the other one (Nikolov et al., J Med Internet Res 2021).
+
+    Surfaces are counted in voxels. 0 when only the prediction is empty, NaN when the truth is.
+    """
+    prediction, truth = np.asarray(prediction, bool), np.asarray(truth, bool)
+    if not truth.any():
+        return math.nan
+    if not prediction.any():
+        return 0.0
+    return float(np.mean(np.concatenate(surface_distances(prediction, truth, spacing)) <= tolerance))
+
+
+def lesion_dice(prediction: np.ndarray, truth: np.ndarray) -> float:
+    """Lesion-wise Dice: mean over the pieces of the truth and the false pieces of the prediction, so that each piece counts alike.
+
+    A piece of the truth is compared with all pieces of the prediction that touch it; a piece that touches none, on either side,
+    scores 0. NaN when the truth is empty. (As in BraTS since 2023, without its dilation and smallest size; pieces by faces.)
+    """
+    true, lesions = ndimage.label(np.asarray(truth, bool))
+    found, pieces = ndimage.label(np.asarray(prediction, bool))
+    if not lesions:
+        return math.nan
+    scores = []
+    for number in range(1, lesions + 1):
+        lesion = true == number
+        touching = np.isin(found, np.setdiff1d(np.unique(found[lesion]), 0))
+        scores.append(2 * np.count_nonzero(touching & lesion) / (np.count_nonzero(touching) + np.count_nonzero(lesion)))
+    false = pieces - len(np.setdiff1d(np.unique(found[true > 0]), 0))
+    return float(sum(scores) / (lesions + false))
 
 
 def volume_ml(mask: np.ndarray, spacing: tuple[float, float, float] = (1, 1, 1)) -> float:

@@ -13,6 +13,7 @@ import util
 from data.errors import DataError
 
 keras = pytest.importorskip("keras")
+import models.brain  # noqa: E402
 from data import decathlon  # noqa: E402
 from models.brain import network as brain_network  # noqa: E402
 from models.brain import predict as brain_predict  # noqa: E402
@@ -330,3 +331,119 @@ def test_animation_plays_and_is_small(painted):
     tinted = np.ptp(colours, axis=-1) > 30
     assert tinted[:, half:].any() and not tinted[:, :half].any()
     assert tinted[:, half + half // 2 :].sum() > tinted[:, half : half + half // 2].sum()  # on the patient's left
+
+
+def balls(*places, shape=(40, 40, 40)):
+    """Mask of balls: (centre, radius) each."""
+    grid = np.indices(shape)
+    return np.any([sum((axis - c) ** 2 for axis, c in zip(grid, centre)) <= radius**2 for centre, radius in places], axis=0)
+
+
+def test_the_hausdorff_distance_sees_an_island_and_its_95th_percentile_does_not():
+    truth = balls(((12, 20, 20), 10))
+    island = truth | balls(((36, 20, 20), 2))
+    assert util.hausdorff95(island, truth) == 0
+    assert util.hausdorff95(island, truth, percentile=100) == 38 - 22
+    assert util.hausdorff95(island, truth, (2, 1, 1), percentile=100) == 2 * (38 - 22)
+
+
+def test_surface_dice_forgives_what_is_within_the_tolerance():
+    truth = balls(((20, 20, 20), 8))
+    moved = np.roll(truth, 2, axis=0)
+    assert util.surface_dice(truth, truth) == util.surface_dice(moved, truth, tolerance=2) == 1
+    assert 0 < util.surface_dice(moved, truth, tolerance=1) < 1
+    assert util.surface_dice(moved, truth, (2, 1, 1), tolerance=2) < 1
+    assert util.surface_dice(balls(((20, 20, 20), 2)), truth, tolerance=2) == 0
+    nothing = np.zeros_like(truth)
+    assert util.surface_dice(nothing, truth) == 0 and math.isnan(util.surface_dice(truth, nothing))
+
+
+def test_lesion_dice_counts_each_piece_alike():
+    large, small, false = ((12, 20, 20), 9), ((34, 20, 20), 2), ((34, 34, 34), 3)
+    truth = balls(large, small)
+    assert util.lesion_dice(truth, truth) == 1
+    assert util.lesion_dice(balls(large), truth) == 0.5
+    assert util.lesion_dice(balls(large, small, false), truth) == pytest.approx(2 / 3)
+    assert util.lesion_dice(np.zeros_like(truth), truth) == 0
+    assert math.isnan(util.lesion_dice(truth, np.zeros_like(truth)))
+    halves = truth.copy()
+    halves[12] = False  # two pieces of the prediction touch one lesion: they are scored together
+    first, whole = np.count_nonzero(balls(large)), np.count_nonzero(balls(large)[12])
+    assert util.lesion_dice(halves, truth) == pytest.approx((2 * (first - whole) / (2 * first - whole) + 1) / 2)
+
+
+def test_kinds_of_errors_are_told_apart_by_form(painted):
+    volume, label = painted
+    errors = np.zeros_like(label)
+    errors[5:9, 8:12, 10:16], errors[12:16, 8:12, 10:16], errors[20:24, 8:12, 10:16] = 1, 2, 3
+    fig = util.show_errors(np.stack([volume] * 4, axis=-1), label, label, errors, 12)
+    axis = fig.axes[-1]
+    filled = axis.images[-1].get_array()
+    assert set(np.unique(filled.compressed())) == {1}
+    outline, hatched = axis.collections
+    assert not outline.get_fill() if hasattr(outline, "get_fill") else outline.filled is False
+    assert hatched.filled and hatched.hatches == ["//////"]
+    assert [text.get_text() for text in fig.legends[0].get_texts()][1::2] == [
+        "missed",
+        "false alarm (outline)",
+        "wrong class (hatched)",
+    ]
+    matplotlib.pyplot.close(fig)
+
+
+def test_the_scroller_is_a_film_where_nobody_can_scroll(painted, monkeypatch):
+    volume, label = painted
+    image = np.stack([volume] * 4, axis=-1)
+    assert util.scroll_slices(image, label, "simulated")._repr_png_() is not None
+
+    asked = {}
+    monkeypatch.setattr("brain_figures.is_still", lambda: False)
+    monkeypatch.setattr("brain_figures.play", lambda draw, **choices: asked.update(choices, draw=draw))
+    assert util.scroll_slices(image, label, "simulated") is None
+    assert asked["sequence"] == list(decathlon.CHANNELS) and asked["edema"] is bool and asked["slice"][0] == 0
+    asked["draw"](slice=8, sequence="T1gd", edema=False, enhancing=False)
+    matplotlib.pyplot.close("all")
+
+
+def test_controls_fit_what_they_turn(monkeypatch):
+    import ipywidgets
+
+    import sliders
+
+    shown, drawn = [], []
+
+    def draw(number=2, share=0.5, name="b", ticked=True):
+        drawn.append((number, share, name, ticked))
+
+    sliders.play(draw, number=(0, 9), share=(0, 1), name=["a", "b"], ticked=bool)
+    assert drawn == [(2, 0.5, "b", True)], "without Jupyter: once, as it is"
+    monkeypatch.setattr(sliders, "is_still", lambda: False)
+    monkeypatch.setattr(sliders, "display", shown.append)
+    sliders.play(draw, number=(0, 9), share=(0, 1), name=["a", "b"], ticked=bool)
+    number, share, name, boxes, _ = shown[0].children
+    kinds = [type(control) for control in (number, share, name, boxes.children[0])]
+    assert kinds == [ipywidgets.IntSlider, ipywidgets.FloatSlider, ipywidgets.ToggleButtons, ipywidgets.Checkbox]
+    assert (number.min, number.max, number.value, name.options, boxes.children[0].value) == (0, 9, 2, ("a", "b"), True)
+    number.value = 7
+    assert drawn[-1] == (7, 0.5, "b", True)
+
+
+def scan_of(name):
+    return decathlon.BrainCase(name, (), None, (1, 1, 1), np.eye(4), None, name)
+
+
+def test_no_patient_is_on_two_sides_and_those_the_network_knows_are_tested_last():
+    known = sorted(models.brain.known_patients())[:3]
+    new = ["Brats18_CBICA_XXA_1", "Brats18_CBICA_XXB_1", "Brats18_CBICA_XXB_2", "Brats18_CBICA_XXC_1"]
+    training, validation, test, warning = models.brain.split_by_patient([scan_of(n) for n in known + new], 2, 1, simulated=False)
+    assert [scan.name for scan in test] == ["Brats18_CBICA_XXA_1", "Brats18_CBICA_XXB_1"] and not warning
+    assert len(validation) == 1 and {scan.name for scan in training} == set(known)
+    *_, test, warning = models.brain.split_by_patient([scan_of(n) for n in known], 1, 1, simulated=False)
+    assert test and "too good" in warning
+    assert not models.brain.split_by_patient([scan_of(n) for n in known], 1, 1, simulated=True)[-1]
+    assert (
+        "names patients differently"
+        in models.brain.split_by_patient([scan_of(f"BraTS20_Training_00{k}") for k in range(1, 4)], 1, 1, simulated=False)[-1]
+    )
+    with pytest.raises(DataError, match="2 patients are too few"):
+        models.brain.split_by_patient([scan_of(n) for n in new[1:]], 1, 1, simulated=False)

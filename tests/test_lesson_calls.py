@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from answers import collect
 
+from models.brain import network as brain_network
 from tools.lesson import lesson_paths, read_cells
 
 RIGHT, _ = collect()
@@ -24,9 +25,9 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
         "pos_weights, neg_weights = freq_neg, freq_pos": {},
     },
     "single_class_dice_coefficient": {
-        "dice = float(single_class_dice_coefficient(np.float32(expert > 0), np.float32(mask > 0)))": {
-            "expert": EXPERT,
-            "mask": FOUND,
+        "return float(single_class_dice_coefficient(np.float32(truth), np.float32(found)))": {
+            "truth": EXPERT > 0,
+            "found": FOUND > 0,
         }
     },
     "soft_dice_loss": {
@@ -68,3 +69,17 @@ def test_every_accepted_loss_runs_in_the_toy_cell():
     assert 'dtype="float32")' in known and 'np.full((4, 1), p, "float32")' in known
     values = {name: toy_loss(answer) for name, answer in RIGHT["get_weighted_loss"].items()}
     assert np.allclose(list(values.values()), next(iter(values.values())), atol=1e-5), values
+
+
+def test_every_accepted_step_builds_the_small_network():
+    source = next(cell.source for path in lesson_paths() for cell in read_cells(path).cells if "def small_unet" in cell.source)
+    functions = source[: source.index("for skips in")]
+    image = RNG.normal(size=(1, 16, 16, 16, 4)).astype(np.float32)
+    for name, answer in RIGHT["up_step"].items():
+        space: dict[str, Any] = {"np": np, "keras": keras, "brain_network": brain_network, "up_step": answer}
+        exec(functions, space)
+        networks = [space["small_unet"](16, skips, (2, 3, 4)) for skips in (True, False)]
+        assert networks[0].count_params() == networks[1].count_params(), name
+        for network in networks:
+            found = np.asarray(network(image))
+            assert found.shape == (1, 16, 16, 16, 3) and np.isfinite(found).all(), name

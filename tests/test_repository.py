@@ -16,8 +16,10 @@ from tools.lesson import REPOSITORY, ROOT, lesson_paths
 
 OURS = {
     "util",
+    "brain_charts",
     "brain_figures",
     "chest_figures",
+    "sliders",
     "public_tests",
     "data",
     "models",
@@ -28,9 +30,11 @@ OURS = {
     "benchmarks",
 }
 MAY_IMPORT = {
-    "util": {"brain_figures", "chest_figures", "data", "models.metrics"},
-    "brain_figures": {"data"},
+    "util": {"brain_charts", "brain_figures", "chest_figures", "sliders", "data", "models.metrics"},
+    "brain_charts": {"data"},
+    "brain_figures": {"data", "sliders"},
     "chest_figures": {"data", "models.metrics"},
+    "sliders": set(),
     "public_tests": set(),
     "data": {"data", "models.ENGINE"},
     "models": {"models", "data"},

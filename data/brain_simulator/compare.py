@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from data.decathlon import CHANNELS, BrainCase, read_brain
+from data.decathlon import CHANNELS, CLASS_COLOURS, BrainCase, read_brain
 from data.errors import DataError
 
 HEALTHY = ("fluid", "grey matter", "white matter")
@@ -175,7 +175,7 @@ def sheet(cases: list[BrainCase], titles: list[str]):
     from matplotlib.colors import ListedColormap
 
     figure, grid = plt.subplots(len(cases), 5, figsize=(8, 1.95 * len(cases)), squeeze=False, layout="compressed")
-    colours = ListedColormap(["#00000000", "#56B4E9", "#E69F00", "#D55E00"])
+    colours = ListedColormap(["#00000000", *CLASS_COLOURS])
     for axis, name in zip(grid[0], [*CHANNELS, "label on FLAIR"], strict=True):
         axis.set_title(name, fontsize=8)
     for row, case, title in zip(grid, cases, titles, strict=True):
