@@ -161,8 +161,8 @@ def show_axes_of_file(stored: tuple[np.ndarray, np.ndarray], read: tuple[np.ndar
     codes : str
         Directions of the file's axes, such as LPS.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.6))
-    titles = (f"array of the file, axes {codes}" + ("" if codes == "RAS" else ": letters lie"), "after reading, axes RAS")
+    fig, axes = plt.subplots(1, 2, figsize=(5.4, 3))
+    titles = (f"array of the file, axes {codes}" + ("" if codes == "RAS" else ": wrong letters"), "after reading, axes RAS")
     for axis, (volume, label), title in zip(axes, (stored, read), titles):
         box = brain_box(volume[..., None], margin=2)
         paint_slice(axis, volume[box], label[box], at=largest_slice(label > 0)[2] - box[2].start)
