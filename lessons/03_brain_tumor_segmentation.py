@@ -1056,10 +1056,15 @@ util.sign_figure(fig, brain.source)
 
 # %%
 tile = (96, 96, 96)
-validated = {
-    patient.name: brain_predict.label_map(brain_predict.predict_scan(shipped, scans[patient.name][0], tile))
-    for patient in util.progress(validation_cases, description="segmenting validation scans")
-}
+
+
+def segment(patient):
+    """Label map of a patient as the shipped network sees it; a speck of enhancing tumour counts as none."""
+    found = brain_predict.label_map(brain_predict.predict_scan(shipped, scans[patient.name][0], tile))
+    return brain_predict.clean(found, one_piece=False, spacing=patient.spacing)
+
+
+validated = {case.name: segment(case) for case in util.progress(validation_cases, description="segmenting validation scans")}
 whole_head = {
     "trained here": brain_predict.label_map(brain_predict.predict_scan(students["with skips"], scan, (side,) * 3, 0.25)),
     "shipped": validated[patient.name],
@@ -1319,8 +1324,7 @@ print("on the test patients we keep", "the largest piece" if keep_one else "all 
 # %%
 found_masks, reports = {}, {}
 for patient in util.progress(test_cases, description="segmenting test scans"):
-    scan, expert, _ = scans[patient.name]
-    found = brain_predict.label_map(brain_predict.predict_scan(shipped, scan, tile))
+    expert, found = scans[patient.name][1], segment(patient)
     found_masks[patient.name] = keep_largest_piece(found) if keep_one else found
     reports[patient.name] = report(found_masks[patient.name], expert, patient.spacing)
 everything = pd.concat(reports, names=["patient"])
