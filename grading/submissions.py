@@ -189,7 +189,7 @@ def _by_student(cut: list[tuple[list[str], Entry]], platform: str, course: bool,
                 receipts[prefix] = (said["id"], said["name"])
         elif parts[-1] == "timestamp.txt" and len(parts) == (3 if course else 2) and (course or platform in ("Sakai", "nbgrader")):
             stamps[tuple(parts[:-1])] = read_time(entry.text)
-        elif where == "submission_metadata.yml":
+        elif where == "submission_metadata.yml" and platform == "Gradescope":
             metadata = _gradescope(entry.text)
     title = platforms.google_title({parts[0] for parts, _ in cut}) if platform == "Google Classroom" else ""
     found: dict[str, _Found] = {}
@@ -241,7 +241,7 @@ def _gradescope(text: str) -> dict[str, list[Owner]]:
                 )
                 found.setdefault(folder, []).append(made)
         return found
-    except (yaml.YAMLError, AttributeError, TypeError):
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError):
         return {}
 
 

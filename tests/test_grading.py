@@ -1,18 +1,23 @@
 """Grading a class: every mark is the one deserved, a run that was killed goes on, a cluster gives the same, other kinds of sandbox."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from grading import __main__ as command
 from grading import batch, walls
 from grading.benchmark import disagreements
 from grading.grade import Settings
@@ -260,18 +265,72 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_a_dask_cluster_gives_the_same_marks(graded):
-    from distributed import LocalCluster
+@contextlib.contextmanager
+def dask(*command: str) -> Iterator[subprocess.Popen]:
+    """A part of a Dask cluster, started as the README says."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dask", *command, "--no-dashboard"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": "."},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
+
+def test_a_dask_scheduler_that_dies_costs_no_mark_and_the_same_command_resumes(graded, tmp_path, capsys):
+    """What was finished before is kept; the whole class has the marks that it gets without a cluster."""
     folder, _, submissions, results, _ = graded
-    few = submissions[::4]
-    (folder / "cluster").mkdir()
-    shutil.copy(folder / "out" / "seed.txt", folder / "cluster")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with LocalCluster(n_workers=2, threads_per_worker=2, dashboard_address=None) as cluster:
-            got, facts = batch.grade_class(few, folder / "cluster", SETTINGS, scheduler=cluster.scheduler_address)
-    assert facts["run"] == len(few) and marks(got) == {s.student: marks(results)[s.student] for s in few}
+    few, out = submissions[::4], tmp_path / "out"
+    for place in (tmp_path / "in", out):
+        place.mkdir()
+    shutil.copy(folder / "out" / "seed.txt", out)
+    for one in few:
+        (path,) = (path for path in (folder / "in").iterdir() if path.name.split(".")[0] == one.student)
+        shutil.copy2(path, tmp_path / "in")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    scheduler, worker = ["scheduler", "--host", address], ["worker", address, "--no-nanny", "--nthreads", "2"]
+    arguments = [
+        str(tmp_path / "in"),
+        "--out",
+        str(out),
+        "--cpu",
+        "5",
+        "--sandbox",
+        KIND,
+        "--notebook",
+        "2",
+        "--scheduler",
+        address,
+    ]
+
+    def finished() -> dict[str, int]:
+        return {path.name: path.stat().st_mtime_ns for path in (out / "results").glob("*.json")}
+
+    def kill_when_one_is_done() -> None:
+        while not finished():
+            time.sleep(0.02)
+        first.kill()
+
+    with dask(*scheduler) as first, dask(*worker):
+        killer = threading.Thread(target=kill_when_one_is_done, daemon=True)
+        killer.start()
+        assert command.main(arguments) == 2
+    before, said = finished(), capsys.readouterr().err
+    assert 1 <= len(before) < len(few) and "What is graded is kept; then the same command resumes." in said, said
+    assert f"The Dask scheduler at {address} ended" in said and "Traceback" not in said, said
+    with dask(*scheduler), dask(*worker):
+        assert command.main(arguments) == 0
+    after = finished()
+    assert before.items() <= after.items(), "a finished submission was run twice"
+    got = {result["student"]: result for result in (json.loads((out / "results" / name).read_text()) for name in after)}
+    assert marks(got) == {one.student: marks(results)[one.student] for one in few}
+    assert f"{len(before)} finished before" in capsys.readouterr().out
 
 
 def test_a_grader_that_dies_costs_one_row(graded, monkeypatch):

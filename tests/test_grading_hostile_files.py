@@ -79,6 +79,21 @@ def test_a_name_defined_very_often_does_not_hold_up_the_choice():
     assert time.process_time() - start < 10, "well below a second on a usual machine"
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        '[], "worksheets": [{"cells": 7}]',
+        '[], "worksheets": [{"cells": {"a": 1}}, 5, null]',
+        '{"a": 1}',
+        '[1, null, "x", {"cell_type": ["code"], "source": {"a": 1}}, {"cell_type": "code", "source": NaN}]',
+        '[{"cell_type": "code", "source": ' + "[" * 940 + "]" * 940 + "}]",
+        '[{"cell_type": "code", "source": ' + "[" * 5_000 + "]" * 5_000 + "}]",
+    ],
+)
+def test_cells_that_are_none_are_unreadable_and_no_error(cells):
+    assert kind_of(f'{{"cells": {cells}}}'.encode()).state in ("unreadable", "another")
+
+
 def test_a_line_written_thousands_of_times_does_not_hold_up_the_report():
     code = "def get_ppv(y, pred, th=0.5):\n" + "    0\n" * 6_000
     start = time.process_time()
@@ -87,6 +102,19 @@ def test_a_line_written_thousands_of_times_does_not_hold_up_the_report():
 
 
 # ---- nobody becomes somebody else --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["ada.ipynb:\n  :submitters:\n  - :sid: eve\n", "[" * 5_000, "x:\n  :created_at: 2026-13-45\n"])
+def test_gradescopes_list_counts_in_what_gradescope_hands_out_only(tmp_path, text):
+    """Anybody can hand in a file that is called like it."""
+    for name in ("ada", "bob"):
+        (tmp_path / f"{name}.ipynb").write_bytes(NOTEBOOK)
+    (tmp_path / "submission_metadata.yml").write_text(text)
+    assert {one.student for one in find_submissions(tmp_path)} == {"ada", "bob"}
+    (tmp_path / "export.zip").write_bytes(
+        zip_of({f"submission_{i}/n.ipynb": NOTEBOOK for i in (1, 2)} | {"submission_metadata.yml": text.encode()})
+    )
+    assert len(find_submissions(tmp_path / "export.zip")) == 2
 
 
 def matched(people: dict[str, str], students: dict[str, str]) -> dict[str, str]:

@@ -32,6 +32,33 @@ def work(right: int, number: int = 2) -> bytes:
     return json.dumps(nb).encode()
 
 
+# What a notebook allows above a function, and what the function then finds there: each is right where its notebook passes.
+ALLOWED = [
+    ("N = 5\nN += 1", "assert N == 6"),
+    ("positives = []\nfor i in range(3):\n    positives.append(i)", "assert positives == [0, 1, 2]"),
+    ("d = {}\nd.update(a=1)", "assert d == {'a': 1}"),
+    ("for ONE in [1]:\n    pass", "assert ONE == 1"),
+    ("print(W := 7)", "assert W == 7"),
+    ("import io\nwith io.StringIO('7') as w:\n    SEVEN = w.read()", "assert SEVEN == '7' and w.closed"),
+    ("display(1)", "display(2)"),
+    ("get_ipython().run_line_magic('matplotlib', 'inline')", "get_ipython()"),
+    ("import util", "assert util.plt"),
+    ("from __future__ import annotations", "x: Nowhere = 1"),
+    ("new = {'a': 1}", 'assert f"{new["a"]}" == "1"'),
+    ("films = load(DATA)\nM = 7", "assert M == 7"),
+]
+
+
+def work_that_uses_the_notebook() -> bytes:
+    """Right answers, each with one of the ways above."""
+    nb = notebook(2)
+    for name, (above, inside) in zip(assignment(2).exercises, ALLOWED):
+        cell = find_cell(nb, name)
+        text = f"{inside}\n{RIGHT[name][0]}"
+        cell["source"] = f"{above}\n{body(name, text, cell['source'])}"
+    return json.dumps(nb).encode()
+
+
 COURSE = {f"course/{name}": data for name, data in OWN.items()} | {"course/util.py": b"", "course/README.md": b""}
 CLASS = {  # file → content, status, number of right answers
     "bob.ipynb.json": (work(2), "graded", 2),
@@ -40,6 +67,7 @@ CLASS = {  # file → content, status, number of right answers
     "kim.zip": (zip_of(COURSE | {"course/student/02.ipynb": work(2)}), "graded", 2),
     "0000007.ipynb": (work(4), "graded", 4),
     "nil.zip": (zip_of(COURSE), "graded", 0),
+    "mia.ipynb": (work_that_uses_the_notebook(), "graded", len(ALLOWED)),
     "lee.ipynb": (OWN["02.ipynb"], "lesson's own", 0),
     "ann.ipynb": (work(1, 1), "wrong notebook", 0),
     "tim.ipynb": (work(5)[:5000], "unreadable", 0),
@@ -88,15 +116,39 @@ def test_each_gets_the_mark_deserved_and_the_summary_counts_them(tmp_path):
         and "solved" in rows["kim"]["note"]
         and "graded: course/student/02.ipynb" in rows["kim"]["note"]
     )
-    assert "13 students: 6 graded, 4 unreadable, 1 wrong notebook, 1 missing, 1 lesson's own; 2 late" in done.stdout
+    assert "14 students: 7 graded, 4 unreadable, 1 wrong notebook, 1 missing, 1 lesson's own; 2 late" in done.stdout
     assert "(UTC+01:00)" in done.stdout
 
     before = table.read_bytes()
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert again.returncode == 0 and table.read_bytes() == before, "the class list and the deadline are remembered"
-    assert "As in the last run: --roster" in again.stderr and "0 graded" in again.stdout and "12 finished before" in again.stdout
+    assert "As in the last run: --roster" in again.stderr and "0 graded" in again.stdout and "13 finished before" in again.stdout
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.ipynb").write_bytes(work(1))
     command[3] = str(tmp_path / "other")
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert refused.returncode == 2 and "holds the results of" in refused.stderr and table.read_bytes() == before
+
+
+def test_of_several_attempts_the_newest_by_the_platforms_name_is_graded_and_decides_what_is_late(tmp_path):
+    """Blackboard's names; the times in the zip are those of a copy, and say the opposite."""
+    attempts = {
+        "ada_attempt_2026-11-19-10-00-00_w.ipynb": work(5),
+        "ada_attempt_2026-11-20-10-00-00_w.ipynb": work(2),
+        "bob_attempt_2026-11-19-10-00-00_w.ipynb": work(1),
+        "bob_attempt_2026-11-21-10-00-00_w.ipynb": work(3),
+        "eve_attempt_2026-11-21-09-00-00_x_ada_attempt_2026-11-01-10-00-00_w.ipynb": work(4),
+        "kim_attempt_2026-11-20-10-00-00_course.zip": zip_of(COURSE | {"course/student/02.ipynb": work(1)}),
+    }
+    (tmp_path / "class.zip").write_bytes(
+        zip_of({f"Homework 2_{name}": data for name, data in attempts.items()}, (2026, 12, 1, 0, 0, 0))
+    )
+    command = [sys.executable, "-m", "grading", str(tmp_path / "class.zip"), "--out", str(tmp_path / "out"), "--sandbox", KIND]
+    done = subprocess.run(
+        [*command, "--deadline", "2026-11-20T23:59", "--jobs", "1"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "out" / "grades.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = {row["student"]: (float(row["total"]), row["late"]) for row in csv.DictReader(file)}
+    marks = {"ada": (2, ""), "bob": (3, "late"), "eve": (4, "late"), "kim": (1, "")}
+    assert rows == {student: (sum(POINTS[:right]), late) for student, (right, late) in marks.items()}

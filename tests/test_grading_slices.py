@@ -197,6 +197,36 @@ WAYS = {
     ],
     "long sum": ["N = " + "+".join(["1"] * 400), "def get_ppv(y):\n    return N - 393"],
     "nested lambdas": ["f = " + "(lambda: " * 60 + "7" + ")" * 60, "def get_ppv(y):\n    return 7 if f else 0"],
+    "changed through a function": ["a = []\ndef give(): return a", "give().append(7)", "def get_ppv(y):\n    return a[0]"],
+    "property": [
+        "class A:\n    @property\n    def n(self): return self._n\n    @n.setter\n    def n(self, v): self._n = v",
+        "a = A()\na.n = 7",
+        "def get_ppv(y):\n    return a.n",
+    ],
+    "chained methods": [
+        "class B:\n    n = 0\n    def add(self, k):\n        self.n += k\n        return self",
+        "b = B().add(3)",
+        "b.add(2).add(2)",
+        "def get_ppv(y):\n    return b.n",
+    ],
+    "an item as loop variable": ["a = [0, 0]\nfor i, a[1] in enumerate([1, 7]):\n    pass", "def get_ppv(y):\n    return a[1]"],
+    "default of a name that changes": ["N = 7", "def get_ppv(y, n=N):\n    return n", "N = 1"],
+    "method": ["class A:\n    def get(self, y): return 7", "get_ppv = A().get"],
+    "object that can be called": ["class A:\n    def __call__(self, y): return 7", "get_ppv = A()"],
+    "state of a generator": [
+        "def g():\n    yield 1\n    yield 7",
+        "it = g(); next(it)",
+        "N = next(it)",
+        "def get_ppv(y):\n    return N",
+    ],
+    "environment": ["import os\nos.environ['SEVEN'] = '7'", "def get_ppv(y):\n    return int(os.environ['SEVEN'])"],
+    "NumPy's errors": [
+        "import numpy as np\nold = np.seterr(all='raise')",
+        "np.seterr(**old)",
+        "def get_ppv(y):\n    return 7 if np.isinf(np.ones(1) / 0)[0] else 0",
+    ],
+    "annotation of a missing name": ["from __future__ import annotations", "def get_ppv(y: Nowhere) -> Nowhere:\n    return 7"],
+    "a broken neighbour": ["def get_ppv(y):\n    return 7\n\ndef other(y)\n    return 1"],
     "huge number": ["N = 0x" + "f" * 6000, "def get_ppv(y):\n    return 7 if N else 0"],
 }
 
@@ -208,7 +238,7 @@ def test_every_way(tmp_path, monkeypatch, capsys):
     for way, cells in WAYS.items():
         answer = notebook.find_answers(cells, ["get_ppv", "get_npv"], GIVEN)["get_ppv"]
         space = loading.namespace(loading.MODULES)
-        left_out = loading.load(answer.code, space, 0.3)
+        left_out = loading.load(answer.code, space, 1)
         try:
             got = space["get_ppv"](1)
         except Exception as error:

@@ -70,6 +70,16 @@ def read_cells(data: bytes) -> list[str]:
     except (ValueError, RecursionError, UnicodeError) as error:
         what = "a web page" if data.lstrip()[:1] == b"<" else "broken"
         raise NotebookError(f"The file is no notebook, it is {what}: {str(error)[:120]}") from None
+    try:
+        return _sources(content)
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        if isinstance(error, NotebookError):
+            raise
+        raise NotebookError("The file is JSON, but no notebook: its cells are none.") from None
+
+
+def _sources(content: Any) -> list[str]:
+    """The sources of the code cells; "" for the others. A file can claim anything about its cells."""
     if not isinstance(content, dict):
         raise NotebookError("The file is JSON, but no notebook.")
     cells: list[Any] = content.get("cells") if isinstance(content.get("cells"), list) else []
@@ -235,8 +245,10 @@ class Slices:
         for one in given:
             for name in one.binds:
                 self.given.setdefault(name, []).append(one)
+        inside = {name: one.later - exercises - self.fixed for one in everything for name in one.functions}
         for one in statements:
             changed = self._resolved(one.changes)
+            changed |= {other for name in changed & inside.keys() for other in inside[name]}  # give().append(1)
             for name in one.now - one.binds:
                 changed |= effects.get(name, set())
             changed |= {other for name in changed & group.keys() for other in members[self._find(group, name)]}
