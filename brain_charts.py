@@ -59,7 +59,7 @@ def plot_intensities(scans: dict[str, np.ndarray], limits: tuple[float, float] |
     what : str
         What the horizontal axis shows.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+    fig, axes = plt.subplots(1, 2, figsize=(8, 2.6))
     for (name, image), style in zip(scans.items(), ("-", "--", "-.", ":") * len(scans)):
         inside = image[image.any(axis=-1)]
         for axis, values in zip(axes, (inside[:, 0], inside[:, 2])):
@@ -80,7 +80,7 @@ def plot_agreement(volumes: pd.DataFrame) -> plt.Figure:
         Columns "network, ml" and "expert, ml"; the index has the level "structure".
     """
     names = list(dict.fromkeys(volumes.index.get_level_values("structure")))
-    fig, axes = plt.subplots(1, len(names), figsize=(10.5, 3.2))
+    fig, axes = plt.subplots(1, len(names), figsize=(9.6, 2.9))
     for axis, name in zip(axes, names):
         part = volumes.xs(name, level="structure")
         difference, there = part["network, ml"] - part["expert, ml"], part["expert, ml"] > 0
@@ -109,7 +109,7 @@ def plot_losses(losses: dict[str, Callable[[np.ndarray, np.ndarray], float]]) ->
     small, wrong = np.zeros_like(truth, bool), np.zeros_like(truth, bool)
     small[15:18, 15:18, 15:18, 1] = wrong[20:24, :4, :4, 0] = True
     sureness = np.linspace(0.02, 0.999, 60, dtype=np.float32)
-    fig, axes = plt.subplots(1, 2, figsize=(9, 3))
+    fig, axes = plt.subplots(1, 2, figsize=(8, 2.6))
     titles = ("the small structure is found", "64 false voxels, ever surer")
     for axis, changed, title in zip(axes, (small, wrong), titles):
         for (name, loss), style in zip(losses.items(), ("-", "--")):
@@ -128,7 +128,7 @@ def plot_learning(learned: dict[str, tuple[list[float], dict[int, list[float]]]]
     learned : dict of str to (losses, dice)
         Name of a network to the loss of each step, and to the Dice of each class by step.
     """
-    fig, axes = plt.subplots(1, 4, figsize=(10.5, 2.8))
+    fig, axes = plt.subplots(1, 4, figsize=(9.6, 2.6))
     for (name, (losses, dice)), style in zip(learned.items(), ("o-", "s--")):
         ten = min(10, len(losses))
         smooth = np.convolve(losses, np.ones(ten) / ten, "valid")

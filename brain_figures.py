@@ -114,7 +114,7 @@ def show_errors(image: np.ndarray, expert: np.ndarray, found: np.ndarray, errors
     """One axial slice of a scan (x, y, z, 4): FLAIR, T1gd, the expert's mask, the network's, and where they differ."""
     box = brain_box(image, margin=2)
     at -= box[2].start
-    fig, axes = plt.subplots(1, 5, figsize=(10.5, 3.2))
+    fig, axes = plt.subplots(1, 5, figsize=(9.6, 3))
     for axis, (name, mask) in zip(axes, {"FLAIR": None, "T1gd": None, "expert": expert, "network": found}.items()):
         paint_slice(axis, image[box][..., CHANNELS.index(name) if mask is None else 0], None if mask is None else mask[box], at=at)
         axis.set_title(name)
@@ -143,7 +143,7 @@ def show_sequences(image: np.ndarray, label: np.ndarray, at: int, name: str, *, 
     letters : bool
         Whether to write which side is which.
     """
-    fig, axes = plt.subplots(1, 5, figsize=(10.5, 3))
+    fig, axes = plt.subplots(1, 5, figsize=(9.4, 2.8))
     for axis, title, channel in zip(axes, [*CHANNELS, name], [0, 1, 2, 3, 0]):
         paint_slice(axis, image[..., channel], label if title == name else None, at=at, letters=letters)
         axis.set_title(title)
@@ -161,7 +161,7 @@ def show_axes_of_file(stored: tuple[np.ndarray, np.ndarray], read: tuple[np.ndar
     codes : str
         Directions of the file's axes, such as LPS.
     """
-    fig, axes = plt.subplots(1, 2, figsize=(5.4, 3))
+    fig, axes = plt.subplots(1, 2, figsize=(4.8, 2.8))
     titles = (f"array of the file, axes {codes}" + ("" if codes == "RAS" else ": wrong letters"), "after reading, axes RAS")
     for axis, (volume, label), title in zip(axes, (stored, read), titles):
         box = brain_box(volume[..., None], margin=2)
@@ -182,7 +182,7 @@ def show_learning(volume: np.ndarray, expert: np.ndarray, seen: dict[str, dict[i
     """
     at = largest_slice(expert > 0)[2]
     steps = len(next(iter(seen.values())))
-    fig, axes = plt.subplots(len(seen), steps + 2, figsize=(10.5, 1.75 * len(seen) + 0.5), squeeze=False)
+    fig, axes = plt.subplots(len(seen), steps + 2, figsize=(9.4, 1.55 * len(seen) + 0.5), squeeze=False)
     for row, (name, masks) in zip(axes, seen.items()):
         for axis, mask, title in zip(row, [None, *masks.values(), expert], ["FLAIR", *(f"step {k}" for k in masks), "expert"]):
             paint_slice(axis, volume, mask, at=at, letters=False)
@@ -240,7 +240,7 @@ def show_planes(
 
 def show_masks(volume: np.ndarray, masks: dict[str, np.ndarray], at: int) -> plt.Figure:
     """One axial slice of a scan (x, y, z) without a mask and under several, by their names."""
-    fig, axes = plt.subplots(1, len(masks) + 1, figsize=(2.6 * (len(masks) + 1), 3.2))
+    fig, axes = plt.subplots(1, len(masks) + 1, figsize=(2.2 * (len(masks) + 1), 2.9))
     for axis, (name, mask) in zip(axes, ({"FLAIR": None} | masks).items()):
         paint_slice(axis, volume, mask, at=at)
         axis.set_title(name)
@@ -249,7 +249,7 @@ def show_masks(volume: np.ndarray, masks: dict[str, np.ndarray], at: int) -> plt
 
 
 def animate_slices(
-    volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 20, scale: float = 1.6, greys: int = 28
+    volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 15, scale: float = 1.6, greys: int = 24
 ) -> Image:
     """An animation of the axial slices from bottom to top, without the label on the left and with it on the right.
 

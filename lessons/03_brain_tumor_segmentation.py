@@ -221,7 +221,7 @@ util.sign_figure(fig, brain.source)
 # shifted by a slice, left and right swapped, a sequence that covers half of the brain.
 
 # %%
-fig = util.show_planes({"FLAIR": image[..., 0], "T1gd": image[..., 2]}, label)
+fig = util.show_planes({"FLAIR": image[..., 0]}, label)
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
@@ -417,7 +417,7 @@ for k in range(flair.shape[2]):
 sagittal = util.largest_slice(tumour)[0]
 healthy = (flair[..., 0] > 0) & ~tumour
 shown = [k for k in range(flair.shape[2]) if healthy[:, :, k].sum() > 2000]
-fig, axes = plt.subplots(1, 3, figsize=(10, 3.1), width_ratios=[1, 1, 0.9])
+fig, axes = plt.subplots(1, 3, figsize=(8.8, 2.8), width_ratios=[1, 1, 0.9])
 for axis, volume, name in zip(axes, (whole, by_slice), ("whole scan", "slice by slice")):
     util.paint_slice(axis, np.where(flair == 0, -3, volume)[..., 0], plane="sagittal", at=sagittal)
     axis.set_title(f"FLAIR, {name}")
@@ -951,20 +951,7 @@ table = pd.DataFrame(rows, columns=["class", "network", "sensitivity", "specific
 caption = f"All voxels of {len(X)} patches of the test patients"
 util.show_table(table.set_index(["class", "network"]), caption, brain.source)
 
-# %% picture=[0.4, 0, 1, 0.92]
-most = int(np.argmax([patch[..., 2].sum() for patch in y]))
-middle = int(y[most].any(axis=-1).sum(axis=(0, 1)).argmax())
-shown = {"FLAIR": None, "T1gd": None, "expert": (y[most] * [1, 2, 3]).sum(axis=-1)} | {name: found[name][most] for name in networks}
-fig, axes = plt.subplots(1, 5, figsize=(10.5, 2.8))
-for axis, (name, mask) in zip(axes, shown.items()):
-    util.paint_slice(axis, X[most][..., 2 if name == "T1gd" else 0], mask, at=middle, letters=False)
-    axis.set_title(name)
-util.colour_legend(fig)
-util.sign_figure(fig, brain.source)
-
 # %% [markdown]
-# *Figure 13. One slice of a test patch: what goes in, what the expert drew, and what the two networks say.*
-#
 # **Summary.** Sensitivity and specificity say in which direction a mask is wrong. Patches are drawn where there is tumour, so the numbers of
 # this section are too friendly: nothing here asks what the network does in the healthy rest of the head.
 #
@@ -987,7 +974,7 @@ util.sign_figure(fig, brain.source)
 #
 # <details><summary>Predict first: how much will Dice gain from overlap and weights?</summary>
 #
-# Often next to nothing: seams are thin, and Dice counts volumes. What changes is the picture: look at the straight lines in Figure 14.
+# Often next to nothing: seams are thin, and Dice counts volumes. What changes is the picture: look at the straight lines in Figure 13.
 # </details>
 
 
@@ -1028,7 +1015,7 @@ caption = f"Ways to slide a window of {side}³ voxels over a slab of {patient.na
 util.show_table(table, caption, brain.source)
 
 # %%
-fig, axes = plt.subplots(1, len(results) + 1, figsize=(10.5, 3.3))
+fig, axes = plt.subplots(1, len(results) + 1, figsize=(8.8, 2.9))
 for axis, (name, found) in zip(axes, results.items()):
     util.paint_slice(axis, found.sum(axis=-1) + 1e-6, at=cut - low, letters=False)
     axis.set_title(name.replace("half overlap, ", ""))
@@ -1038,7 +1025,7 @@ axes[-1].set_title("|first − last|")
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 14. Probability of tumour in one axial slice for each way to slide the window, and where the first and the last differ (its own
+# *Figure 13. Probability of tumour in one axial slice for each way to slide the window, and where the first and the last differ (its own
 # scale). What runs along a straight line is a seam: the border of a window, not of anything in the head.*
 #
 # Windows are **spaced evenly** over the brain, so that the last one does not stick out: even those side by side share some voxels, as the table
@@ -1086,7 +1073,7 @@ columns = ["network", "pieces", "false islands", "false islands, ml", "whole-tum
 table = pd.DataFrame(rows, columns=columns).set_index("network")
 util.show_table(table, f"Two networks on the whole scan of {patient.name}", brain.source)
 
-# %%
+# %% picture=[0.25, 0, 1, 0.92]
 islands = (whole_head["trained here"] > 0) & ~ndimage.binary_dilation(expert > 0, iterations=5)
 fig = util.show_masks(
     np.where(scan[..., 0] == 0, -3, scan[..., 0]), {"expert": expert} | whole_head, int(islands.sum(axis=(0, 1)).argmax())
@@ -1094,7 +1081,7 @@ fig = util.show_masks(
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 15. The slice with most false tumour far away from the true one: the expert's mask, the network trained here, the shipped one.*
+# *Figure 14. The slice with most false tumour far away from the true one: the expert's mask, the network trained here, the shipped one.*
 #
 # No patch of section 3.7 could show this. A network that is to be used on heads must be tested on heads, and must have seen healthy tissue in training, as
 # the shipped one has. That makes islands fewer; whether it makes them vanish, the table says.
@@ -1217,7 +1204,7 @@ fig = util.show_toys(toys)
 util.sign_figure(fig, "worked example")
 
 # %% [markdown]
-# *Figure 16. The middle slice of six masks: the truth in grey, the prediction as a line.*
+# *Figure 15. The middle slice of six masks: the truth in grey, the prediction as a line.*
 #
 # <details><summary>Predict first: which of these errors leave Dice and HD95 nearly perfect? Which one does surface Dice at 2 mm not see at all?</summary>
 #
@@ -1374,7 +1361,7 @@ fig = util.plot_agreement(everything.xs("region", level=""))
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 17. Volume by the network minus volume by the expert, for each test patient. Grey: no difference. Blue: the mean difference, and dashed the limits within
+# *Figure 16. Volume by the network minus volume by the expert, for each test patient. Grey: no difference. Blue: the mean difference, and dashed the limits within
 # which 95 % of differences would lie (mean ± 1.96 standard deviations; from a handful of patients they are a rough guess). Hollow: the expert drew none,
 # so that the whole volume is false; such points stay in the plot.*
 #
@@ -1392,7 +1379,7 @@ fig = util.show_errors(image[frame], expert, found, errors, cut)
 util.sign_figure(fig, f"{worst.name}, slice {cut + frame[2].start}, {brain.source}")
 
 # %% [markdown]
-# *Figure 18. The slice with most wrong voxels of the worst test patient: what the network saw, what the expert and the network drew, and the errors:
+# *Figure 17. The slice with most wrong voxels of the worst test patient: what the network saw, what the expert and the network drew, and the errors:
 # missed voxels are filled, false alarms outlined, those of a wrong class hatched.*
 
 # %%
@@ -1414,7 +1401,7 @@ print(f"Missed or false within 2 mm of the surface, a thin shell: {shell:.0f} ml
 #
 # **Summary.** Compare volumes as well as overlap; look at the worst patient, not the average one; tell errors at the border from errors of judgement.
 #
-# *Further exercise.* ★★ Which sequence misled the network in Figure 18? Set one channel of the standardised scan to 0, segment again, and compare.
+# *Further exercise.* ★★ Which sequence misled the network in Figure 17? Set one channel of the standardised scan to 0, segment again, and compare.
 #
 # <details><summary>Answer</summary>
 #
@@ -1453,13 +1440,13 @@ print(f"largest probability {probability:.3f}, as uint8: {np.uint8(probability)}
 # %%
 background = nib.Nifti1Image(image[..., 0].astype(np.float32), worst.affine)
 centre = nib.affines.apply_affine(worst.affine, util.largest_slice(whole > 0))
-fig = plt.figure(figsize=(8.6, 3.2), layout="none")
+fig = plt.figure(figsize=(7, 2.6), layout="none")
 style = {"cmap": util.label_colours(), "alpha": 0.6, "vmin": 1, "vmax": 3, "black_bg": True, "colorbar": False}
 plotting.plot_roi(back, bg_img=background, cut_coords=centre, figure=fig, **style)
 util.sign_figure(fig, brain.source)
 
 # %% [markdown]
-# *Figure 19. The saved file on top of the scan, in millimetres, as nilearn draws it (here left is left).*
+# *Figure 18. The saved file on top of the scan, in millimetres, as nilearn draws it (here left is left).*
 #
 # Open it in a viewer too. **ITK-SNAP**: *File → Open Main Image* (the scan), then *Segmentation → Open Segmentation* (the saved file), or
 # `itksnap -g scan.nii.gz -s prediction.nii.gz`. **3D Slicer**: drop both files in, and load the second as a *Segmentation*.
@@ -1467,7 +1454,7 @@ util.sign_figure(fig, brain.source)
 # **Summary.** Labels as `uint8`, probabilities as floats, always with the affine of the scan they belong to, and read back once before you
 # send it to anybody.
 #
-# *Further exercise.* ★ Save the mask with `np.eye(4)` in place of the affine and draw Figure 19 again.
+# *Further exercise.* ★ Save the mask with `np.eye(4)` in place of the affine and draw Figure 18 again.
 #
 # <details><summary>Answer</summary>
 #
