@@ -162,7 +162,7 @@ def show_axes_of_file(stored: tuple[np.ndarray, np.ndarray], read: tuple[np.ndar
         Directions of the file's axes, such as LPS.
     """
     fig, axes = plt.subplots(1, 2, figsize=(4.8, 2.8))
-    titles = (f"array of the file, axes {codes}" + ("" if codes == "RAS" else ": wrong letters"), "after reading, axes RAS")
+    titles = (f"in the file: {codes}" + ("" if codes == "RAS" else " (wrong letters)"), "after reading: RAS")
     for axis, (volume, label), title in zip(axes, (stored, read), titles):
         box = brain_box(volume[..., None], margin=2)
         paint_slice(axis, volume[box], label[box], at=largest_slice(label > 0)[2] - box[2].start)

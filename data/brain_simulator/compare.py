@@ -185,6 +185,7 @@ def sheet(cases: list[BrainCase], titles: list[str]):
             part = image[..., channel % 4]
             top = np.percentile(part[part > 0], 99.5)
             axis.imshow(part[35:205, 12:228, z].T, cmap="gray", vmin=0, vmax=top, origin="lower")
+            axis.invert_xaxis()  # the patient's right on the left, as in the notebooks
             axis.set_axis_off()
         row[4].imshow(label[35:205, 12:228, z].T, cmap=colours, vmin=0, vmax=3, alpha=0.6, origin="lower", interpolation="none")
         row[0].text(0, 0, title, transform=row[0].transAxes, fontsize=6, color="0.4", va="top")
