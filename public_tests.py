@@ -7,7 +7,7 @@ was expected, what came back and, where the answer is a well-known slip, which o
 raises `NotImplementedError`, and so does its check; any other error inside the function is reported with its input.
 
 A check judges what a function returns, not how. It cannot prove a function right, and it does not look at style, speed
-or comments. What else it does not look at stands in its docstring.
+or comments. What else it does not look at is in its docstring.
 """
 
 import copy
@@ -553,7 +553,7 @@ def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: 
             False,
             "no patient is in both tables (image names do not count)",
         ),
-        ("patients", frame([1, 2, 3, 4]), frame([9, 8, 7, 1]), "PatientId", True, "the shared patient stands in other rows"),
+        ("patients", frame([1, 2, 3, 4]), frame([9, 8, 7, 1]), "PatientId", True, "the shared patient is in other rows"),
         (
             "patients",
             frame([5, 5, 6]),
@@ -876,7 +876,7 @@ def get_weighted_loss_test(target: Callable, *, seed: int | None = None, check: 
         [[0.4, 1.0], [0.4, 0.2]],
         [0.5, 0.3],
         [0.5, 0.7],
-        "p = 1: epsilon stands in both logarithms",
+        "p = 1: epsilon is in both logarithms",
         epsilon=0.01,
     )
     rng = check.rng(3)

@@ -50,7 +50,7 @@ MEANING = {
 }
 
 
-# What makes this machine stand in for another: each of both sides' libraries told to use no more than that.
+# What makes this machine behave like another: each of both sides' libraries told to use no more than that.
 STAND_INS = {
     "avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"},
     "no-onednn": {"TF_ENABLE_ONEDNN_OPTS": "0"},

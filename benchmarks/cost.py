@@ -42,7 +42,7 @@ def rows(chest_epochs: int, brain_steps: int) -> list[dict]:
     size, batch = FULL["chest"]["side"], FULL["chest"]["batch"]
     steps = chest_epochs * math.ceil(CHEST_FILMS / batch)
     chest = {
-        "name": f"chest: {CHEST_FILMS:,} films (train_val of 112,120) at {size} px × {chest_epochs} epochs",
+        "name": f"chest: {CHEST_FILMS:,} X-rays (train_val of 112,120) at {size} px × {chest_epochs} epochs",
         "steps": steps,
         "batch": batch,
         "seconds": measured.get("chest train"),

@@ -160,11 +160,11 @@ def main(arguments: list[str] | None = None) -> list[dict]:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.pipelines", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--chest", help="folder of films in the NIH format")
+    parser.add_argument("--chest", help="folder of X-rays in the NIH format")
     parser.add_argument("--brain", help="folder of scans in the Decathlon or BraTS format")
-    parser.add_argument("--size", type=int, default=128, help="side of the films in pixels")
+    parser.add_argument("--size", type=int, default=128, help="side of the X-rays in pixels")
     parser.add_argument("--patch", type=int, default=64, help="side of the patches in voxels")
-    parser.add_argument("--batch", type=int, nargs=2, default=(32, 2), help="films and patches a step")
+    parser.add_argument("--batch", type=int, nargs=2, default=(32, 2), help="X-rays and patches a step")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=5, help="length of a turn")
     parser.add_argument("--dry", action="store_true", help="print the table and leave README.md as it is")

@@ -26,14 +26,15 @@ from pathlib import Path
 from data.errors import DataError
 from data.nifti import open_nifti, stem
 
-_PARTS = {
-    **dict.fromkeys(("flair", "t2f", "t2flair"), 0),
+PARTS = {
+    **dict.fromkeys(("flair", "t2f", "t2flair", "t2_flair", "t2-flair"), 0),
     **dict.fromkeys(("t1", "t1n", "t1w"), 1),
     **dict.fromkeys(("t1ce", "t1c", "t1gd", "t1gad"), 2),
     **dict.fromkeys(("t2", "t2w"), 3),
     **dict.fromkeys(("seg", "glistrboost_manuallycorrected"), "seg"),
 }
-_NAME = re.compile(rf"(?P<case>.+)(?P<dash>[_-])(?P<part>{'|'.join(sorted(_PARTS, key=len, reverse=True))})", re.IGNORECASE)
+"""Names of the sequences, in small letters, to their place among FLAIR, T1w, T1gd, T2w."""
+_NAME = re.compile(rf"(?P<case>.+?)(?P<dash>[_-])(?P<part>{'|'.join(sorted(PARTS, key=len, reverse=True))})", re.IGNORECASE)
 _NEW_PARTS = ("t2f", "t1n", "t1c", "t2w")
 _NEW_CASE = re.compile(r"BraTS-(?P<kind>[A-Za-z]+(?:-RT)?)-", re.IGNORECASE)
 
@@ -153,7 +154,7 @@ def list_cases(folder: Path, edition: int | None = None) -> list[Listed]:
             others.setdefault(place, []).append(path)
             continue
         key, part = (place, match["case"]), match["part"].lower()
-        found.setdefault(key, {}).setdefault(_PARTS[part], []).append(path)
+        found.setdefault(key, {}).setdefault(PARTS[part], []).append(path)
         new_parts[key] = new_parts.get(key, False) or (part in _NEW_PARTS[:2] or (part in _NEW_PARTS and match["dash"] == "-"))
     if edition is None and (mask := _mask_of_2024(found)):
         edition = 2024

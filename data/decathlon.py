@@ -7,29 +7,26 @@
 Both come out the same: axes to the patient's right, front and top (RAS), four channels, labels 0 to 3.
 """
 
-import json
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 
-from data import brats
+from data import brats, decathlon_index
+from data.decathlon_index import CHANNELS
 from data.errors import DataError
-from data.nifti import Nifti, open_nifti, stem
+from data.nifti import Nifti, open_nifti
+from data.storage import existing_folder
 
-CHANNELS = ("FLAIR", "T1w", "T1gd", "T2w")
 LABELS = ("background", "edema", "non-enhancing tumour", "enhancing tumour")
 CLASS_COLOURS = ("#F0E442", "#0072B2", "#D55E00")  # of the labels 1 to 3 in pictures; the colour-blind can tell them apart too
 
-DECATHLON = brats.Convention(
-    {0: 0, 1: 1, 2: 2, 3: 3}, "the Decathlon", hints={4: "4 is BraTS' enhancing tumour until 2021; in the Decathlon it is 3."}
-)
-
-
+_NO_PLACE = "do not say in their headers where the voxels lie: which side is left is a guess."
+_NOT_1_MM = "have voxels of {} mm. The course's network has learned from 1 mm: resample them, or expect worse masks."
 _ROUNDING = 0.01  # of a label that was stored as a float, or in 8 bits with a slope
 
 
@@ -150,6 +147,12 @@ class BrainCase:
         for value, note in self.convention.notes.items():
             if value in found:
                 warnings.warn(f"{self.label_file}: {note}", stacklevel=2)
+        if found - {0} == {1}:
+            warnings.warn(
+                f"{self.label_file}: the only label is 1, {LABELS[known[1]]}. If this mask marks the whole tumour, it is not one "
+                f"of {self.convention.name}.",
+                stacklevel=2,
+            )
         if found == {0}:
             warnings.warn(f"{self.label_file}: nothing is marked in this mask.", stacklevel=2)
         lookup = np.zeros(max(known) + 1, np.uint8)
@@ -219,18 +222,16 @@ def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None 
     DataError
         When the folder is missing or has no usable case; with `strict`, when any case is broken.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder. Set DATA_DIR to a folder of brain scans, or to None.")
+    folder = existing_folder(folder, "Set DATA_DIR to a folder of brain scans, or to None.")
     simulated = (folder / "SIMULATED.json").exists()
     source = "simulated" if simulated else f"real patients: {folder.resolve().name}"
     decathlon = (folder / "imagesTr").is_dir() or (folder / "dataset.json").exists()
-    listed = list(_list_decathlon(folder) if decathlon else brats.list_cases(folder, edition))
+    listed = list(decathlon_index.list_cases(folder) if decathlon else brats.list_cases(folder, edition))
     old_names = {} if decathlon else brats.aliases(folder)
-    cases, broken, seen = [], [], {}
+    cases, broken, seen, nowhere = [], [], {}, []
     for entry in listed:
         try:
-            case, content = _open_case(entry, old_names.get(entry.name, entry.name), masks)
+            case, content, placed = _open_case(entry, old_names.get(entry.name, entry.name), masks)
             if double := next((other for other in cases if other.name == case.name), None):
                 raise DataError(
                     f"{case.image_files[0]}: a second case of this name; the first is {double.image_files[0]}. Take one out."
@@ -242,6 +243,7 @@ def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None 
                 )
                 case = replace(case, known_as=first.known_as)
             cases.append(case)
+            nowhere += [] if placed else [case]
         except DataError as error:
             if strict:
                 raise
@@ -256,6 +258,15 @@ def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None 
             f"{folder}: no usable brain scan. Wanted is imagesTr/ and labelsTr/ (Decathlon) or folders with files such as "
             f"ID_flair.nii.gz, ID_t1, ID_t1ce, ID_t2, ID_seg (BraTS).{reasons}"
         )
+    for wrong, sentence in (
+        (nowhere, _NO_PLACE),
+        ([case for case in cases if not np.allclose(case.spacing, 1, atol=0.1)], _NOT_1_MM),
+    ):
+        if wrong:
+            size = " × ".join(f"{size:.3g}" for size in wrong[0].spacing)
+            warnings.warn(
+                f"{folder}: {len(wrong)} of {len(cases)} scans, first {wrong[0].name}, {sentence.format(size)}", stacklevel=2
+            )
     if two := brats.cannot_be_compared(case.known_as for case in cases):
         warnings.warn(
             f"{folder}: {two[0]} and {two[1]} are of releases that name patients differently, so one patient may be there under "
@@ -266,63 +277,8 @@ def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None 
     return BrainCohort(folder, cases, broken, source)
 
 
-def _list_decathlon(folder: Path) -> Iterator[brats.Listed]:
-    """Each training case that ``dataset.json`` lists, or each file without it."""
-    files = sorted(path for path in (folder / "imagesTr").glob("*") if stem(path) is not None)
-    bases = [stem(path)[:-5] for path in files if stem(path).endswith("_0001")]
-    if any(list((folder / "labelsTr").glob(f"{base}.nii*")) for base in bases):
-        raise DataError(
-            f"{folder}: nnU-Net's layout (one file a sequence: CASE_0000.nii.gz, CASE_0001 …), which leaves order and labels to "
-            "each data set. "
-            "Name the folder that it was converted from, or join FLAIR, T1w, T1gd and T2w in this order into one file CASE.nii.gz."
-        )
-    index = folder / "dataset.json"
-    if index.exists():
-        try:
-            description = json.loads(index.read_text(encoding="utf-8-sig"))
-            channels = [name for _, name in sorted(description["modality"].items(), key=lambda item: int(item[0]))]
-            pairs = sorted((entry["image"], entry["label"]) for entry in description["training"])
-            labels = {str(key): str(value) for key, value in dict(description.get("labels") or {}).items()}
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(
-                f"{index}: not a Decathlon index ({type(error).__name__}: {error}). It needs 'modality' and 'training'; "
-                "download the task again, or delete this file to read imagesTr/ as it is."
-            ) from error
-        if [name.lower() for name in channels] != [name.lower() for name in CHANNELS]:
-            raise DataError(f"{index}: sequences {channels}, but the course needs {list(CHANNELS)} in this order.")
-        meant = {number: labels.get(number, "").lower() for number in "123"}
-        if labels and not ("edema" in meant["1"] and meant["2"].startswith(("non", "necro")) and meant["3"].startswith("enhanc")):
-            raise DataError(
-                f"{index}: labels {labels}, but the course reads 1 edema, 2 non-enhancing tumour, 3 enhancing tumour. Map the "
-                "masks, or correct "
-                "this file if they are so."
-            )
-    else:
-        pairs = [(f"imagesTr/{file.name}", f"labelsTr/{file.name}") for file in files]
-        labels = {}
-    other = [stem(Path(image)) or image for image, _ in pairs if not (stem(Path(image)) or "").upper().startswith("BRATS_")]
-    if not labels and any(brats.patient_of(name) != name.lower() for name in other):
-        warnings.warn(
-            f"{folder}: scans named as in BraTS ({other[0]}), and no dataset.json says what the labels mean. They are read as "
-            "the Decathlon's: "
-            "1 edema, 2 non-enhancing tumour, 3 enhancing tumour.",
-            stacklevel=4,
-        )
-    for image, label in pairs:
-        file, mask = (_as_on_disk(folder / part) for part in (image, label))
-        yield brats.Listed(stem(Path(image)) or Path(image).name, (file,), mask, DECATHLON)
-
-
-def _as_on_disk(file: Path) -> Path:
-    """The file that an index lists, or the same one packed, or unpacked."""
-    called = stem(file)
-    if file.exists() or called is None or not file.parent.is_dir():
-        return file
-    return next((path for path in sorted(file.parent.glob(f"{called}.*")) if stem(path) == called), file)
-
-
-def _open_case(entry: brats.Listed, known_as: str, masks: bool) -> tuple[BrainCase, object]:
-    """Read the headers of a case and compare them; the case, and what identifies the content of its files."""
+def _open_case(entry: brats.Listed, known_as: str, masks: bool) -> tuple[BrainCase, object, bool]:
+    """Read the headers of a case and compare them; the case, what identifies its content, whether headers say where voxels lie."""
     name, files, label_file = entry.name, entry.images, entry.label
     if entry.problem:
         raise DataError(entry.problem)
@@ -347,8 +303,15 @@ def _open_case(entry: brats.Listed, known_as: str, masks: bool) -> tuple[BrainCa
             what = "a mask has one label a voxel" if scan is mask else "each of the four sequences is one volume"
             raise DataError(f"{scan.file}: {scan.shape[3]} volumes (shape {scan.shape}), but {what}. Export the one that is meant.")
         _compare(scan, first)
+    content = tuple(scan.fingerprint for scan in scans)
+    if len(set(content)) < len(content):
+        one = next(k for k, part in enumerate(content) if part in content[:k])
+        raise DataError(
+            f"{files[one]}: the same as {files[content.index(content[one])].name}, to the last bit. A sequence cannot replace "
+            "another: get the right one, or take the case out."
+        )
     case = BrainCase(name, tuple(files), label_file, first.shape[:3], first.affine, entry.convention, known_as)
-    return case, tuple(scan.fingerprint for scan in scans)
+    return case, content, all(scan.placed for scan in scans)
 
 
 def _compare(scan: Nifti, first: Nifti) -> None:
@@ -368,7 +331,7 @@ def _compare(scan: Nifti, first: Nifti) -> None:
 def _instead(folder: Path) -> str:
     """What the folder holds that may be meant."""
     for path in sorted(folder.rglob("*")):
-        if path.is_dir() and path.name == "imagesTr":
+        if path.is_dir() and path.name == "imagesTr" and path.parent != folder:
             return f" There is one in {path.parent}: name that folder."
         if path.suffix.lower() in (".mha", ".mhd", ".nrrd", ".dcm", ".zip", ".tar"):
             return f" It holds {path.suffix} files, such as {path.name}: convert them to NIfTI, or unpack them."

@@ -31,14 +31,14 @@ HEADER = (
 NOTE = """\
 About this folder: it was made from {name} by the course's data.medmnist.
 
-* Films are numbered in the order of the file: chestmnist_<split>_<number>.png. NIH's own names are not in it.
-* PATIENTS ARE NOT KNOWN. The file holds no patient numbers. "Patient ID" in the table is the film's number, different for
-  each film. MedMNIST says that its split keeps the films of a patient together; this folder cannot show it. What the
-  course computes by patient (leakage, the bootstrap) is by film here: intervals come out too narrow.
+* X-rays are numbered in the order of the file: chestmnist_<split>_<number>.png. NIH's own names are not in it.
+* PATIENTS ARE NOT KNOWN. The file holds no patient numbers. "Patient ID" in the table is the X-ray's number, different for
+  each X-ray. MedMNIST says that its split keeps the X-rays of a patient together; this folder cannot show it. What the
+  course computes by patient (leakage, the bootstrap) is by X-ray here: intervals come out too narrow.
 * Age, sex and view are not known either: "Patient Age" is empty, "Patient Gender" and "View Position" say "unknown".
 * train and val of MedMNIST are in train_val_list.txt, test is in test_list.txt. These are not the lists of NIH, whose test
   set has 25,596 films.
-* Labels are NIH's text-mined ones, as MedMNIST gives them ("pleural" is Pleural_Thickening). There are no boxes.
+* Labels are NIH's report-derived ones, as MedMNIST gives them ("pleural" is Pleural_Thickening). There are no boxes.
 """
 
 
@@ -160,14 +160,14 @@ def _films(archive: zipfile.ZipFile, npz: Path, split: str, count: int) -> Itera
     stream, shape, dtype = _open(archive, npz, f"{split}_images")
     if len(shape) != 3 or shape[1] != shape[2] or dtype != np.uint8 or shape[0] != count:
         raise DataError(
-            f"{npz}: {split}_images has shape {shape} and type {dtype}, but {count:,} square grey films of uint8 were expected. "
+            f"{npz}: {split}_images has shape {shape} and type {dtype}, but {count:,} square grey X-rays of uint8 were expected. "
             "Is it another MedMNIST set?"
         )
     with stream:
         for number in range(count):
             content = stream.read(shape[1] * shape[2])
             if len(content) < shape[1] * shape[2]:
-                raise EOFError(f"{split}_images ends in film {number:,} of {count:,}")
+                raise EOFError(f"{split}_images ends in X-ray {number:,} of {count:,}")
             yield np.frombuffer(content, np.uint8).reshape(shape[1:])
         if stream.read(1):
             raise DataError(f"{npz}: {split}_images is longer than its header says. Move it away and run again.")

@@ -65,6 +65,11 @@ class Nifti:
     shape: tuple[int, ...]
     affine: np.ndarray = field(repr=False)
 
+    @property
+    def placed(self) -> bool:
+        """Whether the header says where the voxels lie; without that, which side is left is a guess."""
+        return self.header["sform_code"] > 0 or self.header["qform_code"] > 0
+
     @cached_property
     def fingerprint(self) -> tuple[int, int]:
         """CRC-32 and length of the uncompressed file: equal for copies, whatever they are called and however they are packed."""
@@ -95,7 +100,7 @@ class Nifti:
             voxels = np.asanyarray(image.dataobj)
         voxels = voxels.reshape(voxels.shape[:3] + tuple(size for size in voxels.shape[3:] if size > 1))
         voxels = apply_orientation(voxels, io_orientation(image.affine))
-        return np.ascontiguousarray(voxels, dtype=np.float32 if voxels.dtype.kind == "f" else None)
+        return np.ascontiguousarray(voxels, dtype=np.float32 if voxels.dtype.kind == "f" else voxels.dtype.newbyteorder("="))
 
 
 def load(file: Path) -> nib.Nifti1Image:
@@ -139,6 +144,9 @@ def open_nifti(file: Path) -> Nifti:
         raise DataError(f"{file}: cut off ({length:,} of {wanted:,} bytes). Copy or download it again.")
     if len(shape) < 3:
         raise DataError(f"{file}: {len(shape)} axes, but a scan has three. Export the whole volume.")
+    if min(shape[:3]) < 2:
+        what = "one slice" if all(shape) else "no voxels"
+        raise DataError(f"{file}: {what} (shape {shape}), but a scan is a volume. Export the whole volume.")
     if not isinstance(header, nib.Nifti1Header):
         raise DataError(f"{file}: an Analyze file, which does not say which side is left. Export the scan as NIfTI.")
     _refuse_two_places(file, header)

@@ -39,10 +39,13 @@ from data.nih_tables import (  # noqa: F401  what a folder holds, by name, is pa
     warn_left_out,
 )
 from data.patient_columns import film_key
-from data.png import fit_square, read_png
+from data.png import fit_square, looks_inverted, read_png
 from data.progress import progress_bar
+from data.storage import existing_folder
 
 _LETTERBOX = "are filled up with black at both ends of the shorter side; nothing is stretched or cut away."
+
+_INVERTED = "look inverted, bone black and air white, and are taken so. If they are, save them with 255 − grey level."
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,7 @@ def read_chest_folder(folder: Path | str) -> ChestFolder:
     DataError
         When a file or a needed column is missing, a table contradicts itself or the split lists, or no X-ray is left.
     """
-    folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise DataError(f"{folder}: there is no such folder. Name a folder in the NIH ChestX-ray14 format.")
+    folder = existing_folder(folder, "Name a folder in the NIH ChestX-ray14 format.")
     table_path = find_table(folder)
     table = read_labels(table_path)
     table, files = _keep_films_on_disk(table, table_path, folder)
@@ -168,7 +169,10 @@ def read_film(path: Path | str, size: int) -> np.ndarray:
     if film.shape[0] != film.shape[1]:
         # no name of the X-ray: of many alike, Python then shows one
         warnings.warn(f"{Path(path).parent}: X-rays that are not square {_LETTERBOX}", stacklevel=2)
-    return fit_square(film, size)
+    film = fit_square(film, size)
+    if looks_inverted(film):
+        warnings.warn(f"{Path(path).parent}: X-rays that {_INVERTED}", stacklevel=2)
+    return film
 
 
 def load_films(
@@ -202,6 +206,7 @@ def load_films(
     films = np.zeros((len(table), size, size), np.uint8)
     problems: dict[int, str] = {}
     not_square: dict[int, str] = {}
+    inverted: dict[int, Path] = {}
 
     def read(row: int, name: str) -> None:
         path = chest.film_path(name)
@@ -215,6 +220,8 @@ def load_films(
         if film.shape[0] != film.shape[1]:
             not_square[row] = f"{path} has {film.shape[1]} × {film.shape[0]} pixels"
         films[row] = fit_square(film, size)
+        if looks_inverted(films[row]):
+            inverted[row] = path
 
     with ThreadPoolExecutor() as pool:
         names = list(table["Image Index"])
@@ -225,13 +232,27 @@ def load_films(
     if not_square:
         first = not_square[min(not_square)]
         warnings.warn(f"{len(not_square)} X-rays are not square (first: {first}); they {_LETTERBOX}", stacklevel=2)
-    if problems:
-        if len(problems) == len(table):
-            raise DataError(f"None of the {len(table)} films could be read. The first: {next(iter(problems.values()))}")
-        listed = "\n".join(problems[row] for row in sorted(problems)[:5])
-        warnings.warn(f"{len(problems)} broken films are left out:\n{listed}", stacklevel=2)
-    whole = np.array([row not in problems for row in range(len(table))], bool)
+    if inverted:
+        warnings.warn(f"{len(inverted)} X-rays (first: {inverted[min(inverted)]}) {_INVERTED}", stacklevel=2)
+    whole = readable(problems, len(table))
     return (films if whole.all() else films[whole]), table[whole].reset_index(drop=True)
+
+
+def readable(problems: Mapping[int, str], total: int) -> np.ndarray:
+    """Which of `total` X-rays could be read, bool (total,): all but the keys of `problems`, whose first five a warning names.
+
+    Raises
+    ------
+    DataError
+        When none could be read.
+    """
+    listed = [problems[row] for row in sorted(problems)]
+    if problems and len(problems) == total:
+        raise DataError(f"None of the {total:,} X-rays could be read. The first: {listed[0]}")
+    if problems:
+        count = "1 broken X-ray is" if len(listed) == 1 else f"{len(listed):,} broken X-rays are"
+        warnings.warn("\n".join([f"{count} left out:", *listed[:5]]), stacklevel=3)
+    return ~np.isin(np.arange(total), list(problems))
 
 
 def _films_on_disk(folder: Path) -> dict[str, Path]:
@@ -255,12 +276,12 @@ def _keep_films_on_disk(table: pd.DataFrame, path: Path, folder: Path) -> tuple[
     if not on_disk:
         if not any(part.is_dir() and part.name.lower().startswith("images") for part in folder.iterdir()):
             raise DataError(
-                f"{folder / 'images'}: the folder of films is missing (images, or images_001 to images_012). Put the PNG files "
+                f"{folder / 'images'}: the folder of X-rays is missing (images, or images_001 to images_012). Put the PNG files "
                 "there."
             )
         other = next((path for path in sorted(folder.glob("images*/**/*.*")) if path.is_file()), None)
         holds = f" It holds {other.name}: convert the X-rays to 8-bit grey PNG." if other else ""
-        raise DataError(f"{folder / 'images'}: no PNG file in the folder. Put the films there.{holds}")
+        raise DataError(f"{folder / 'images'}: no PNG file in the folder. Put the X-rays there.{holds}")
     keys = table["Image Index"].map(film_key)
     named = dict(zip(keys, table["Image Index"].map(lambda name: re.split(r"[/\\]", name)[-1])))
     table = table.assign(**{"Image Index": list(named.values())})

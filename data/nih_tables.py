@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from data.errors import DataError
-from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, understand
+from data.patient_columns import COLUMN_NAMES, film_key, patient_of, understand
 from data.png import png_size
 from data.tables import key_of, numbers, read_table, read_text
 
@@ -61,8 +61,12 @@ def labels_of(text: str) -> list[str]:
     Raises
     ------
     ValueError
-        When a finding is unknown, or "No Finding" stands beside one.
+        When a finding is unknown or uncertain, or "No Finding" is beside one.
     """
+    if "?" in text:
+        raise ValueError(f"{text!r} is uncertain. Decide whether it is a finding, or take the row out")
+    if key_of(text) in ("nodulemass", "massnodule") and "/" in text:
+        raise ValueError(f"{text!r} may be one class (a nodule or a mass, as in VinDr-CXR) or both. Write Nodule|Mass for both")
     names = [part.strip() for part in re.split(r"[|;,/]", text) if part.strip()]
     unknown = [name for name in names if key_of(name) not in FINDING_NAMES]
     if unknown:
@@ -82,7 +86,7 @@ def warn_left_out(folder: Path, names: Sequence[str], what: str) -> None:
     """Say how many X-rays are left out, if any, which is the first, and why."""
     names = list(names)
     if names:
-        count = "1 film is" if len(names) == 1 else f"{len(names):,} films are"
+        count = "1 X-ray is" if len(names) == 1 else f"{len(names):,} X-rays are"
         warn(f"{folder}: {count} left out: {names[0]} {what}")
 
 
@@ -100,8 +104,15 @@ def find_table(folder: Path) -> Path:
     if not found:
         nested = next(iter(sorted(folder.glob("*/[Dd]ata_[Ee]ntry_2017*.csv"))), None)
         others = [path.name for path in sorted(folder.glob("*.csv")) if path.name not in (BOX_FILE, MANUAL_FILE)]
+        packed = [path.name for path in sorted(folder.iterdir()) if re.search(r"\.(xlsx?|ods|csv\.gz|zip|npz)$", path.name, re.I)]
         hint = f" It is in {nested.parent}: name that folder." if nested else " A folder in the NIH format needs it."
-        hint += f" If {others[0]} is the archive's table, or a part of it, give it that name." if others and not nested else ""
+        if others and not nested:
+            hint += f" If {others[0]} is the archive's table, or a part of it, give it that name."
+        elif packed and not nested:
+            npz = packed[0].lower().endswith(".npz")
+            hint += f" {packed[0]} is not read here: " + (
+                "`python -m data.download chestmnist` makes a folder of it." if npz else "unpack it, or export the table as CSV."
+            )
         raise DataError(f"{folder / TABLE_FILE}: the file is missing (or Data_Entry_2017.csv of the older edition).{hint}")
     if len(exact) > 1:
         raise DataError(f"{folder}: holds {' and '.join(path.name for path in exact)}. Keep the table that belongs to the X-rays.")
@@ -114,12 +125,11 @@ def read_labels(path: Path) -> pd.DataFrame:
     """One row an X-ray: `TABLE_COLUMNS`, understood, and one 0/1 column for each of `FINDINGS`; lateral views are left out."""
     table = read_table(path, TABLE_COLUMNS, names=COLUMN_NAMES)[list(TABLE_COLUMNS)]
     for column in ("Image Index", "Finding Labels", "Patient ID"):
-        empty = table[column] == ""
+        empty = table[column].map(patient_of) == ""
         if empty.any():
             raise DataError(
-                f"{path}: line {_line(empty)} is a row without a label or a patient: its {column} is empty. Use the file as the "
-                "archive "
-                "publishes it."
+                f"{path}: line {_line(empty)} is a row without a label or a patient: its {column} is empty or unknown. "
+                "Use the file as the archive publishes it."
             )
     same = table.duplicated()
     if same.any():
@@ -128,7 +138,9 @@ def read_labels(path: Path) -> pd.DataFrame:
     keys = table["Image Index"].map(film_key)
     twice = keys.duplicated()
     if twice.any():
-        raise DataError(f"{path}: film {table['Image Index'][twice].iloc[0]} has two rows (line {_line(twice)}). Keep one of them.")
+        raise DataError(
+            f"{path}: X-ray {table['Image Index'][twice].iloc[0]} has two rows (line {_line(twice)}). Keep one of them."
+        )
     labels = np.zeros((len(table), len(FINDINGS)), np.int8)
     place, distinct = pd.factorize(table["Finding Labels"])
     columns = []
@@ -144,15 +156,6 @@ def read_labels(path: Path) -> pd.DataFrame:
     if lateral.any():
         names = table["Image Index"][lateral]
         warn_left_out(path.parent, names, f"is a lateral view (line {_line(lateral)}); the course is about frontal ones")
-    inside = table["Image Index"].map(patient_in_name)
-    other = inside.notna() & (inside != table["Patient ID"])
-    if other.any():
-        name, patient = table.loc[other, ["Image Index", "Patient ID"]].iloc[0]
-        warn(
-            f"{path}: {other.sum():,} rows name another patient than their X-ray, first {name} and patient {patient} in line "
-            f"{_line(other)}. "
-            "Was a column sorted without the others?"
-        )
     if table["Patient ID"].str.fullmatch(r"\d{1,18}").all():
         table["Patient ID"] = table["Patient ID"].astype("int64")
     table = pd.concat([table, pd.DataFrame(labels, table.index, list(FINDINGS))], axis=1)
@@ -174,14 +177,13 @@ def read_splits(folder: Path, films: pd.Series) -> pd.Series:
             if len(others) != 1:
                 raise DataError(f"{path}: the split list is missing. The archive publishes it beside the films.")
             path = others[0]
-        listed[name] = {film_key(word.strip("\"'")): number for number, word in _words(read_text(path)) if word.strip("\"'")}
+        listed[name] = {film_key(word): number for number, word in _words(read_text(path))}
     both = [film for film, key in zip(films, keys) if all(key in part for part in listed.values())]
     if both:
         lines = " and ".join(f"line {listed[name][film_key(both[0])]} of {file}" for name, file in SPLIT_FILES.items())
         raise DataError(
-            f"{folder}: {len(both)} films are in both split lists, first {both[0]} ({lines}). An X-ray that trains cannot test: "
-            "delete it "
-            "from one of them."
+            f"{folder}: {len(both)} X-rays are in both split lists, first {both[0]} ({lines}). An X-ray that trains cannot test: "
+            "delete it from one of them."
         )
     split = pd.Series(pd.NA, index=films.index, dtype="string")
     for name, part in listed.items():
@@ -191,7 +193,10 @@ def read_splits(folder: Path, films: pd.Series) -> pd.Series:
 
 def _words(text: str) -> list[tuple[int, str]]:
     """Entries of a list with the line each is in: one a line, or separated by spaces, commas or semicolons."""
-    return [(number, word) for number, line in enumerate(text.splitlines(), 1) for word in re.split(r"[\s,;]+", line.strip())]
+    words = (
+        (number, word.strip("\"'[]")) for number, line in enumerate(text.splitlines(), 1) for word in re.split(r"[\s,;]+", line)
+    )
+    return [(number, word) for number, word in words if word]
 
 
 def read_boxes(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
@@ -212,8 +217,7 @@ def read_boxes(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
         if "box" not in boxes:
             raise DataError(
                 f"{path}: a box is x, y, w, h (left, top, width, height), or all four in one column 'Bbox [x,y,w,h]'; the table "
-                "has "
-                f"{', '.join(map(repr, boxes.columns))}."
+                f"has {', '.join(map(repr, boxes.columns))}."
             )
         packed = boxes["box"].str.strip("[]() ").str.split(r"[\s,;|]+", regex=True)
         wrong = packed.map(len) != 4
@@ -222,6 +226,12 @@ def read_boxes(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
                 f"{path}: the box in line {_line(wrong)} is {boxes['box'][wrong].iloc[0]!r}, not four numbers x, y, w, h."
             )
         sides = pd.DataFrame(packed.to_list(), boxes.index, ["x", "y", "w", "h"])
+    grouped = sides.map(re.compile(r"\d{1,3}(,\d{3})+").fullmatch).notna()
+    if grouped.any(axis=None):
+        line = _line(grouped.any(axis=1))
+        raise DataError(
+            f"{path}: the box in line {line} is {', '.join(sides.loc[line])}: are there commas between thousands? Remove them."
+        )
     sides = pd.DataFrame(numbers(sides), boxes.index, ["x", "y", "w", "h"])
     bad = ~(np.isfinite(sides).all(axis=1) & (sides["w"] > 0) & (sides["h"] > 0) & (sides["x"] >= -1) & (sides["y"] >= -1))
     if bad.any():
@@ -233,12 +243,15 @@ def read_boxes(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
     if outside.any():
         raise DataError(
             f"{path}: the box in line {_line(outside)} ends at {ends[outside].iloc[0]:g}, outside of the archive's 1024 × 1024 "
-            "pixels, in which "
-            "boxes are given. If they are in pixels of the original, multiply x and w by 1024 / width and y and h by 1024 / "
-            "height (columns "
-            "OriginalImage of the table). If w and h are the right and lower ends, subtract x and y."
+            "pixels, in which boxes are given. If they are in pixels of the original, multiply x and w by 1024 / width and y and h "
+            "by 1024 / height (columns OriginalImage of the table). If w and h are the right and lower ends, subtract x and y."
         )
     unit = BOX_REFERENCE_SIZE
+    if len(sides) > 1 and ((sides["w"] > sides["x"]) & (sides["h"] > sides["y"])).all():
+        warn(
+            f"{path}: every box is wider than its distance from the left and higher than that from the top. If w and h are the "
+            "right and lower ends, subtract x and y."
+        )
     if len(ends) and ends.max() <= 1.001:
         unit = 1
         warn(f"{path}: no box ends beyond 1, so they were read as fractions of the X-ray, not as pixels.")
@@ -255,10 +268,16 @@ def read_boxes(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
         width, height = sizes[stretched[0]]
         warn(
             f"{path}: boxes are in pixels of the archive's square X-rays, but {stretched[0]} has {width} × {height} pixels: the "
-            "boxes of "
-            f"{len(stretched)} such X-rays are left out."
+            f"boxes of {len(stretched)} such X-rays are left out."
         )
         result = result[~result["Image Index"].isin(stretched)]
+    widest = max((size[0] for size in sizes.values() if size), default=0)
+    if unit > 1 and len(ends) and (limit := next((end for end in (100, widest) if ends.max() <= end < unit), None)):
+        unit_name = "per cent" if limit == 100 else f"pixels of X-rays of {widest}"
+        warn(
+            f"{path}: no box ends beyond {ends.max():g} of the archive's 1024 pixels. If boxes are given in {unit_name}, multiply "
+            f"them by 1024 / {limit}."
+        )
     return result.reset_index(drop=True)
 
 
@@ -282,8 +301,7 @@ def read_manual(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
         again = keys.duplicated()
         raise DataError(
             f"{path}: {manual['Image Index'][again].iloc[0]} is there again in line {_line(again)}. Wanted is one row an X-ray: "
-            "the majority, "
-            "where several readers have answered."
+            "the majority, where several readers have answered."
         )
     by_key = {film_key(name): name for name in files}
     films = [by_key.get(key, name) for key, name in zip(keys, manual["Image Index"])]

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from data.errors import DataError
+
 UNKNOWN = "unknown"
 OLDEST = 120  # years: what is above is no age (the 2017 edition of the NIH table has 411)
 
@@ -23,13 +25,17 @@ _UNITS = {"y": 1.0, "m": 1 / 12, "w": 7 / 365.25, "d": 1 / 365.25}
 _AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(y|m|w|d|years?|yrs?|yo|months?|mos?|weeks?|days?)?\.?(?: old)?", re.IGNORECASE)
 _SEX = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
 _BLANK = frozenset({"", "unknown", "unk", "u", "o", "other", "x", "-", "?"})
+_NOBODY = frozenset({"unknown", "unk", "anonymous", "anon", "-", "?"})
+_REWRITTEN = r"\d[.,]?\d*[Ee][+-]\d+|\d{1,3}(?:[.,]\d{3})+"  # 12345 as 1.23E+04 or 12,345
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}")
 
 
 def patient_of(value: object) -> str:
-    """The patient that a table names: ``13``, ``13.0`` and ``00000013`` are one, and their name is ``13``."""
+    """The patient that a table names: ``13``, ``13.0`` and ``00000013`` are one, and their name is ``13``; "" for nobody."""
     text = str(value).strip()
-    number = re.fullmatch(r"(\d+)(?:[.,]0+)?", text)
+    if text.lower() in _NOBODY:
+        return ""
+    number = re.fullmatch(r"(\d+)(?:[.,]0{1,2})?", text)
     return str(int(number[1])) if number else text
 
 
@@ -80,7 +86,18 @@ def view_of(text: str) -> str:
     words = re.sub(r"[^a-z]", "", text.lower())
     if words in ("pa", "paview", "posteroanterior", "posterioranterior", "papa", "paerect", "chestpa"):
         return "PA"
-    if words in ("ap", "apview", "anteroposterior", "anteriorposterior", "apsupine", "aperect", "apportable", "apaxial", "chestap"):
+    if words in (
+        "ap",
+        "apview",
+        "anteroposterior",
+        "anteriorposterior",
+        "apsupine",
+        "aperect",
+        "apportable",
+        "apaxial",
+        "aphorizontal",
+        "chestap",
+    ):
         return "AP"
     if words.startswith(("lat", "leftlat", "rightlat")) or words in ("ll", "rl", "l"):
         return "lateral"
@@ -105,10 +122,15 @@ def understand(frame: pd.DataFrame, path: Path, say: Callable[[str], None]) -> p
         Of the file, for messages.
     say : function
         Gets one sentence a column for values that could not be understood, with the first one's line.
+
+    Raises
+    ------
+    DataError
+        When a spreadsheet has rewritten the patients' numbers.
     """
     frame = frame.copy()
     if "Patient ID" in frame:
-        frame["Patient ID"] = frame["Patient ID"].map(patient_of)
+        frame["Patient ID"] = _patients(frame, path, say)
     for column, (read, unknown, sentence) in _COLUMNS.items():
         if column not in frame:
             continue
@@ -123,10 +145,44 @@ def understand(frame: pd.DataFrame, path: Path, say: Callable[[str], None]) -> p
         if bad.any():
             first = frame[column][bad].iloc[0]
             rows = "1 row" if bad.sum() == 1 else f"{bad.sum():,} rows"
-            say(f"{path}: {column} is {first!r} in line {frame.index[int(bad.to_numpy().argmax())]}, {sentence} ({rows}).")
+            say(f"{path}: {column} is {first!r} in line {_line(bad)}, {sentence} ({rows}).")
         frame[column] = frame[column].map(meaning)
     if "Patient Age" in frame:
         age = frame["Patient Age"].astype(float)
+        if age.notna().sum() >= 10 and age.max() < 2:
+            say(f"{path}: nobody is two years old, the oldest is {age.max():.3g}. Infants, or ages divided by 100?")
         whole = age.notna().all() and (age % 1 == 0).all()
         frame["Patient Age"] = age.astype("int64") if whole else age
     return frame
+
+
+def _patients(frame: pd.DataFrame, path: Path, say: Callable[[str], None]) -> pd.Series:
+    """Patients in one spelling; what casts doubt on them is said."""
+    rewritten = frame["Patient ID"].str.fullmatch(_REWRITTEN)
+    if rewritten.any():
+        raise DataError(
+            f"{path}: Patient ID is {frame['Patient ID'][rewritten].iloc[0]!r} in line {_line(rewritten)}: a number that a "
+            "spreadsheet has rewritten, so that patients cannot be told apart. Format the column as text and export again."
+        )
+    patients = frame["Patient ID"].map(patient_of)
+    folded = patients.str.casefold()
+    if folded.nunique() < patients.nunique():
+        spellings = patients.groupby(folded).unique()
+        one, other, *_ = next(names for names in spellings if len(names) > 1)
+        say(f"{path}: patients {one} and {other} differ in capitals only, and count as one.")
+        patients = folded
+    if "Image Index" in frame:
+        inside = frame["Image Index"].map(patient_in_name)
+        other = inside.notna() & (inside != patients)
+        if other.any():
+            rows = "1 row names" if other.sum() == 1 else f"{other.sum():,} rows name"
+            say(
+                f"{path}: {rows} another patient than their X-ray, first {frame['Image Index'][other].iloc[0]} and patient "
+                f"{patients[other].iloc[0]} in line {_line(other)}. Was a column sorted without the others?"
+            )
+    return patients
+
+
+def _line(rows: pd.Series) -> int:
+    """Line in the file of the first row that is marked."""
+    return rows.index[int(rows.to_numpy().argmax())]

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 
 from data.errors import DataError
 from data.nih_tables import FINDING_NAMES, FINDINGS
 from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, understand
-from data.storage import atomic_file
-from data.tables import numbers
+from data.storage import atomic_file, existing_folder
+from data.tables import key_of, numbers, other_archive
 from data.tables import read_table as read_text_table
 
 ABOUT = ("Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position")
@@ -83,11 +84,10 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
         When a file is missing, empty or unreadable, a column is missing, a label is not 0 or 1, a probability is
         missing or outside [0, 1], an X-ray is listed twice, or a patient is in two of the tables.
     """
-    folder = Path(folder) if folder is not None else Path(__file__).parent / "predictions"
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder}: there is no such folder. DATA_DIR must name a folder with valid.csv and test.csv, or with one CSV."
-        )
+    folder = existing_folder(
+        Path(__file__).parent / "predictions" if folder is None else folder,
+        "DATA_DIR must name a folder with valid.csv and test.csv, or with one CSV.",
+    )
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv" and not path.name.startswith("."))
     named = {path.name.lower(): path for path in files}
     notes: list[str] = []
@@ -111,7 +111,7 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
         for kind, empty in (("positive", table.y.sum(axis=0) == 0), ("negative", table.y.min(axis=0, initial=1) == 1)):
             if empty.any():
                 these = ", ".join(np.array(FINDINGS)[empty])
-                notes.append(f"{name}: no {kind} film of {these}; rates that need one are nan.")
+                notes.append(f"{name}: no {kind} X-ray of {these}; rates that need one are nan.")
     source = "simulated" if (folder / "SIMULATED.json").exists() else f"real patients: {folder.resolve().name}"
     return Predictions(tables.get("train"), tables["valid"], tables["test"], source, tuple(dict.fromkeys(notes)))
 
@@ -123,7 +123,7 @@ def write_predictions(folder: str | Path, tables: dict[str, PredictionTable], si
     (folder / "SIMULATED.json").unlink(missing_ok=True)
     if simulated:
         with atomic_file(folder / "SIMULATED.json") as path:
-            path.write_text(json.dumps({"simulated": True, "what": "predictions of a model for simulated films"}) + "\n")
+            path.write_text(json.dumps({"simulated": True, "what": "predictions of a model for simulated X-rays"}) + "\n")
     for name, table in tables.items():
         blocks = [table.about[[column for column in ABOUT if column in table.about]].reset_index(drop=True)]
         blocks += [pd.DataFrame(np.asarray(table.y).astype(int), columns=list(FINDINGS))]
@@ -146,17 +146,20 @@ def read_table(path: Path, notes: list[str] | None = None) -> PredictionTable:
     }
     frame = read_text_table(path, (), (*ABOUT, *(f"{f}{end}" for f in FINDINGS for end in _ENDINGS.values())), names)
     if frame.empty:
-        raise DataError(f"{path}: the file is empty. Write the predictions again, for example with notebook 01.")
+        raise DataError(f"{path}: not one row under the header. Write the predictions again, for example with notebook 01.")
     _need_columns(path, frame)
 
     y = _labels(path, frame, FINDINGS)
     p = _probabilities(path, frame, notes)
+    notes += _doubts(path, frame, y, p)
     mined_columns = [f"{f}_mined" for f in FINDINGS]
     mined = None
     if any(column in frame for column in mined_columns):
         missing = [column for column in mined_columns if column not in frame]
         if missing:
-            raise DataError(f"{path}: column {missing[0]} is missing. Text-mined labels are given for all 14 findings or for none.")
+            raise DataError(
+                f"{path}: column {missing[0]} is missing. Report-derived labels are given for all 14 findings or for none."
+            )
         mined = _labels(path, frame, mined_columns)
 
     about = understand(frame[[column for column in ABOUT if column in frame]], path, notes.append)
@@ -165,7 +168,7 @@ def read_table(path: Path, notes: list[str] | None = None) -> PredictionTable:
         twice = about["Image Index"].map(film_key).duplicated() & ~empty
         if twice.any():
             line = about.index[int(twice.to_numpy().argmax())]
-            raise DataError(f"{path}: film {about.at[line, 'Image Index']} is listed twice (line {line}). Keep one row per film.")
+            raise DataError(f"{path}: X-ray {about.at[line, 'Image Index']} is listed twice (line {line}). Keep one row an X-ray.")
     elif frame.duplicated().any():
         line = frame.index[int(frame.duplicated().to_numpy().argmax())]
         notes.append(
@@ -180,11 +183,11 @@ def read_table(path: Path, notes: list[str] | None = None) -> PredictionTable:
         else:
             about["Patient ID"] = [f"row {row}" for row in range(len(about))]
             notes.append(
-                f"{path.name} has no column Patient ID: every film counts as a patient of its own, so intervals may be too narrow."
+                f"{path.name} has no column Patient ID: every X-ray counts as a patient of its own, so intervals may be too narrow."
             )
     elif (about["Patient ID"] == "").any():
         line = about.index[int((about["Patient ID"] == "").to_numpy().argmax())]
-        raise DataError(f"{path}: Patient ID is missing in line {line}. Without it films cannot be kept together.")
+        raise DataError(f"{path}: Patient ID is missing in line {line}. Without it X-rays cannot be kept together.")
     absent = [column for column in ABOUT[2:] if column not in about]
     if absent:
         notes.append(f"{path.name} has no column {', '.join(absent)}: what needs it is left out.")
@@ -202,8 +205,8 @@ def _need_columns(path: Path, frame: pd.DataFrame) -> None:
             if column not in frame:
                 why = f"although {other} is there" if other in frame else f"and so is {other}"
                 raise DataError(
-                    f"{path}: column {column} is missing, {why}. Each of the 14 findings needs its label F and its "
-                    f"probability F_pred; the table has {', '.join(map(str, frame.columns))[:200]}."
+                    f"{path}: column {column} is missing, {why}. {other_archive(frame.columns)}Each of the 14 findings needs its "
+                    f"label F and its probability F_pred; the table has {', '.join(map(str, frame.columns))[:200]}."
                 )
 
 
@@ -251,6 +254,29 @@ def _probabilities(path: Path, frame: pd.DataFrame, notes: list[str]) -> np.ndar
     return values.clip(0, 1)
 
 
+def _doubts(path: Path, frame: pd.DataFrame, y: np.ndarray, p: np.ndarray) -> list[str]:
+    """What a table may hold in place of probabilities of the labels beside them."""
+    notes = []
+    unused = [name for name in frame if key_of(str(name)).endswith("pred") and str(name).removesuffix("_pred") not in FINDINGS]
+    if unused:
+        notes.append(f"{path.name}: {', '.join(map(str, unused))} is not one of the 14 findings, and is not used.")
+    if len(p) > 1 and np.isin(p, (0, 1)).all():
+        notes.append(
+            f"{path.name}: all predictions are 0 or 1: decisions, not probabilities. Curves and calibration need the latter."
+        )
+    else:
+        for name, same in zip(FINDINGS, (p == p[0]).all(axis=0)):
+            if same and len(p) > 1:
+                notes.append(
+                    f"{path.name}: {name}_pred is {p[0, FINDINGS.index(name)]:g} in every row, so that it tells nobody apart."
+                )
+    varied = [k for k in range(len(FINDINGS)) if 5 <= y[:, k].sum() <= len(y) - 5]
+    if len(y) >= 100 and len(varied) >= 3 and (mean := np.mean([roc_auc_score(y[:, k], p[:, k]) for k in varied])) < 0.55:
+        cause = "Is the sign reversed" if mean < 0.4 else "Are the rows of labels and predictions in one order"
+        notes.append(f"{path.name}: the mean AUROC is {mean:.2f}, no better than chance. {cause}?")
+    return notes
+
+
 def _refuse_shared(folder: Path, tables: dict[str, PredictionTable], notes: list[str]) -> None:
     """No X-ray and no patient may be in two tables."""
     names = list(tables)
@@ -262,9 +288,9 @@ def _refuse_shared(folder: Path, tables: dict[str, PredictionTable], notes: list
             if len(shared):
                 rows = [int((key == shared.iloc[0]).to_numpy().argmax()) + 1 for key in keys]
                 raise DataError(
-                    f"{folder}: film {one.about['Image Index'].iloc[rows[0] - 1]} is in {first}.csv (row {rows[0]}) and in "
+                    f"{folder}: X-ray {one.about['Image Index'].iloc[rows[0] - 1]} is in {first}.csv (row {rows[0]}) and in "
                     f"{second}.csv "
-                    f"(row {rows[1]}); {len(shared)} films are in both. Results would be too good. Split by patient and write "
+                    f"(row {rows[1]}); {len(shared)} X-rays are in both. Results would be too good. Split by patient and write "
                     "the tables again."
                 )
         else:
@@ -275,7 +301,7 @@ def _refuse_shared(folder: Path, tables: dict[str, PredictionTable], notes: list
                     f"{len(same):,} rows of {second}.csv have labels and predictions of {first}.csv to the last digit. The same "
                     "X-rays?"
                 )
-        shared = set(one.patients) & set(two.patients)
+        shared = {patient.casefold() for patient in one.patients} & {patient.casefold() for patient in two.patients}
         shared = {patient for patient in shared if not patient.startswith("row ")}
         if shared:
             raise DataError(

@@ -79,3 +79,21 @@ def atomic_file(final: Path) -> Iterator[Path]:
 def remove_folder(folder: Path) -> None:
     """Delete a folder of generated data and all in it; a folder that does not exist is fine."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def existing_folder(folder: Path | str, wanted: str) -> Path:
+    """The folder that a person named, ``~`` resolved; `wanted` says what should be named, for the message.
+
+    Raises
+    ------
+    DataError
+        When it is not there, or is a file.
+    """
+    folder = Path(folder).expanduser()
+    if folder.is_file():
+        packed = folder.suffix.lower() in (".zip", ".gz", ".tgz", ".tar", ".rar", ".7z")
+        what = "Unpack it, and name the folder that comes out." if packed else "Name the folder that it is in."
+        raise DataError(f"{folder}: a file, but a folder is needed. {what} {wanted}")
+    if not folder.is_dir():
+        raise DataError(f"{folder}: there is no such folder. {wanted}")
+    return folder

@@ -1,8 +1,7 @@
 """Reads the text tables that other programs write: any encoding, separator and line ending, every cell as text, lines numbered.
 
 Excel, R and pandas, Kaggle and the archives themselves write the same table in many ways. What can be told apart is read right;
-the rest is
-refused with file and line. What a cell means is for the reader of the format to say.
+the rest is refused with file and line. What a cell means is for the reader of the format to say.
 """
 
 import codecs
@@ -20,6 +19,13 @@ from data.errors import DataError
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"})
 _HEADER_SEARCH = 20  # lines above the header: a title, "sep=;", the export's date
+_ARCHIVES = {  # columns that the first of these has, as `key_of` makes them
+    "CheXpert": {"path", "frontallateral", "appa"},
+    "PadChest": {"imagedir", "studyid"},
+    "MIMIC-CXR": {"studyid"},
+    "VinDr-CXR": {"classname"},
+    "RSNA's pneumonia challenge": {"patientid", "target"},
+}
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x19\x1b-\x1f]")
 
 
@@ -89,8 +95,7 @@ def read_table(
     ------
     DataError
         When the file is no table, a required column is missing, two columns of one name differ, or a row has more or fewer
-        fields than
-        the header names.
+        fields than the header names.
     """
     text = read_text(path)
     wanted = {key_of(name): name for name in (*required, *known)} | dict(names or {})
@@ -101,7 +106,7 @@ def read_table(
     if missing:
         raise DataError(
             f"{path}: the table has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, columns))[:300]}. "
-            "Use the file as it is published, or name the column so."
+            f"{other_archive(header)}Use the file as it is published, or name the column so."
         )
     cells, lines, repeated = [], [], []
     needed = [index for index, name in enumerate(columns) if name in wanted.values()]
@@ -123,6 +128,13 @@ def read_table(
     return _without_doubles(path, frame, columns, wanted)
 
 
+def other_archive(columns: Sequence[str]) -> str:
+    """A sentence that names the archive whose table has such columns; "" where none is known."""
+    keys = {key_of(name) for name in columns}
+    known = next((name for name, its_own in _ARCHIVES.items() if its_own <= keys), None)
+    return f"These are columns of {known}, which has other labels and other X-rays than NIH ChestX-ray14. " if known else ""
+
+
 def numbers(frame: pd.DataFrame, words: Mapping[str, float] | None = None) -> np.ndarray:
     """Cells as float64, with a comma or a point before the decimals and ``%`` for hundredths; nan where a cell is not a number.
 
@@ -138,7 +150,7 @@ def numbers(frame: pd.DataFrame, words: Mapping[str, float] | None = None) -> np
         if "." not in value:
             value = value.replace(",", ".", 1)
         try:
-            return float(value) * share
+            return float(value.replace("_", "?")) * share  # Python would read 0_5 as 5
         except ValueError:
             return (words or {}).get(value.lower(), np.nan)
 
@@ -188,8 +200,7 @@ def _fit_header(path: Path, header: list[str], rows: list, separator: str, wante
     """The header with one name for each field of the rows.
 
     A name such as ``Bbox [x,y,w,h]`` may stand for several fields, R leaves out the name of the row numbers, and some programs
-    end rows, or
-    the header, with a separator.
+    end rows, or the header, with a separator.
     """
     while header and not header[-1].strip():
         header = header[:-1]
@@ -207,8 +218,7 @@ def _fit_header(path: Path, header: list[str], rows: list, separator: str, wante
     comma = " A decimal comma in a table that is separated by commas?" if separator == "," else ""
     raise DataError(
         f"{path}: line {line} has {width} fields, but the header names {len(header)}, so that it cannot be said which value "
-        "belongs to "
-        f"which column.{comma} Name every column, or export the table with another separator."
+        f"belongs to which column.{comma} Name every column, or export the table with another separator."
     )
 
 

@@ -52,7 +52,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def settings_of(folder: Path, settings: Settings) -> Settings:
-    """Settings with the seed of this output folder: drawn once, so that a run that goes on asks the same questions."""
+    """Settings with the seed of this output folder: drawn once, so that a run that resumes asks the same questions."""
     path = folder / "seed.txt"
     if settings.seed < 0:
         if not path.exists():

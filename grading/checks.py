@@ -212,7 +212,7 @@ class Forwarded(public_tests.Check):
 
 
 class Counted(Forwarded):
-    """A check that goes on after a mistake."""
+    """A check that continues after a mistake."""
 
     @contextlib.contextmanager
     def case(self, key: str) -> Iterator[None]:

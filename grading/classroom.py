@@ -34,7 +34,7 @@ def _file_of(module: str, root: Path) -> Path | None:
 def imported_files(sources: list[str], root: Path = ROOT) -> set[Path]:
     """The course's own modules that these programs import, directly or not, as files."""
     found: set[Path] = set()
-    todo: list[tuple[str, str]] = [(source, "") for source in sources]  # and the package that it stands in
+    todo: list[tuple[str, str]] = [(source, "") for source in sources]  # and the package that it is in
     while todo:
         source, package = todo.pop()
         names: set[str] = set()

@@ -52,7 +52,7 @@ class Person:
     student: str  # the id that counts
     name: str = ""
     ids: frozenset[str] = frozenset()  # all ids in the row, in lower case
-    row: dict[str, str] = field(default_factory=dict)  # the row as it stands in the file
+    row: dict[str, str] = field(default_factory=dict)  # the row as it is in the file
 
 
 @dataclass

@@ -62,7 +62,7 @@ def chest_transfer(
         try:
             parts.append(evaluate_chest.predict_folder(model, folder, split=split, size=size, cache=cache))
         except DataError as error:
-            if "no film of the split" not in str(error):
+            if "no X-ray of the split" not in str(error):
                 raise
     chest, table = parts[0][0], pd.concat([part[1] for part in parts], ignore_index=True)
     return evaluate_chest.score(chest, table, np.concatenate([part[2] for part in parts]))

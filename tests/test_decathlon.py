@@ -225,7 +225,7 @@ def test_sequences_of_different_shape(tmp_path):
 
 
 def test_folders_without_scans(tmp_path):
-    with pytest.raises(DataError, match="nowhere: no such folder"):
+    with pytest.raises(DataError, match="nowhere: there is no such folder"):
         read_brain(tmp_path / "nowhere")
     with pytest.raises(DataError, match="no usable brain scan.*imagesTr"):
         read_brain(tmp_path)

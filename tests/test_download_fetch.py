@@ -66,7 +66,7 @@ def test_goes_on_at_the_byte_where_the_connection_ended(site, tmp_path, fault, a
 
 def test_goes_on_in_another_process(site, tmp_path):
     site.faults[PATH] = [("cut", 1000), ("status", 503), ("status", 503)]
-    with pytest.raises(DataError, match=r"503.*1 kB have arrived and are kept; the same command goes on there.*DATA_DIR = None"):
+    with pytest.raises(DataError, match=r"503.*1 kB have arrived and are kept; the same command resumes there.*DATA_DIR = None"):
         get(site, tmp_path)
     assert not (tmp_path / "films.npz").exists()
     assert (tmp_path / "films.npz.partial").read_bytes() == CONTENT[:1000]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from download_server import publish, tar_of, task01_members
-from test_download import nih_contents, npz_of
+from test_download import nih_contents
+from test_medmnist import npz_of
 
 from data.decathlon import read_brain
 from data.download.archives import ARCHIVES

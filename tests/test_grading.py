@@ -1,4 +1,4 @@
-"""Grading a class: every mark is the one deserved, a run that was killed goes on, a cluster gives the same, other kinds of sandbox."""
+"""Grading a class: every mark is the one deserved, a run that was killed resumes, a cluster gives the same, other kinds of sandbox."""
 
 import contextlib
 import json

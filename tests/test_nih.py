@@ -143,7 +143,7 @@ def test_broken_film_is_named_and_left_out(folder, damage, words):
         nih.read_film(path, 32)
     with pytest.raises(DataError, match=words):
         nih.load_films(chest, 32, skip_broken=False, progress=False)
-    with pytest.warns(UserWarning, match=f"1 broken films are left out:\n.*00000002_000.png.*{words}"):
+    with pytest.warns(UserWarning, match=f"1 broken X-ray is left out:\n.*00000002_000.png.*{words}"):
         films, table = nih.load_films(chest, 32, progress=False)
     assert len(films) == len(table) == 5
     assert "00000002_000.png" not in set(table["Image Index"])
@@ -154,7 +154,7 @@ def test_all_films_broken_is_an_error(folder):
     chest = nih.read_chest_folder(folder)
     for path in (folder / "images").iterdir():
         break_truncated(path)
-    with pytest.raises(DataError, match="None of the 6 films could be read.*cut off"):
+    with pytest.raises(DataError, match="None of the 6 X-rays could be read.*cut off"):
         nih.load_films(chest, 32, progress=False)
 
 
@@ -163,8 +163,8 @@ def test_row_without_film_and_film_without_row(folder):
     with pytest.warns(UserWarning) as caught:
         chest = nih.read_chest_folder(folder)
     messages = [str(warning.message) for warning in caught]
-    assert any("1 film is left out: 00000002_000.png is in Data_Entry" in text for text in messages)
-    assert any("1 film is left out: 99999999_000.png is in images/ but not" in text for text in messages)
+    assert any("1 X-ray is left out: 00000002_000.png is in Data_Entry" in text for text in messages)
+    assert any("1 X-ray is left out: 99999999_000.png is in images/ but not" in text for text in messages)
     assert len(chest.table) == 5
 
 

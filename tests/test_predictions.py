@@ -1,5 +1,7 @@
 """Prediction tables: what is written comes back, and every kind of bad table is refused with a message to act on."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -95,7 +97,7 @@ class TestOneTable:
 
     def test_says_what_is_missing(self, bare):
         notes = " ".join(read_predictions(bare).notes)
-        assert "every film counts as a patient of its own" in notes
+        assert "every X-ray counts as a patient of its own" in notes
         assert "Patient Age, Patient Gender, View Position" in notes and "split at random" in notes
 
     def test_films_of_a_patient_stay_together(self, bare):
@@ -131,10 +133,10 @@ def test_train_alone_is_not_taken_for_a_table_to_split(folder):
     refused(folder, "Needed are valid.csv and test.csv")
 
 
-@pytest.mark.parametrize("text", ["", "Image Index,Hernia,Hernia_pred\n"])
-def test_an_empty_file(folder, text):
+@pytest.mark.parametrize("text, words", [("", "the file is empty"), ("Image Index,Hernia\n", "not one row under the header")])
+def test_an_empty_file(folder, text, words):
     (folder / "test.csv").write_text(text)
-    refused(folder, "test.csv", "empty")
+    refused(folder, "test.csv", words)
 
 
 def test_a_file_that_is_no_table(folder):
@@ -200,7 +202,7 @@ def test_a_patient_in_two_splits(folder):
 def test_a_finding_without_positives_is_a_note_not_an_error(folder):
     edit(folder / "test.csv", lambda frame: frame.assign(Hernia=0))
     found = read_predictions(folder)
-    assert found.notes == ("test: no positive film of Hernia; rates that need one are nan.",)
+    assert found.notes == ("test: no positive X-ray of Hernia; rates that need one are nan.",)
 
 
 def test_reading_one_file_alone(folder):
@@ -284,6 +286,11 @@ PRED = [f"{f}_pred" for f in FINDINGS]
         (lambda frame: frame.assign(**{c: frame[c] * 100 for c in PRED}), ["Per cent? Then divide by 100", "they reach from"]),
         (lambda frame: frame.assign(**{c: np.log(frame[c] / (1 - frame[c])) for c in PRED}), ["Logits? Then apply the sigmoid first"]),
         (lambda frame: frame.assign(Mass=frame["Mass"].replace(0, -1)), ["are −1, CheXpert's sign for uncertain", "Mass in line"]),
+        (lambda frame: frame.assign(Mass_pred=frame["Mass_pred"] * 100), ["Per cent? Then divide by 100", "Mass_pred in line"]),
+        (lambda frame: frame.assign(Mass_pred="0_5"), ["Mass_pred in line 2 is 0_5", "not a number"]),
+        (lambda frame: frame.assign(Mass_pred=[*frame["Mass_pred"][:-1], np.nan]), ["Mass_pred in line 21 is empty"]),
+        (lambda frame: frame.assign(**{"Patient ID": "1.23E+04"}), ["Patient ID is '1.23E+04' in line 2", "spreadsheet has rewritten"]),
+        (lambda frame: frame[["Image Index", "Mass_pred"]].assign(subject_id=1, study_id=1), ["columns of MIMIC-CXR"]),
         (lambda frame: frame.assign(Mass_pred="yes"), ["Mass_pred in line 2 is yes", "not a number"]),
         (lambda frame: frame.assign(**{"Patient.ID": 1}), ["two columns are called 'Patient ID', and they differ (line 2)"]),
     ],
@@ -291,6 +298,31 @@ PRED = [f"{f}_pred" for f in FINDINGS]
 def test_what_was_seen_then_the_likely_cause(folder, change, words):
     edit(folder / "test.csv", change)
     refused(folder, "test.csv", *words)
+
+
+def shuffled(frame):
+    many = pd.concat([frame] * 10, ignore_index=True)
+    many["Image Index"] = [f"{900 + k:08d}_000.png" for k in range(len(many))]
+    many["Patient ID"] = range(900, 900 + len(many))
+    many[PRED] = np.random.default_rng(0).random((len(many), 14))
+    return many
+
+
+@pytest.mark.parametrize(
+    ("change", "note"),
+    [
+        (lambda frame: frame.assign(**{c: (frame[c] > 0.5) * 1 for c in PRED}), "all predictions are 0 or 1: decisions, not probabilities"),
+        (lambda frame: frame.assign(Mass_pred=0.5), "test.csv: Mass_pred is 0.5 in every row"),
+        (lambda frame: frame.assign(**{"Lung Opacity_pred": 0.5}), "test.csv: Lung Opacity_pred is not one of the 14 findings, and is not used"),
+        (lambda frame: frame.assign(**{"Patient ID": frame["Patient ID"][::-1].to_numpy()}), "rows name another patient than their X-ray"),
+        (lambda frame: frame.assign(**{"Patient ID": [f"{'Pp'[k % 2]}{k // 2}" for k in range(20)], "Image Index": range(20)}), "patients P0 and p0 differ in capitals only"),
+        (shuffled, "no better than chance. Are the rows of labels and predictions in one order?"),
+        (lambda frame: shuffled(frame).assign(**{f"{f}_pred": 1 - shuffled(frame)[f] * 0.5 for f in FINDINGS}), "the mean AUROC is 0.00.*Is the sign reversed?"),
+    ],
+)  # fmt: skip
+def test_what_a_table_may_hold_instead(folder, change, note):
+    edit(folder / "test.csv", change)
+    assert any(re.search(re.escape(note).replace(r"\.\*", ".*"), text) for text in read_predictions(folder).notes)
 
 
 def test_one_value_too_large_is_not_called_logits(folder):
@@ -310,6 +342,19 @@ def test_a_patient_is_one_however_written(folder):
     refused(folder, "patient 100", "valid.csv and in test.csv")
 
 
+def test_a_patient_is_one_in_capitals_too(folder):
+    for name, patient in (("valid", "Pat-1"), ("test", "PAT-1")):
+        edit(
+            folder / f"{name}.csv",
+            lambda frame, patient=patient: frame.assign(**{"Patient ID": [patient, *frame["Patient ID"][1:]]}),
+        )
+    refused(folder, "patient pat-1", "valid.csv and in test.csv")
+
+
+def test_a_file_in_place_of_the_folder(folder):
+    refused(folder / "test.csv", "a file, but a folder is needed", "Name the folder that it is in")
+
+
 def test_the_same_film_in_two_tables_without_patients(folder):
     for name in ("valid", "test", "train"):
         edit(
@@ -318,9 +363,9 @@ def test_the_same_film_in_two_tables_without_patients(folder):
                 **{"Image Index": [f"film_{name}_{k}.png" for k in range(len(frame))]}
             ),
         )
-    assert "every film counts as a patient of its own" in " ".join(read_predictions(folder).notes)
+    assert "every X-ray counts as a patient of its own" in " ".join(read_predictions(folder).notes)
     edit(folder / "test.csv", lambda frame: frame.assign(**{"Image Index": ["images/film_valid_2.PNG", *frame["Image Index"][1:]]}))
-    refused(folder, "film_valid_2.png is in valid.csv (row 3) and in test.csv (row 1)", "1 films are in both")
+    refused(folder, "film_valid_2.png is in valid.csv (row 3) and in test.csv (row 1)", "1 X-rays are in both")
 
 
 def test_patients_from_the_archives_names(folder):

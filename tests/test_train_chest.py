@@ -20,12 +20,10 @@ from data.errors import DataError
 
 keras = pytest.importorskip("keras")
 import util  # noqa: E402
-from models import run, transfer, weights  # noqa: E402
+from models import run, weights  # noqa: E402
 from models.chest import calibrate as chest_calibration  # noqa: E402
 from models.chest import evaluate as evaluate_chest  # noqa: E402
-from models.chest import films as film_store  # noqa: E402
-from models.chest.calibrate import apply_calibration, calibrate, fit_calibration  # noqa: E402
-from models.chest.films import MixedBatches, batch_shares, open_sources, open_store, split_patients  # noqa: E402
+from models.chest.films import MixedBatches, batch_shares, open_sources  # noqa: E402
 from models.chest.network import CHEST_WEIGHTS  # noqa: E402
 from models.chest.train import Config, build, train  # noqa: E402
 
@@ -223,29 +221,6 @@ def test_jax_computes_what_tensorflow_does(config, root, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=5e-3)
 
 
-def test_batches_depend_on_seed_and_step_alone(config):
-    training, _ = open_sources(config, progress=False)
-    whole = MixedBatches(training, [8], config, range(8))
-    later = MixedBatches(training, [8], config, range(8), first=5)
-    share = MixedBatches(training, [8], config, range(4, 8))
-    for ours, theirs in zip(whole[7], later[2], strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    for ours, theirs in zip(whole[7], share[7], strict=True):
-        np.testing.assert_array_equal(ours[4:], theirs)
-    other = MixedBatches(training, [8], dataclasses.replace(config, seed=1), range(8))
-    assert (whole[7][0] != other[7][0]).any()
-
-
-def test_every_film_comes_once_in_a_pass(config):
-    config = dataclasses.replace(config, mixup=0.0)
-    training, _ = open_sources(config, progress=False)
-    films = len(training[0].rows)
-    batches = MixedBatches(training, [8], config, range(8))
-    drawn = [batches._pass(0, place // films)[place % films] for place in range(2 * films)]
-    assert sorted(drawn[:films]) == sorted(drawn[films:]) == sorted(training[0].rows)
-    assert drawn[:films] != drawn[films:]
-
-
 def test_two_folders_in_one_batch(config, folder, tmp_path):
     simulated = make_folder(tmp_path / "simulated", shade=40)
     (simulated / nih.SIMULATED_FILE).write_text("{}")
@@ -261,16 +236,6 @@ def test_two_folders_in_one_batch(config, folder, tmp_path):
         batch_shares(training, (1.0,), 8)
 
 
-def test_patients_are_in_one_part_only(config):
-    store = open_store(config.folders[0], SIZE, Path(config.cache), progress=False)
-    parts = [split_patients([store], fold, 4)[0] for fold in range(4)]
-    assert (np.sum(parts, axis=0) == 1).all()
-    for part in parts:
-        assert not set(store.table["Patient ID"][part]) & set(store.table["Patient ID"][~part])
-    assert set(store.table["split"]) == {"train_val"}
-    assert not split_patients([store], -1, 4)[0].any()
-
-
 def copied(folder, target, keep):
     """A copy of a folder with the rows of its table that `keep` holds for."""
     (target / "images").mkdir(parents=True)
@@ -282,27 +247,6 @@ def copied(folder, target, keep):
     for file in nih.SPLIT_FILES.values():
         (target / file).write_text((folder / file).read_text())
     return target
-
-
-def test_a_patient_in_two_real_folders_is_held_out_of_both(config, folder, tmp_path):
-    other = copied(folder, tmp_path / "other", lambda table: table["Patient ID"].between(10, 40))
-    simulated = make_folder(tmp_path / "simulated", patients=20)
-    (simulated / nih.SIMULATED_FILE).write_text("{}")
-    config = dataclasses.replace(config, folders=(str(folder), str(other), str(simulated)), keep_out=("3", "11"))
-    training, validation = open_sources(config, progress=False)
-    trained = training[0].patients | training[1].patients
-    assert not trained & (validation[0].patients | validation[1].patients)
-    assert trained & validation[2].patients  # who was simulated is nobody else
-    assert not {3, 11} & (trained | validation[0].patients | validation[1].patients)
-    listed = tmp_path / "official_test_list.txt"
-    listed.write_text("# of another archive too\n3\n11\n99999\n")
-    again = open_sources(dataclasses.replace(config, keep_out=(str(listed),)), progress=False)
-    assert [source.patients for source in again[0]] == [source.patients for source in training]
-    with pytest.raises(DataError, match="--keep-out 77777: no such patient"):
-        open_sources(dataclasses.replace(config, keep_out=("77777", "3")), progress=False)
-    listed.write_text("\n".join(map(str, range(30))))
-    with pytest.raises(DataError, match="every patient is held out"):
-        open_sources(dataclasses.replace(config, folders=(str(folder),), keep_out=(str(listed),)), progress=False)
 
 
 def test_a_run_says_whom_it_was_trained_on_and_what_standardises_a_single_film(config, folder, tmp_path):
@@ -402,79 +346,6 @@ def test_another_configuration_in_the_same_folder(finished):
         train(dataclasses.replace(config, learning_rate=0.02), network=tiny)
 
 
-def test_broken_films_are_named_and_left_out(folder, tmp_path):
-    copy = copied(folder, tmp_path / "copy", lambda table: table["Patient ID"] < 9)
-    path = copy / "images" / "00000002_001.png"
-    path.write_bytes(path.read_bytes()[:-20])
-    with pytest.warns(UserWarning, match="1 broken films are left out:\n.*00000002_001.png"):
-        store = open_store(copy, SIZE, tmp_path / "cache", progress=False)
-    assert path.name not in set(store.table["Image Index"]) and len(store.films) == len(store.table) == len(store.labels)
-    for row in (0, len(store.table) - 1):
-        np.testing.assert_array_equal(store.films[row], nih.read_film(copy / "images" / store.table["Image Index"][row], SIZE))
-
-
-def test_decoding_goes_on_where_it_was_stopped(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(film_store, "CHUNK", 8)
-    read, calls = nih.read_film, []
-
-    def stopped(path, size):
-        calls.append(path.name)
-        if len(calls) > 20:
-            raise KeyboardInterrupt
-        return read(path, size)
-
-    monkeypatch.setattr(film_store.nih, "read_film", stopped)
-    with pytest.raises(KeyboardInterrupt):
-        open_store(folder, SIZE, tmp_path, progress=False)
-    again = []
-    monkeypatch.setattr(film_store.nih, "read_film", lambda path, size: (again.append(path.name), read(path, size))[1])
-    store = open_store(folder, SIZE, tmp_path, progress=False)
-    assert len(again) == 48 - 16  # two whole chunks were kept
-    for film, name in zip(store.films, store.table["Image Index"], strict=True):
-        np.testing.assert_array_equal(film, read(folder / "images" / name, SIZE))
-    again.clear()
-    open_store(folder, SIZE, tmp_path, progress=False)
-    assert not again  # all are there
-
-
-def test_better_labels_must_be_complete(folder, tmp_path):
-    copy = copied(folder, tmp_path / "copy", lambda table: table["Patient ID"] < 9)
-    names = pd.read_csv(copy / nih.TABLE_FILE)["Image Index"]
-    truth = pd.DataFrame({"Image Index": names, **dict.fromkeys(nih.FINDINGS, 1)})
-    truth.to_csv(copy / "truth.csv", index=False)
-    store = open_store(copy, SIZE, tmp_path / "cache", labels="truth.csv", progress=False)
-    assert store.labels.all()
-    truth.loc[3, "Mass"] = np.nan
-    truth.to_csv(copy / "truth.csv", index=False)
-    with pytest.raises(DataError, match=f"truth.csv: film {names[3]}.*other than 0 and 1"):
-        open_store(copy, SIZE, tmp_path / "cache", labels="truth.csv", progress=False)
-
-
-def test_calibration_finds_slope_and_intercepts():
-    rng = np.random.default_rng(0)
-    logits = rng.normal(0, 3, (20_000, 2))
-    labels = rng.random(logits.shape) < 1 / (1 + np.exp(-(0.4 * logits + [0.5, -1.0])))
-    slope, intercepts = fit_calibration(logits, labels)
-    assert abs(slope - 0.4) < 0.02
-    np.testing.assert_allclose(intercepts, [0.5, -1.0], atol=0.06)
-    slope, intercepts = fit_calibration(logits[:50], np.zeros((50, 2)))  # never positive: finite all the same
-    assert np.isfinite([slope, *intercepts]).all()
-
-
-def test_calibration_goes_into_the_network_and_keeps_the_order(folder, tmp_path):
-    model = tiny()
-    store = open_store(folder, SIZE, tmp_path, progress=False)
-    scores = keras.Model(model.input, model.get_layer("logits").output)
-    x = np.random.default_rng(0).normal(size=(5, SIZE, SIZE, 1)).astype(np.float32)
-    before = np.asarray(scores(x))
-    apply_calibration(model, 2.0, np.arange(14))
-    np.testing.assert_allclose(np.asarray(scores(x)), 2 * before + np.arange(14), rtol=1e-4, atol=1e-4)
-    apply_calibration(model, 0.5, -np.arange(14) / 2)  # back to where it was
-    calibrate(model, store.films, store.labels, 100.0, 30.0)
-    pred = np.asarray(model((np.asarray(store.films, np.float32)[..., None] - 100) / 30))
-    np.testing.assert_allclose(pred.mean(axis=0), store.labels.mean(axis=0), atol=0.03)
-
-
 def test_calibration_of_a_file(whole, folder, tmp_path, capsys):
     config = whole
     out = tmp_path / "calibrated.weights.h5"
@@ -528,43 +399,3 @@ def test_evaluation_leaves_out_whom_the_network_was_trained_on(finished, folder,
     weights.write_patients(file.with_name("trained_on.txt"), range(30))
     with pytest.raises(SystemExit, match="trained on all patients of the split 'test'"):
         evaluate_chest.main(command, network=tiny)
-
-
-def test_calibration_error_by_hand():
-    y, p = np.zeros((4, 14)), np.zeros((4, 14))
-    y[:, 0], p[:, 0] = [0, 1, 1, 0], [0.15, 0.15, 0.95, 0.95]
-    errors = evaluate_chest.calibration_error(pd.DataFrame(y, columns=list(nih.FINDINGS)), p)
-    assert errors["expected calibration error"] == pytest.approx((2 * (0.5 - 0.15) + 2 * (0.95 - 0.5)) / 4)
-    assert errors["mean output"] == pytest.approx(0.55) and errors["mean label"] == 0.5
-
-
-def test_evaluation_of_a_manual_reading(folder):
-    chest = nih.read_chest_folder(folder)
-    table = chest.table.reset_index(drop=True)
-    manual = table[["Image Index", *nih.FINDINGS]].iloc[::2].assign(Mass=1 - table["Mass"])  # they disagree on one finding
-    pred = table[list(nih.FINDINGS)].to_numpy() * 0.8 + 0.1
-    tables = evaluate_chest.score(dataclasses.replace(chest, manual=manual), table, pred, resamples=50)
-    assert tables[evaluate_chest.MINED].loc["Mass", "AUROC"] == 1 and tables[evaluate_chest.MANUAL].loc["Mass", "AUROC"] == 0
-    assert tables[evaluate_chest.MANUAL].loc["mean", "positive"] == len(manual)
-
-
-def test_evaluation_without_a_folder():
-    with pytest.raises(SystemExit, match="there is no such folder"):
-        evaluate_chest.main(["nowhere", "--size", str(SIZE)], network=lambda size, weights: tiny())
-
-
-def test_transfer_trains_on_simulated_films_and_tests_on_all_others(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(transfer, "chest_cohort", lambda **asked: make_folder(tmp_path / f"simulated-{asked['seed']}", shade=5))
-    trained = transfer.train_on_simulated_films(tmp_path / "run", 60, 2, SIZE, network=tiny)
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert config["folders"] == [str(tmp_path / f"simulated-{transfer.CHEST_SEED}")] and config["labels"] == "truth.csv"
-    tables = transfer.chest_transfer(folder, trained, size=SIZE, cache=tmp_path / "cache", network=tiny)
-    mined = tables[evaluate_chest.MINED]
-    assert mined.loc["mean", "positive"] == 60  # films of both splits
-    assert mined["AUROC"].iloc[:14].mean() > 0.5 and set(transfer.AIMS) < set(mined.index)
-
-
-def test_transfer_without_a_folder(capsys):
-    with pytest.raises(SystemExit):
-        transfer.main([])
-    assert "--chest FOLDER" in capsys.readouterr().err

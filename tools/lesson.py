@@ -97,7 +97,7 @@ def find_exercises(nb: NotebookNode, name: str = "lesson") -> list[Exercise]:
 
 
 def solution_lines(nb: NotebookNode) -> list[str]:
-    """Lines that stand in solutions and nowhere else in the lesson, stripped: none may be seen by a student."""
+    """Lines that are in solutions and nowhere else in the lesson, stripped: none may be seen by a student."""
     inside, outside = [], []
     for cell in nb.cells:
         inside += [line.strip() for body in SOLUTION.findall(cell.source) for line in body.splitlines()]

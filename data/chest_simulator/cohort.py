@@ -68,7 +68,7 @@ def chest_cohort(
     jobs = min(cores(), 4) if jobs is None else jobs
     if films < 1 or size < 32 or jobs < 1:
         raise DataError(
-            f"a cohort of {films} films of {size} pixels by {jobs} processes cannot be made: "
+            f"a cohort of {films} X-rays of {size} pixels by {jobs} processes cannot be made: "
             "it needs at least 1 film, 32 pixels and 1 process."
         )
     identity = {

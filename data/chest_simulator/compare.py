@@ -159,7 +159,7 @@ def estimate_heart_ratios(
 
 
 def truth(chest: ChestFolder, table: pd.DataFrame) -> np.ndarray:
-    """Labels (films, 14) of `table`: the true ones where the folder has ``truth.csv`` (simulated), else the mined ones."""
+    """Labels (films, 14) of `table`: the true ones where the folder has ``truth.csv`` (simulated), else the report-derived ones."""
     path = chest.folder / "truth.csv"
     if not path.exists():
         return table[list(FINDINGS)].to_numpy(np.float32)
@@ -253,7 +253,7 @@ def finding_sheet(chest: ChestFolder, columns: int = 5, size: int = 216) -> np.n
         fits = present[:, FINDINGS.index(name)] if name else ~present.any(1)
         rows = [k for k in np.argsort(present.sum(1), kind="stable") if fits[k] and table["Patient ID"][k] not in used]
         if not rows:
-            raise DataError(f"{chest.folder}: no test film of another patient with {name or 'no finding'}. Make a larger cohort.")
+            raise DataError(f"{chest.folder}: no test X-ray of another patient with {name or 'no finding'}. Make a larger cohort.")
         used.add(table["Patient ID"][rows[0]])
         film = load_films(chest, size, table.loc[rows[:1]], progress=False)[0][0]
         words = [f for f, here in zip(FINDINGS, present[rows[0]], strict=True) if here] or ["no finding"]
@@ -285,10 +285,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m data.chest_simulator.compare", description=__doc__.splitlines()[0])
     parser.add_argument("simulated", type=Path)
-    parser.add_argument("real", type=Path, nargs="?", help="without it only the picture of the simulated films is drawn")
-    parser.add_argument("--films", type=int, default=1500, help="films of each cohort whose look is compared")
-    parser.add_argument("--sheet", type=Path, help="also draw 15 films of each cohort side by side")
-    parser.add_argument("--train", type=int, metavar="FILMS", help="also train a small network on so many simulated films")
+    parser.add_argument("real", type=Path, nargs="?", help="without it only the picture of the simulated X-rays is drawn")
+    parser.add_argument("--films", type=int, default=1500, help="X-rays of each cohort whose look is compared")
+    parser.add_argument("--sheet", type=Path, help="also draw 15 X-rays of each cohort side by side")
+    parser.add_argument("--train", type=int, metavar="FILMS", help="also train a small network on so many simulated X-rays")
     parser.add_argument("--size", type=int, default=80, help="pixels per side for that network")
     parser.add_argument("--predictions", type=Path, help="also report the AUROC of these predictions")
     options = parser.parse_args(arguments)
@@ -298,22 +298,22 @@ def main(arguments: list[str] | None = None) -> int:
             raise DataError(f"{options.simulated}: has no {SIMULATED_FILE}. Name the simulated folder first.")
         if options.real is None:
             if options.sheet is None:
-                raise DataError("Name a folder of real films to compare with, or --sheet FILE.png for a picture.")
+                raise DataError("Name a folder of real X-rays to compare with, or --sheet FILE.png for a picture.")
             _write_picture(options.sheet, finding_sheet(simulated))
             return 0
         real = read_chest_folder(options.real)
         one, table = _some(simulated, options.films, 0)
         other, others = _some(real, options.films, 0)
-        print(f"{len(one)} simulated films and {len(other)} of {real.source}, at {SIZE} pixels")
+        print(f"{len(one)} simulated X-rays and {len(other)} of {real.source}, at {SIZE} pixels")
         for view in ("PA", "AP", None):
             here, there = ((t["View Position"] == view).to_numpy() if view else np.ones(len(t), bool) for t in (table, others))
             if min(here.sum(), others["Patient ID"][there].nunique()) < 4:
                 continue
-            print(f"\nDistances, {view or 'both views'} ({here.sum()} simulated, {there.sum()} real films)")
+            print(f"\nDistances, {view or 'both views'} ({here.sum()} simulated, {there.sum()} real X-rays)")
             print(compare(one[here], other[there], others["Patient ID"][there].to_numpy()).round(3).to_string())
         _report_hearts(simulated, one, table, other, others)
         if options.train:
-            print(f"\nAUROC of a small network trained on {options.train} simulated films of {options.size} pixels")
+            print(f"\nAUROC of a small network trained on {options.train} simulated X-rays of {options.size} pixels")
             result = train_and_test(simulated, real, options.train, options.size)
             print(result.round(3).to_string())
             print("mean", result[["simulated test", "real"]].mean().round(3).to_dict())
@@ -322,7 +322,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(given_predictions(options.predictions).round(3).to_string())
         if options.sheet:
             if min(len(one), len(other)) < 15:
-                raise DataError("A sheet needs 15 films of each cohort.")
+                raise DataError("A sheet needs 15 X-rays of each cohort.")
             _write_picture(options.sheet, sheet(one[:15], other[:15]))
     except DataError as error:
         print(f"DataError: {error}", file=sys.stderr)
@@ -351,7 +351,7 @@ def _report_hearts(simulated: ChestFolder, one: np.ndarray, table: pd.DataFrame,
         "real without the label": estimate[~labelled],
         "real with it": estimate[labelled],
     }
-    print(f"\nCardiothoracic ratio of PA films ({len(films)} simulated, {there.sum()} real), percentiles")
+    print(f"\nCardiothoracic ratio of PA X-rays ({len(films)} simulated, {there.sum()} real), percentiles")
     shown = {name: np.percentile(values, points) for name, values in columns.items() if len(values)}
     print(pd.DataFrame(shown, index=points).T.round(3).to_string())
     print(
@@ -360,7 +360,7 @@ def _report_hearts(simulated: ChestFolder, one: np.ndarray, table: pd.DataFrame,
     )
     if 0 < labelled.sum() < len(labelled):
         print(
-            f"AUROC of the estimate for the label Cardiomegaly on real films: {auroc(labelled[:, None], estimate[:, None])[0]:.2f}"
+            f"AUROC of the estimate for the label Cardiomegaly on real X-rays: {auroc(labelled[:, None], estimate[:, None])[0]:.2f}"
         )
 
 

@@ -83,7 +83,7 @@ def _chestmnist(pixels: int, md5: str, size: int | None, about: int, size_from: 
 
 CHESTMNIST = Archive(
     "chestmnist",
-    "ChestMNIST (MedMNIST+): the films of NIH ChestX-ray14, scaled down",
+    "ChestMNIST (MedMNIST+): the X-rays of NIH ChestX-ray14, scaled down",
     "https://zenodo.org/records/10519652",
     (
         _chestmnist(
@@ -93,7 +93,7 @@ CHESTMNIST = Archive(
         _chestmnist(128, "db107e5590b27930b62dbaf558aebee3", None, 1_400_000_000, "about 1.4 GB, exact bytes not confirmed"),
         _chestmnist(224, "45bd33e6f06c3e8cdb481c74a89152aa", 3_889_293_042, 0, "two public reports of a download with this MD5"),
     ),
-    "CC BY 4.0 (MedMNIST). Not for clinical use. The films are those of NIH ChestX-ray14:\n" + _NIH_TERMS,
+    "CC BY 4.0 (MedMNIST). Not for clinical use. The X-rays are those of NIH ChestX-ray14:\n" + _NIH_TERMS,
     "Yang J, Shi R, Wei D, Liu Z, Zhao L, Ke B, Pfister H, Ni B. MedMNIST v2 - A large-scale lightweight benchmark for 2D and\n"
     "3D biomedical image classification. Scientific Data 10, 41 (2023). https://doi.org/10.1038/s41597-022-01721-8\n" + _WANG,
 )
@@ -124,7 +124,7 @@ _NIH_TABLES_CONFIRMED = "address: public download scripts that use the archive's
 
 NIH = Archive(
     "nih",
-    "NIH ChestX-ray14: 112,120 frontal chest films of 30,805 patients, 1024 x 1024 pixels",
+    "NIH ChestX-ray14: 112,120 frontal chest X-rays of 30,805 patients, 1024 x 1024 pixels",
     "https://nihcc.app.box.com/v/ChestXray-NIHCC",
     (
         RemoteFile("Data_Entry_2017_v2020.csv", _BOX_FILE + "219760887468", None, None, 9_003_496, _NIH_TABLES_CONFIRMED),

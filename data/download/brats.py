@@ -42,7 +42,7 @@ def verify(folder: Path, *, edition: int | None = None, progress: bool = True) -
 
 
 def convert(source: Path, folder: Path, *, edition: int | None = None, progress: bool = True) -> int:
-    """Write the cases of a BraTS folder in the Decathlon's format, one at a time; an interrupted call goes on.
+    """Write the cases of a BraTS folder in the Decathlon's format, one at a time; an interrupted call resumes.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@
                                                      (--spread: from all over its list, not the first ones)
     python -m data.download brats --from FOLDER      check BraTS scans that you have; with --out, convert them
 
-Run again after an interruption: it goes on at the byte where it stopped. The folder that is printed at the end is what
+Run again after an interruption: it resumes at the byte where it stopped. The folder that is printed at the end is what
 DATA_DIR in a notebook is set to.
 """
 
@@ -114,7 +114,7 @@ class Job:
     def laid_out(self) -> Iterator[Path]:
         """Give a ``.partial`` folder to fill, with the licence in it; it gets its name only when it is complete.
 
-        One call at a time: the lock is the system's, so that a killed call does not stand in the way of the next.
+        One call at a time: the lock is the system's, so that a killed call does not block the next.
         """
         lock = FileLock(self.final.parent / f".{self.archive.key}.lock", timeout=0)
         try:
@@ -174,7 +174,7 @@ def nih(job: Job, parts: list[int], delete_archives: bool) -> None:
             except DataError as error:
                 if not file.optional:
                     raise
-                say(f"Goes on without {file.name}. {error}")
+                say(f"Continuing without {file.name}. {error}")
         for file in archives:
             if not (folder / f".unpacked-{file.name}.txt").exists():
                 path = job.fetch(file)
@@ -259,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--parts", type=int, nargs="+", choices=range(1, 13), metavar="N", help="nih: which of the 12 archives (default all)"
     )
-    parser.add_argument("--delete-archives", action="store_true", help="nih: delete each archive when its films are unpacked")
+    parser.add_argument("--delete-archives", action="store_true", help="nih: delete each archive when its X-rays are unpacked")
     parser.add_argument("--cases", type=int, metavar="N", help="decathlon: so many patients (default all, 7.6 GB)")
     parser.add_argument(
         "--spread",
@@ -346,7 +346,7 @@ def main(arguments: list[str] | None = None, patience: Patience = Patience()) ->
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. What has arrived is kept; the same command goes on there.", file=sys.stderr)
+        print("\nStopped. What has arrived is kept; the same command resumes there.", file=sys.stderr)
         return 130
     if final:
         say(f"Licence and citation: {final / NOTICE_FILE}\n\nIn the notebook:\n\n    DATA_DIR = {str(final)!r}\n")

@@ -30,7 +30,7 @@ def inside(name: str) -> str | None:
 
 
 def unpack(archive: Path, folder: Path, *, progress: bool = True) -> None:
-    """Unpack the training part of the whole tar; an interrupted call goes on.
+    """Unpack the training part of the whole tar; an interrupted call resumes.
 
     Raises
     ------

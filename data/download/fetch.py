@@ -133,7 +133,7 @@ def fetch(file: RemoteFile, folder: Path, *, page: str, progress: bool = True, p
     Raises
     ------
     DataError
-        Says what is wrong and what to do. What arrived stays in ``.partial`` and the next call goes on there; a file whose
+        Says what is wrong and what to do. What arrived stays in ``.partial`` and the next call resumes there; a file whose
         checksum is wrong is kept as ``<name>.wrong`` and never used.
     """
     target = folder / file.name
@@ -230,7 +230,7 @@ def resume(
             failures = 0 if gained >= _BLOCK else failures + 1
             if not patience.goes_on(host, problem, failures, _length(partial) > 0):
                 arrived = _length(partial)
-                kept = f" {human(arrived)} have arrived and are kept; the same command goes on there." if arrived else ""
+                kept = f" {human(arrived)} have arrived and are kept; the same command resumes there." if arrived else ""
                 raise DataError(
                     f"{host}: {problem}. Check the connection and, behind a proxy, the variable HTTPS_PROXY.{kept} {advice} "
                     f"{OFFLINE}"

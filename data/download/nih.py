@@ -63,7 +63,7 @@ def unpack(archive: Path, folder: Path, *, progress: bool = True) -> int:
             raise
         raise DataError(f"{archive}: damaged or cut off ({error}). Move it away and run again to download it anew.") from error
     if not count:
-        raise DataError(f"{archive}: no film in it (expected names such as images/00000001_000.png). Move it away and run again.")
+        raise DataError(f"{archive}: no X-ray in it (expected names such as images/00000001_000.png). Move it away and run again.")
     done.write_text(str(count))
     return count
 
@@ -100,7 +100,7 @@ def write_tables(source: Path, folder: Path) -> int:
     width = max(index for index, name in enumerate(header, 1) if name)  # published with and without a comma at the end
     rows = [row[:width] for row in rows if row and row[0] in films]
     if not rows:
-        raise DataError(f"{folder}: none of the films is in {TABLE_FILE}. Do archives and table belong together?")
+        raise DataError(f"{folder}: none of the X-rays is in {TABLE_FILE}. Do archives and table belong together?")
     with atomic_file(folder / TABLE_FILE) as path, path.open("w", newline="", encoding="utf-8") as text:
         text.write(",".join(header[:width]) + "\n")  # "OriginalImage[Width,Height]" is two columns: written unquoted, as published
         csv.writer(text, lineterminator="\n").writerows(rows)

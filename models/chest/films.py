@@ -7,7 +7,6 @@ step. At 128 pixels it is 1.8 GB, which the operating system keeps in memory as 
 import hashlib
 import json
 import math
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -88,7 +87,7 @@ def open_store(
     chest = nih.read_chest_folder(folder)
     table = chest.table[chest.table["split"] == split].reset_index(drop=True)
     if table.empty:
-        raise DataError(f"{folder}: no film of the split {split!r}. Check {nih.SPLIT_FILES[split]}.")
+        raise DataError(f"{folder}: no X-ray of the split {split!r}. Check {nih.SPLIT_FILES[split]}.")
     films, whole = _decoded(chest, list(table["Image Index"]), size, cache, progress)
     rows = np.flatnonzero(whole)
     table = table.iloc[rows].reset_index(drop=True)
@@ -109,14 +108,14 @@ def _better_labels(path: Path, names: pd.Series) -> pd.DataFrame:
     wrong = ~targets.isin([0, 1]).all(axis=1)
     if wrong.any():
         first = names[wrong.to_numpy()].iloc[0]
-        raise DataError(f"{path}: film {first} has no row, or a label other than 0 and 1. Complete the file.")
+        raise DataError(f"{path}: X-ray {first} has no row, or a label other than 0 and 1. Complete the file.")
     return targets
 
 
 def _decoded(chest: nih.ChestFolder, names: list[str], size: int, cache: Path, progress: bool) -> tuple[np.ndarray, np.ndarray]:
     """Memory map of the X-rays `names`, and which of them could be read."""
     paths = [chest.film_path(name) for name in names]
-    stamps = [(path.name, (stat := path.stat()).st_size, stat.st_mtime_ns) for path in paths]
+    stamps = [(path.name, *_stamp(path)) for path in paths]
     digest = hashlib.sha256(json.dumps([size, stamps]).encode()).hexdigest()[:16]  # other X-rays, another file
     final = cache / f"{chest.folder.resolve().name}-{size}-{digest}.films"
     broken_file = final.with_suffix(".broken.json")
@@ -125,13 +124,16 @@ def _decoded(chest: nih.ChestFolder, names: list[str], size: int, cache: Path, p
             cache.mkdir(parents=True, exist_ok=True)
             _decode(paths, size, final, broken_file, progress)
     broken = {int(row): message for row, message in json.loads(broken_file.read_text()).items()}
-    if len(broken) == len(names):
-        raise DataError(f"None of the {len(names)} films could be read. The first: {broken[0]}")
-    if broken:
-        listed = "\n".join([broken[row] for row in sorted(broken)][:5])
-        warnings.warn(f"{chest.folder}: {len(broken)} broken films are left out:\n{listed}", stacklevel=3)
-    films = np.memmap(final, np.uint8, "r", shape=(len(names), size, size))
-    return films, np.array([row not in broken for row in range(len(names))])
+    whole = nih.readable(broken, len(names))
+    return np.memmap(final, np.uint8, "r", shape=(len(names), size, size)), whole
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Length and time of a file: another file, another stamp; one that cannot be reached is broken, and `_decode` says how."""
+    try:
+        return (stat := path.stat()).st_size, stat.st_mtime_ns
+    except OSError:
+        return 0, 0
 
 
 def _decode(paths: list[Path], size: int, final: Path, broken_file: Path, progress: bool) -> None:

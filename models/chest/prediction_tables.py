@@ -75,7 +75,7 @@ def predict(films: int, epochs: int, seed: int = 0) -> dict[str, PredictionTable
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(prog="python -m models.chest.prediction_tables", description=__doc__.split("\n")[0])
-    parser.add_argument("--films", type=int, default=3220, help="films to simulate, 420 of them for the test set")
+    parser.add_argument("--films", type=int, default=3220, help="X-rays to simulate, 420 of them for the test set")
     parser.add_argument("--epochs", type=int, default=20, help="of training the last layer")
     parser.add_argument("--out", type=Path, default=Path("data/predictions"))
     options = parser.parse_args()
@@ -83,7 +83,7 @@ def main() -> None:
     write_predictions(options.out, tables, simulated=True)
     for name, part in tables.items():
         scores = [auroc(part.y[:, k], part.p[:, k]) for k in range(len(nih.FINDINGS))]
-        print(f"{name:>5}: {len(part):,} films, mean AUROC {np.nanmean(scores):.3f}")
+        print(f"{name:>5}: {len(part):,} X-rays, mean AUROC {np.nanmean(scores):.3f}")
 
 
 if __name__ == "__main__":
