@@ -817,7 +817,7 @@ public_tests.grad_cam_test(grad_cam)
 # Now for X-rays whose finding is known *with its place*: the boxes. We take, for several findings, the X-ray with a box on
 # which the network is surest.
 
-# %% tags=["example"] picture=[0, 0, 0.505, 0.49]
+# %% tags=["example"] picture=[0, 0, 0.505, 0.477]
 LAYER = "relu"  # the last convolutional activation: a coarse grid, but the one that the classifier sees
 position = pd.Series(table.index, index=table["Image Index"])
 boxed = chest.boxes.assign(row=position.loc[chest.boxes["Image Index"]].to_numpy())

@@ -373,6 +373,15 @@ def test_picture_of_the_readme_is_the_named_part_of_a_figure(tmp_path):
     write_picture(nb, lesson, tmp_path / "pictures" / "01.png")
     picture = Image.open(tmp_path / "pictures" / "01.png").convert("RGB")
     assert picture.getpixel((320, 180)) == (10, 10, 10) and picture.getpixel((20, 180)) == (255, 255, 255)
+    panels = Image.new("L", (1000, 1000), 255)  # four panels; the cut goes through the second column and the second row
+    for left in (20, 520):
+        for top in (20, 520):
+            panels.paste(60 if left == top == 20 else 0, (left, top, left + 480, top + 480))
+    nb.cells[0].outputs = [nbformat.v4.new_output("display_data", {"image/png": png(panels)})]
+    lesson.cells[0].metadata.picture = [0, 0, 0.54, 0.53]
+    write_picture(nb, lesson, tmp_path / "pictures" / "01.png")
+    grey = np.asarray(Image.open(tmp_path / "pictures" / "01.png").convert("L"))
+    assert ((grey > 40) & (grey < 80)).mean() > 0.45 and not (grey < 10).any()  # the first panel alone, large
     lesson.cells[0].metadata.pop("picture")
     write_picture(nb, lesson, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import nbformat
+import numpy as np
 from nbformat import NotebookNode
 from PIL import Image, ImageOps
 
@@ -84,8 +85,26 @@ def write_picture(nb: NotebookNode, lesson: NotebookNode, path: Path) -> None:
             width, height = figure.size
             part = figure.crop((round(left * width), round(top * height), round(right * width), round(bottom * height)))
             path.parent.mkdir(parents=True, exist_ok=True)
+            part = ImageOps.expand(part.crop(_whole_panels(part)), border=round(part.width / 60), fill="white")
             picture = ImageOps.pad(part, PICTURE_SIZE, Image.Resampling.LANCZOS, color="white")
             picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def _whole_panels(part: Image.Image) -> tuple[int, int, int, int]:
+    """Box (left, top, right, bottom) without white margins and without slivers of panels that the cut went through.
+
+    A sliver lies at an edge, takes less than a tenth of the side, and a white line parts it from the rest.
+    """
+    ink = np.asarray(part.convert("L")) < 250
+    box = []
+    for _ in range(2):  # columns, then the rows of what is left
+        drawn = ink.any(axis=0)
+        pieces = np.flatnonzero(np.diff(np.concatenate([[False], drawn, [False]]).astype(int))).reshape(-1, 2)
+        kept = [(a, b) for a, b in pieces if (a > 0 and b < len(drawn)) or b - a >= len(drawn) / 10] or list(pieces)
+        box.append((int(kept[0][0]), int(kept[-1][1])))
+        ink = ink[:, slice(*box[-1])].T
+    (left, right), (top, bottom) = box
+    return left, top, right, bottom
 
 
 def _largest(nb: NotebookNode, count: int = 5) -> str:
