@@ -25,7 +25,7 @@ def check_of(exercise: str):
 def test_reference_is_accepted(exercise, capsys):
     assert check_of(exercise)(getattr(reference, exercise)) is None
     out = capsys.readouterr().out
-    assert re.fullmatch(rf"\033\[1;32m✓ {exercise}: all \d+ checks passed \(\d+ points\)\033\[0m\n", out), (
+    assert re.fullmatch(rf"\033\[1;32m✓\033\[39m {exercise}: all \d+ checks passed \(\d+ points\)\033\[0m\n", out), (
         "one green line, nothing else"
     )
 
