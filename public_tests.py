@@ -7,7 +7,7 @@ was expected, what came back and, where the answer is a well-known slip, which o
 raises `NotImplementedError`, and so does its check; any other error inside the function is reported with its input.
 
 A check judges what a function returns, not how. It cannot prove a function right, and it does not look at style, speed
-or comments. What else it does not look at is in its docstring.
+or comments. What else it does not look at stands in its docstring.
 """
 
 import copy
@@ -196,6 +196,9 @@ _ERRORS = {
     r"keras\.(api\.)?(_?v2\.)?.*backend.* has no attribute": "keras.backend (K) is gone in Keras 3: keras.ops has it",
     r"'(K|backend)' is not defined": "keras.backend (K) is gone in Keras 3: keras.ops has its functions",
     r"'tf' is not defined": "import it: `import tensorflow as tf`",
+    r"matching shapes except for the concatenation": (
+        "the tensors that are joined differ in size: enlarge x by 2 along all three axes first, to the size of `skip`"
+    ),
     r"'(DataFrame|Series)' object has no attribute '(append|ix|iteritems|as_matrix)'": (
         "this method is gone since pandas 2: pd.concat for append, .loc or .iloc for ix, .items, .to_numpy"
     ),
@@ -373,6 +376,8 @@ class Check:
         wanted = what if shape is None else "a single number" if shape == () else f"{what} of shape {shape}"
         if value is None:
             self.fail(wanted, None, "your function returned None: is a `return` missing, or a `None` still in place of your code?")
+        if callable(value):
+            self.fail(wanted, value, "this is a function or a layer, not its result: call it, for example `layer(x)`")
         try:
             array = _plain(value)
             if array.dtype == object:  # for example a Fraction
@@ -449,8 +454,7 @@ class Check:
         """All is well: say so."""
         _PASSED[self.name] = True
         points = f" ({POINTS[self.name]} points)" if POINTS.get(self.name) else ""
-        # only the tick is green: in Jupyter's dark theme green text would have a contrast of 3 : 1
-        print(f"\033[1;32m✓\033[39m {self.name}: all {self.passed} checks passed{points}\033[0m")
+        print(f"\033[1;32m✓ {self.name}: all {self.passed} checks passed{points}\033[0m")
 
 
 _PASSED: dict[str, bool] = {}  # checks that ran in this session: whether the last run was passed
@@ -554,7 +558,7 @@ def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: 
             False,
             "no patient is in both tables (image names do not count)",
         ),
-        ("patients", frame([1, 2, 3, 4]), frame([9, 8, 7, 1]), "PatientId", True, "the shared patient is in other rows"),
+        ("patients", frame([1, 2, 3, 4]), frame([9, 8, 7, 1]), "PatientId", True, "the shared patient stands in other rows"),
         (
             "patients",
             frame([5, 5, 6]),
@@ -565,6 +569,14 @@ def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: 
         ),
         ("patients", frame([5, 5, 6, 6]), frame([5, 5, 6]), "PatientId", True, "both patients are in both tables"),
         ("patients", frame([1, 2]), frame([3, 4, 5, 6, 2]), "PatientId", True, "the tables need not be equally long"),
+        (
+            "patients",
+            frame([3, 8]),
+            frame([3, 9]).assign(Image=["x.png", "y.png"]),
+            "PatientId",
+            True,
+            "patient 3 is in both tables, with different X-rays",
+        ),
         ("row labels", frame([10, 11, 12]), frame([0, 1, 2]), "PatientId", False, row_numbers),
         ("row labels", frame([10, 11, 12]), frame([12, 20, 30]), "PatientId", True, row_numbers),
         (
@@ -600,19 +612,52 @@ def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: 
             rows = [rng.permutation(600)[: len(ids)].tolist() if key == "row labels" else None for ids in (left, right)]
             tables = [frame(ids.tolist(), name, index) for ids, index in zip((left, right), rows)]
             cases.append((key, *tables, name, shared, column if key == "column" else sets))
-    for key, df1, df2, name, expected, hint in check.shuffle(cases):
-        for tables in ((df1, df2), (df2, df1)):
-            with check.case(key):
-                got = check.call(*tables, name)
-                answer = check.array(got, None, "True or False")
-                check.require(
-                    key,
-                    answer.shape == () and answer.dtype == bool,
-                    "True or False",
-                    got,
-                    "return one bool, True or False: not the shared patients, not their number, not one value per row",
-                )
-                check.require(key, bool(answer) == expected, expected, bool(answer), hint)
+
+    def said(shared: Callable[[list, list], bool]) -> Callable[[pd.DataFrame, pd.DataFrame, str], bool]:
+        """A mistake in the comparison of the two columns."""
+        return lambda df1, df2, c: bool(shared(df1[c].tolist(), df2[c].tolist()))
+
+    def rows(df: pd.DataFrame) -> set:
+        return set(df.itertuples(index=False, name=None))
+
+    mistakes: Mistakes = {
+        "this is the opposite: True means that a patient is in both tables": said(lambda a, b: not set(a) & set(b)),
+        "only the first patient was looked at: is there a `return False` inside of the loop?": said(
+            lambda a, b: a[:1] and a[0] in b
+        ),
+        "several X-rays of a patient in one table are no leak": said(lambda a, b: len({*a, *b}) < len(a + b)),
+        "the rows were compared one by one: a patient may stand in any row of the other table": said(
+            lambda a, b: any(one == other for one, other in zip(a, b))
+        ),
+        "the columns were compared as a whole: one patient in both is enough": said(lambda a, b: a == b),
+        "one patient in both is enough, not all of them": said(lambda a, b: set(a) <= set(b)),
+        "one patient in both is enough, not all of the second table": said(lambda a, b: set(b) <= set(a)),
+        "numbers that are part of others were found: compare whole ones": said(
+            lambda a, b: any(str(one) in str(other) for one in a for other in b)
+        ),
+        "whole rows were compared: only the column `patient_col` counts": lambda df1, df2, c: bool(rows(df1) & rows(df2)),
+        "this looks at the row numbers: compare the columns (`x in series` looks at the index)": lambda df1, df2, c: bool(
+            set(df1[c]) & set(df2.index)
+        ),
+        "the row labels were compared: compare the column `patient_col`": lambda df1, df2, c: bool(set(df1.index) & set(df2.index)),
+    }
+
+    def read(value: Any) -> bool:
+        answer = value if isinstance(value, str) else check.array(value, None, "True or False")
+        if isinstance(value, str) or answer.shape != () or answer.dtype != bool:
+            hint = "return one bool, True or False: not the shared patients, not their number, not one value per row, not a text"
+            check.fail("True or False", value, hint)
+        return bool(answer)
+
+    check.judge(
+        [
+            Case(key, (*tables, name), expected, hint, {}, column if key == "column" else "")
+            for key, df1, df2, name, expected, hint in cases
+            for tables in ((df1, df2), (df2, df1))
+        ],
+        mistakes,
+        read,
+    )
     check.done()
 
 
@@ -726,6 +771,15 @@ def compute_class_freqs_test(target: Callable, *, seed: int | None = None, check
         "these are the odds: " + rows: lambda a: (a.sum(0) / (1 - a).sum(0), (1 - a).sum(0) / a.sum(0)),
         "the second one should be the negative frequencies": lambda a: (a.mean(0), a.mean(0)),
         "these are rounded: return the values themselves": lambda a: (a.mean(0).round(2), (1 - a.mean(0)).round(2)),
+        "`//` leaves whole numbers only: divide with `/`": lambda a: (a.sum(0) // len(a), 1 - a.sum(0) // len(a)),
+        "the negative frequencies are 1 − the positive ones, not the other way round": lambda a: (a.mean(0), a.mean(0) - 1),
+        f"the second ones are counts: {rows}": lambda a: (a.mean(0), (1 - a).sum(0)),
+        f"the first ones are counts: {rows}": lambda a: (a.sum(0), 1 - a.mean(0)),
+        "these are percentages: return fractions": lambda a: (100 * a.mean(0), 100 - 100 * a.mean(0)),
+        "you divided by n − 1: divide by the number of patients, n": lambda a: (
+            a.sum(0) / (len(a) - 1),
+            (1 - a).sum(0) / (len(a) - 1),
+        ),
     }
 
     def read(value: Any) -> tuple[np.ndarray, ...]:
@@ -846,6 +900,17 @@ def get_weighted_loss_test(target: Callable, *, seed: int | None = None, check: 
         "epsilon clips the probability here: the formula adds it, log(p + ε) and log(1 − p + ε)": changed(
             lambda y, p, pos, neg, eps: (y, np.clip(p, eps, 1 - eps), pos, neg, 0.0)
         ),
+        "epsilon belongs into the logarithm: log(p + ε), not log(p) + ε": lambda y, p, pos, neg, epsilon=1e-7: (
+            -(pos * y * (np.log(p) + epsilon) + neg * (1 - y) * (np.log(1 - p) + epsilon)).mean(0).sum()
+        ),
+        "the second term counts the negatives: w⁻ (1 − y), not w⁻ y": lambda y, p, pos, neg, epsilon=1e-7: (
+            -(pos * y * np.log(p + epsilon) + neg * y * np.log(1 - p + epsilon)).mean(0).sum()
+        ),
+        "the second logarithm is that of 1 − p + ε": lambda y, p, pos, neg, epsilon=1e-7: (
+            -(pos * y * np.log(p + epsilon) + neg * (1 - y) * np.log(p + epsilon)).mean(0).sum()
+        ),
+        "the last class is left out: the loop runs over all classes": value(lambda terms: terms.mean(0)[:-1].sum()),
+        "the first class is left out: the loop runs over all classes": value(lambda terms: terms.mean(0)[1:].sum()),
         "this is the mean over batch and classes: sum over the classes": value(np.mean),
         "this is the sum over batch and classes: take the mean over the batch": value(np.sum),
         "this is the mean over the classes of the sum over the batch: the other way round": value(
@@ -877,7 +942,7 @@ def get_weighted_loss_test(target: Callable, *, seed: int | None = None, check: 
         [[0.4, 1.0], [0.4, 0.2]],
         [0.5, 0.3],
         [0.5, 0.7],
-        "p = 1: epsilon is in both logarithms",
+        "p = 1: epsilon stands in both logarithms",
         epsilon=0.01,
     )
     rng = check.rng(3)
@@ -1055,7 +1120,14 @@ def grad_cam_test(target: Callable, *, seed: int | None = None, check: type[Chec
         built = _cam_model(image.shape, check.rng(13), bias=bias)
         judge("saturated sigmoid", built, image, 1, layer, "the gradient of the logit, not of the sigmoid")
     built = _cam_model(image.shape, check.rng(14), sign=1.0)
-    judge("even map", built, np.ones(image.shape, "float32"), 0, "early", "an even map is 1 everywhere")
+    judge(
+        "even map",
+        built,
+        np.ones(image.shape, "float32"),
+        0,
+        "early",
+        "an even map is 1 everywhere: divide by the maximum, subtract no minimum",
+    )
     for bias in (0.0, 20.0):
         key = "nothing speaks for the class"
         with check.case(key):
@@ -1136,6 +1208,15 @@ _OTHER_RATES: dict[str, Callable[[int, int, int, int], float]] = {  # no exercis
     "the false discovery rate": lambda tp, tn, fp, fn: _ratio(fp, fp + tp),
     "the share of wrong answers": lambda tp, tn, fp, fn: _ratio(fp + fn, tp + tn + fp + fn),
     "the prevalence": lambda tp, tn, fp, fn: _ratio(tp + fn, tp + tn + fp + fn),
+    "TP divided by all patients": lambda tp, tn, fp, fn: _ratio(tp, tp + tn + fp + fn),
+    "TN divided by all patients": lambda tp, tn, fp, fn: _ratio(tn, tp + tn + fp + fn),
+    "TP + TN/n, which lacks brackets": lambda tp, tn, fp, fn: tp + _ratio(tn, tp + tn + fp + fn),
+}
+_WITHOUT_BRACKETS: dict[str, tuple[str, Callable[[int, int, int, int], float]]] = {  # a / a + b
+    "get_sensitivity": ("TP / TP + FN", lambda tp, tn, fp, fn: _ratio(tp, tp) + fn),
+    "get_specificity": ("TN / TN + FP", lambda tp, tn, fp, fn: _ratio(tn, tn) + fp),
+    "get_ppv": ("TP / TP + FP", lambda tp, tn, fp, fn: _ratio(tp, tp) + fp),
+    "get_npv": ("TN / TN + FN", lambda tp, tn, fp, fn: _ratio(tn, tn) + fn),
 }
 
 
@@ -1166,11 +1247,18 @@ def _metric_mistakes(name: str) -> Mistakes:
     if name.startswith("get_"):
         mistakes["this is a percentage: return the fraction"] = slip(formula, finish=lambda value: 100 * value)
         mistakes["this is rounded: return the value itself"] = slip(formula, finish=lambda value: round(value, 2))
+        if name in _WITHOUT_BRACKETS:
+            text, function = _WITHOUT_BRACKETS[name]
+            mistakes[f"Python divides first in `{text}`: put the sum into brackets"] = slip(function)
     else:
         mistakes["this is a share: return the number"] = lambda y, pred, th=0.5: slip(formula)(y, pred, th) / len(y)
         mistakes["this is the number of all who were called positive"] = slip(lambda tp, tn, fp, fn: tp + fp)
         mistakes["this is the number of all who were called negative"] = slip(lambda tp, tn, fp, fn: tn + fn)
         mistakes["this is the number of all who are sick: compare `pred` with `th`, too"] = slip(lambda tp, tn, fp, fn: tp + fn)
+        mistakes["this is the number of all who are healthy: compare `pred` with `th`, too"] = slip(lambda tp, tn, fp, fn: tn + fp)
+        mistakes["this is the number called positive minus the number of the sick: look at each patient"] = slip(
+            lambda tp, tn, fp, fn: fp - fn
+        )
         mistakes["this is the number of all right answers"] = slip(lambda tp, tn, fp, fn: tp + tn)
     return mistakes
 
@@ -1281,6 +1369,7 @@ def get_prevalence_test(target: Callable, *, seed: int | None = None, check: typ
         "these are the odds: divide by all patients, not by the healthy": lambda y: np.sum(y) / np.sum(y == 0),
         "this is a percentage: return the fraction": lambda y: 100 * np.mean(y),
         "this is rounded: return the value itself": lambda y: np.round(np.mean(y), 2),
+        "`//` leaves whole numbers only: divide with `/`": lambda y: np.sum(y) // len(y),
     }
     cases = [np.array(y) for y in ([1, 0, 0, 1, 0], [1, 1, 1, 0], [0, 0, 0], [1, 1, 1], [1])]
     cases += [(rng.random(n) < share).astype(int) for n, share in [(77, 0.1), (301, 0.8)] * check.rounds]
@@ -1370,14 +1459,16 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
             even = 1 - 1 / len(films)  # variance of a binomial count with n trials of probability 1/n
             check.given = f"bootstrap_patients(patient_ids={_show(ids)}, rng), {samples} samples"
             got = f"variance {np.round(spread, 2).tolist()}"
-            if spread.min() <= 0.5 * even:  # then the mean says nothing: all patients, each once, have it too
-                hint = "draw with replacement: some patients twice or more, some not at all"
-                check.fail(f"counts with variance {even:.2f} (with replacement)", got, hint)
             hint = "is every patient in the draw?"
-            if mean.std() and np.corrcoef(mean, films)[0, 1] > 0.9:
+            if spread.max() <= 0.5 * even:
+                hint = "draw with replacement: some patients twice or more, some not at all"
+            elif mean.std() and np.corrcoef(mean, films)[0, 1] > 0.9:
                 hint = "patients with many rows come too often: draw from the unique patients, not from the column"
             elif spread.max() >= 1.6 * even:  # one patient for all places in the sample
                 hint = "make a new draw for each place in the sample"
+            if spread.min() <= 0.5 * even:  # then the mean says nothing: all patients, each once, have it too
+                check.fail(f"counts with variance {even:.2f} (with replacement)", got, hint)
+            if spread.max() >= 1.6 * even:
                 check.fail(f"counts with variance {even:.2f} (independent draws)", got, hint)
             check.require("with replacement", True, "", "", "")
             check.require(
@@ -1388,11 +1479,7 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
                 hint,
             )
             check.require(
-                "independent draws",
-                spread.max() < 1.6 * even,
-                f"counts with variance {even:.2f} (independent draws)",
-                got,
-                "make a new draw for each place in the sample",
+                "independent draws", spread.max() < 1.6 * even, f"counts with variance {even:.2f} (independent draws)", got, hint
             )
     check.done()
 
@@ -1404,12 +1491,13 @@ def _calibration_error(
     *,
     middle: bool = False,
     gap: Callable = np.abs,
+    centre: Callable = np.mean,
     mean: Callable = lambda gaps, share, n_bins: (gaps * share).sum(),
 ) -> float:
     """Expected calibration error by bins [k/n, (k+1)/n), the last one closed, and its usual wrong variants."""
     bins = np.minimum((pred * n_bins).astype(int), n_bins - 1)
     inside = [bins == k for k in np.unique(bins)]
-    said = [(bins[i][0] + 0.5) / n_bins if middle else pred[i].mean() for i in inside]
+    said = [(bins[i][0] + 0.5) / n_bins if middle else centre(pred[i]) for i in inside]
     gaps = gap(np.array([y[i].mean() for i in inside]) - said)
     return float(mean(gaps, np.array([i.mean() for i in inside]), n_bins))
 
@@ -1440,6 +1528,10 @@ def expected_calibration_error_test(target: Callable, *, seed: int | None = None
         which = pd.cut(pred, n_bins, labels=False)
         return sum(np.mean(which == k) * abs(y[which == k].mean() - pred[which == k].mean()) for k in np.unique(which))
 
+    def without_skipping(y: np.ndarray, pred: np.ndarray, n_bins: int = 10) -> float:
+        filled = len(np.unique(np.minimum((pred * n_bins).astype(int), n_bins - 1)))
+        return _calibration_error(y, pred, n_bins) if filled == n_bins else float("nan")
+
     weight = "weight each bin by its count"
     mistakes: Mistakes = {
         f"this is the mean over the bins: {weight}": variant(mean=lambda gaps, share, n_bins: gaps.mean()),
@@ -1459,6 +1551,12 @@ def expected_calibration_error_test(target: Callable, *, seed: int | None = None
         ),
         "predictions of exactly 1 are left out: the last bin includes 1": without(1.0),
         "predictions of exactly 0 are left out: the first bin includes 0": without(0.0),
+        "a bin without predictions has no mean, and its nan spoils the sum: skip it": without_skipping,
+        "this takes the median of the predictions in a bin: take the mean": variant(centre=np.median),
+        "this is the accuracy in the bin: compare the mean prediction with the share of positives": lambda y, pred, n_bins=10: (
+            _calibration_error(((pred >= 0.5) == y).astype(float), pred, n_bins)
+        ),
+        "these are numbers of patients: divide by n": lambda y, pred, n_bins=10: len(y) * _calibration_error(y, pred, n_bins),
         "this is the Brier score": lambda y, pred, n_bins=10: np.mean((y - pred) ** 2),
         "this is |y − p| of single patients: compare the means in each bin": lambda y, pred, n_bins=10: np.abs(y - pred).mean(),
     }
@@ -1549,6 +1647,13 @@ def net_benefit_test(target: Callable, *, seed: int | None = None, check: type[C
         "this is the net benefit of alarming everybody: count only `pred >= th`": lambda y, pred, th: (
             np.mean(y) - np.mean(1 - y) * th / (1 - th)
         ),
+        "Python computes `th / 1 - th` from the left: put 1 − th into brackets": of(
+            lambda tp, tn, fp, fn, n, th: tp / n - fp / n * th / 1 - th
+        ),
+        "the true negatives are in place of the false alarms": of(lambda tp, tn, fp, fn, n, th: (tp - tn * th / (1 - th)) / n),
+        "this is the difference to alarming everybody: return the net benefit itself": lambda y, pred, th: (
+            _net_benefit(y, pred, th) - _net_benefit(y, np.ones(len(y)), th)
+        ),
         "the signs are swapped: benefit is TP/n, harm is FP/n · th/(1 − th)": of(
             lambda tp, tn, fp, fn, n, th: (fp * th / (1 - th) - tp) / n
         ),
@@ -1611,6 +1716,11 @@ def positives_needed_test(target: Callable, *, seed: int | None = None, check: t
         "not rounded: the number of patients is a whole number; round up": size(float),
         "one patient too many: round up, and add nothing": lambda s, h, c=0.95: np.floor(_positives_needed(s, h, c)) + 2,
         "z is one-sided here: for 95 % the quantile is that of 0.975": size(quantile=normal.inv_cdf),
+        "z is rounded to 2: take the quantile, 1.96 for 95 %": size(quantile=lambda confidence: 2.0),
+        "this is the distribution function: the quantile is its inverse, norm.ppf": size(quantile=normal.cdf),
+        "this is the distribution function at (1 + confidence)/2: the quantile is its inverse, norm.ppf": size(
+            quantile=lambda confidence: normal.cdf((1 + confidence) / 2)
+        ),
         "z is fixed at 1.96: use `confidence`": size(quantile=lambda confidence: 1.959964),
         "the default of `confidence` is 0.9 here: it should be 0.95": lambda s, h, confidence=0.9: size()(s, h, confidence),
         "the default of `confidence` is 0.99 here: it should be 0.95": lambda s, h, confidence=0.99: size()(s, h, confidence),
@@ -1703,11 +1813,17 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
         got = check.call(image, label, hint=hint, **sizes, **options)
         if got is None:
             return None
-        if isinstance(got, (tuple, list)) and len(got) and all(part is None for part in got):
-            check.fail("None", got, "return None itself, not a pair of None: `return None`")
+        if isinstance(got, (tuple, list)) and all(part is None or np.size(part) == 0 for part in got):
+            check.fail("None", got, "return None itself, not a pair of None or of empty arrays: `return None`")
         x, y = check.pair(got, "X", "y")
         classes = options.get("num_classes", 4)
-        if np.shape(y) == (*size, classes):
+        if np.shape(x) == (*size, classes - 1) != np.shape(y) == image[tuple(slice(n) for n in size)].shape:
+            check.fail("(X, y): the patch of the image, then its label", got, "X and y are swapped: `return X, y`")
+        if np.shape(y) == size:
+            check.fail(
+                f"y of shape {(*size, classes - 1)}", f"shape {size}", "this is the label itself: one-hot, a channel per class"
+            )
+        if np.shape(y) == (*size, classes) and np.allclose(np.sum(np.asarray(y, float), -1), 1):
             check.fail(f"y of shape {(*size, classes - 1)}", f"shape {np.shape(y)}", "leave out the background: y[..., 1:]")
         for part, name, last in ((x, "X", image.shape[-1]), (y, "y", classes - 1)):
             wanted = (*size, last)
@@ -1750,7 +1866,11 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
                 image, label = scan(labels, channels)
                 got = cut(image, label.astype(kind), size, num_classes=classes, background_threshold=1.0)
                 expected = "the whole scan: one position fits, and it has tumour in it"
-                check.require("whole scan", got is not None, expected, None, none)
+                hint = (
+                    "your function returned None: is a `None` still in place of your code? A patch is taken when its share of "
+                    "background is below background_threshold"
+                )
+                check.require("whole scan", got is not None, expected, None, hint)
 
     half, quarter = np.zeros((2, 4, 2), int), np.zeros((2, 4, 2), int)
     half[0], quarter[0], quarter[1, :2] = [[1, 2], [3, 1], [2, 2], [1, 3]], 2, 3
@@ -1765,7 +1885,10 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
                     (got is not None) == (share < threshold),
                     "a patch" if share < threshold else "None",
                     "None" if got is None else "a patch",
-                    f"the share of background is {share}; it must be strictly below the threshold",
+                    f"the share of background is {share}; it must be strictly below the threshold"
+                    if threshold == share
+                    else f"the share of background is {share}, background_threshold is {threshold}: use the argument, and the "
+                    "share of zeros in the label (not in the image)",
                 )
     with check.case("no tumour"):
         got = cut(*scan(np.zeros((4, 4, 4))), (2, 2, 2), max_tries=20, rng=check.rng(2))
@@ -1883,6 +2006,13 @@ def _standardized(
         return np.where(inside & (sd > 0), (image - centre * mean) / sd**power, 0)
 
 
+def _in_brain(image: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The voxels of the brain, (voxels, channels), changed; 0 outside."""
+    inside, result = (image != 0).any(-1), np.zeros(image.shape)
+    result[inside] = change(image[inside].astype(float))
+    return result
+
+
 def standardize_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `standardize(image)` on small scans with background, of several channels.
 
@@ -1901,6 +2031,18 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
             _standardized(i, np.ones(i.shape[:3], bool)) * brain(i)[..., None]
         ),
         "this is standardised slice by slice (z): one mean and sd per channel": lambda i: _standardized(i, brain(i), (0, 1)),
+        "this is standardised slice by slice (z), with the background: one mean and sd per channel, of the brain": lambda i: (
+            _standardized(i, np.ones(i.shape[:3], bool), (0, 1))
+        ),
+        "this is scaled by the smallest and the largest value: (value − mean) / sd": lambda i: _in_brain(
+            i, lambda v: (v - v.min(0)) / np.where(np.ptp(v, axis=0) > 0, np.ptp(v, axis=0), np.inf)
+        ),
+        "the median is subtracted: take the mean": lambda i: _in_brain(
+            i, lambda v: (v - np.median(v, axis=0)) / np.where(np.ptp(v, axis=0) > 0, v.std(0), np.inf)
+        ),
+        "only the first channel is standardised: each channel, one after the other": lambda i: np.concatenate(
+            [_standardized(i, brain(i))[..., :1], i[..., 1:]], axis=-1
+        ),
         "one mean and sd for all channels: each channel has its own": lambda i: _standardized(i, brain(i), (0, 1, 2, 3)),
         f"{rule}: this channel may be 0 there": lambda i: _standardized(i, i != 0),
         f"{rule}, not only when all are": lambda i: _standardized(i, (i != 0).all(-1)),
@@ -1999,6 +2141,8 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
                 hint = "the channels are the last axis"
             check.require("shape", got.shape == wanted, f"shape {wanted}", f"shape {got.shape}", hint)
             check.require("finite", np.isfinite(got).all(), "finite values", "nan or inf", "are all layers given finite inputs?")
+            hint = "convolve the joined tensor: the result is a map, not one number for all voxels"
+            check.require("a map", np.ptp(got, axis=(1, 2, 3)).max() > 0, "values that vary from voxel to voxel", "one value", hint)
         for key, inputs in [("use of x", (x * np.nan, skip)), ("use of skip", (x, skip * np.nan))]:
             with check.case(key):
                 got, name = check.array(check.call(*inputs, filters), None, "a tensor"), key.split()[-1]
@@ -2071,6 +2215,33 @@ def _dice_test(
         "epsilon is doubled in the numerator: 2Σtp + ε": formula(above=2.0),
         "epsilon is doubled in the denominator": formula(below=2.0),
         "this is the Jaccard index (intersection over union)": formula(top=1.0, overlap=1.0),
+        "the numerator lacks brackets: (2Σtp + ε) / (…)": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            2 * (t * p).sum(axis) + epsilon / ((t**power + p**power).sum(axis) + epsilon)
+        ),
+        **(
+            {
+                "y_true is not squared: Σt² + Σp²": lambda t, p, axis=axis, epsilon=1e-5: finish(
+                    (2 * (t * p).sum(axis) + epsilon) / ((t + p**2).sum(axis) + epsilon)
+                ),
+                "y_pred is not squared: Σt² + Σp²": lambda t, p, axis=axis, epsilon=1e-5: finish(
+                    (2 * (t * p).sum(axis) + epsilon) / ((t**2 + p).sum(axis) + epsilon)
+                ),
+            }
+            if power == 2
+            else {}
+        ),
+        "the sums are squared: add up the squares": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            (2 * (t * p).sum(axis) + epsilon) / (t.sum(axis) ** 2 + p.sum(axis) ** 2 + epsilon)
+        ),
+        **(
+            {
+                "divide for each class, then take the mean: this divides the means": lambda t, p, axis=axis, epsilon=1e-5: finish(
+                    (2 * (t * p).sum(axis) + epsilon).mean() / ((t**power + p**power).sum(axis) + epsilon).mean()
+                )
+            }
+            if len(axis) == 3 and axis != (0, 1, 2)
+            else {}
+        ),
         "the prediction is thresholded at 0.5: use the probabilities themselves": lambda t, p, **options: formula()(
             t, np.asarray(p) > 0.5, **options
         ),
@@ -2114,6 +2285,7 @@ def single_class_dice_coefficient_test(target: Callable, *, seed: int | None = N
         ("empty", none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
         ("empty", none, none + 1, {"epsilon": 0.5}, "nothing to find and 6 voxels found: ε / (6 + ε)"),
         ("empty", none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
+        ("empty", none, none + 1e-6, {}, "nothing to find, next to nothing found; epsilon is 1e-5 unless told otherwise"),
     ]
     for _ in range(check.rounds):
         a, b, c = ((rng.random((2, *shape)) < 0.4).astype(float) for shape in ((3, 4, 5), (7, 2, 3), (1, 5, 6, 1)))
@@ -2166,6 +2338,7 @@ def _several_classes(check: Check, rng: np.random.Generator) -> list[tuple]:
         ("masks", t, p, {}, "two classes, class first: 4/6 and 0/1, then the mean"),
         ("empty", none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
         ("empty", none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
+        ("empty", none, none + 1e-6, {}, "nothing to find, next to nothing found; epsilon is 1e-5 unless told otherwise"),
     ]
     for _ in range(check.rounds):
         cases += [
@@ -2234,7 +2407,8 @@ def compute_class_sens_spec_test(target: Callable, *, seed: int | None = None, c
     """
     check = check("compute_class_sens_spec", target, ["pred", "label", "class_num"], seed=seed)
     rng = check.rng(16)
-    sensitivity, specificity, ppv, npv = (_METRICS[f"get_{name}"][1] for name in ("sensitivity", "specificity", "ppv", "npv"))
+    names = ("sensitivity", "specificity", "ppv", "npv", "accuracy")
+    sensitivity, specificity, ppv, npv, accuracy = (_METRICS[f"get_{name}"][1] for name in names)
 
     def rates(first: Callable, second: Callable, part: Callable = lambda a, k: a[..., k], undefined: float = np.nan) -> Callable:
         def formula(pred: np.ndarray, label: np.ndarray, k: int) -> tuple[float, ...]:
@@ -2255,6 +2429,14 @@ def compute_class_sens_spec_test(target: Callable, *, seed: int | None = None, c
         "all classes are counted together: use class_num": rates(sensitivity, specificity, lambda a, k: a),
         "the classes are the last axis: pred[..., class_num]": rates(sensitivity, specificity, lambda a, k: a[k]),
         "class_num counts from 0": rates(sensitivity, specificity, lambda a, k: a[..., k - 1]),
+        "class_num counts from 0: this is the next class": rates(
+            sensitivity, specificity, lambda a, k: a[..., (k + 1) % a.shape[-1]]
+        ),
+        "this is argmax: each class has a channel of its own, pred[..., class_num]": rates(
+            sensitivity, specificity, lambda a, k: (a.argmax(-1) == k).astype(int)
+        ),
+        "the second is the accuracy: specificity is TN/(TN+FP)": rates(sensitivity, accuracy),
+        "the first is the accuracy: sensitivity is TP/(TP+FN)": rates(accuracy, specificity),
     }
     label = np.array([[1, 0], [1, 0], [1, 1], [0, 1], [0, 1], [0, 1], [0, 0], [0, 0]])
     pred = np.array([[1, 0], [1, 1], [0, 1], [1, 1], [0, 0], [0, 0], [0, 0], [0, 0]])
@@ -2298,6 +2480,10 @@ def lesion_recall_test(target: Callable, *, seed: int | None = None, check: type
         pieces, n = ndimage.label(of > 0, structure)
         return finish(sum(bool(enough(by[pieces == k] > 0)) for k in range(1, n + 1)), n)
 
+    def of_numbers(pred: np.ndarray, label: np.ndarray, first: int) -> float:
+        pieces, n = ndimage.label(label > 0)
+        return _ratio(sum(bool((pred[pieces == k] > 0).any()) for k in range(first, n)), n)
+
     def diagonal(pred: np.ndarray, label: np.ndarray) -> float:
         return share(label, pred, np.ones((3,) * label.ndim))
 
@@ -2322,6 +2508,16 @@ def lesion_recall_test(target: Callable, *, seed: int | None = None, check: type
         ),
         "there is one piece too many in the denominator: ndimage.label gives the number of pieces": lambda p, t: share(
             t, p, finish=lambda k, n: k / (n + 1)
+        ),
+        "pieces are numbered from 1 to n: `range(n)` takes the background and leaves out the last": lambda p, t: of_numbers(
+            p, t, 0
+        ),
+        "the last piece is left out: they are numbered from 1 to n, `range(1, n + 1)`": lambda p, t: of_numbers(p, t, 1),
+        "the background, 0, counts as a piece that is found: leave it out": lambda p, t: share(
+            t, p, finish=lambda k, n: _ratio(k + bool(((p > 0) & (t == 0)).any()), n)
+        ),
+        "these are the pieces of the overlap: which pieces of `label` are found?": lambda p, t: _ratio(
+            ndimage.label((p > 0) & (t > 0))[1], ndimage.label(t)[1]
         ),
         "this is the Dice coefficient: count pieces": lambda p, t: 2 * np.sum((p > 0) & (t > 0)) / (np.sum(p > 0) + np.sum(t > 0)),
     }
@@ -2384,6 +2580,7 @@ def get_regions_test(target: Callable, *, seed: int | None = None, check: type[C
         "the whole tumour is 1, 2 and 3, not only the edema": ([1], [2, 3], [3]),
         "this is inside out: True is where the tumour is": ([0], [0, 1], [0, 1, 2]),
         "BraTS codes the enhancing tumour as 4; here it is 3": ([1, 2, 3], [2, 3], [4]),
+        "in the code of BraTS the core is 1 and 4; here it is 2 and 3": ([1, 2, 3], [1, 4], [4]),
         "this is the code of BraTS (1, 2, 4); here it is 1, 2, 3, with 1 the edema": ([1, 2, 4], [1, 4], [4]),
     }
     mistakes: Mistakes = {

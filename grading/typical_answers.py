@@ -1,4 +1,4 @@
-"""Typical answers to the exercises, right and wrong: what the synthetic class hands in.
+"""Typical answers to the exercises, right and wrong: what the synthetic class hands in. An answer bank, so as long as it takes.
 
 Each is the body of a function, to stand in place of `raise NotImplementedError` in the stub. UNUSUAL are right answers that
 hardly anybody would write alike: what two students who copied have in common.
@@ -26,6 +26,11 @@ RIGHT = {  # exercise → ways to write it
             return train.loc[keep]
         """,
         "return train.drop(train.index[train[patient_col].isin(valid[patient_col])]) if train.index.is_unique else train",
+        "return train[[p not in valid[patient_col].values for p in train[patient_col].values]]",
+        """
+            shared = np.intersect1d(train[patient_col], valid[patient_col])
+            return train.loc[np.isin(train[patient_col], shared, invert=True)]
+        """,
     ],
     "compute_class_freqs": [
         """
@@ -204,6 +209,36 @@ RIGHT = {  # exercise → ways to write it
             odds = th / (1 - th) if th < 1 else np.inf
             return np.mean(alarm & (y == 1)) - harm * odds
         """,
+        """
+            if y.size == 0:
+                return np.nan
+            called = y[pred >= th]
+            hits, alarms = called.sum(), (1 - called).sum()
+            if alarms == 0:
+                return hits / y.size
+            if th == 1:
+                return -np.inf
+            return (hits - alarms * th / (1 - th)) / y.size
+        """,
+        """
+            gain, count = 0.0, 0
+            for truth, score in zip(y, pred):
+                count += 1
+                if score < th:
+                    continue
+                if truth == 1:
+                    gain += 1
+                elif th == 1:
+                    return float('-inf')
+                else:
+                    gain -= th / (1 - th)
+            return gain / count if count else float('nan')
+        """,
+        """
+            with np.errstate(divide='ignore', invalid='ignore'):
+                weight = np.where(y == 1, 1.0, -np.divide(th, 1 - th))
+                return np.where(pred >= th, weight, 0.0).mean() if len(y) else np.nan
+        """,
     ],
     "positives_needed": [
         """
@@ -217,6 +252,28 @@ RIGHT = {  # exercise → ways to write it
             while z * (sensitivity * (1 - sensitivity) / n) ** 0.5 > half_width:
                 n += 1
             return n
+        """,
+        """
+            import math
+            from scipy import stats
+            z = stats.norm.isf((1 - confidence) / 2)
+            variance = sensitivity - sensitivity ** 2
+            return max(math.ceil(variance * (z / half_width) ** 2), 1)
+        """,
+        """
+            from scipy.stats import norm
+            low, high = norm.interval(confidence)
+            patients = sensitivity * (1 - sensitivity) * ((high - low) / (2 * half_width)) ** 2
+            return int(np.maximum(np.ceil(patients), 1))
+        """,
+        """
+            from scipy.special import ndtri
+            spread = np.sqrt(sensitivity * (1 - sensitivity))
+            enough = (ndtri(0.5 + confidence / 2) * spread / half_width) ** 2
+            whole = int(enough)
+            if whole < enough or whole == 0:
+                whole += 1
+            return whole
         """,
     ],
     "get_sub_volume": [
@@ -294,6 +351,23 @@ RIGHT = {  # exercise → ways to write it
             hit = set(np.unique(numbered[pred > 0])) - {0}
             return len(hit) / count if count else float('nan')
         """,
+        """
+            from scipy.ndimage import label as connect, maximum
+            pieces, n = connect(label)
+            if not n:
+                return np.nan
+            return float(np.mean(np.asarray(maximum(pred, pieces, np.arange(1, n + 1))) > 0))
+        """,
+        """
+            import scipy.ndimage
+            pieces, total = scipy.ndimage.label(np.asarray(label) != 0)
+            found = 0
+            for number in range(1, total + 1):
+                where = pieces == number
+                if (pred[where] != 0).sum() > 0:
+                    found += 1
+            return found / total if total > 0 else np.nan
+        """,
     ],
     "get_regions": [
         "return np.stack([label > 0, label > 1, label == 3], axis=-1)",
@@ -311,6 +385,8 @@ WRONG = {  # exercise → mistakes that students make
         "return train[train[patient_col].isin(valid[patient_col])]",
         "return train[~train[patient_col].isin(valid[patient_col])].reset_index(drop=True)",
         "return valid[~valid[patient_col].isin(train[patient_col])]",
+        "return train[~train.index.isin(valid.index)]",
+        "return train[~train[patient_col].isin(valid[patient_col])].drop_duplicates(patient_col)",
     ],
     "compute_class_freqs": [
         "return 1 - labels.mean(axis=0), labels.mean(axis=0)",
@@ -353,12 +429,20 @@ WRONG = {  # exercise → mistakes that students make
         "return (np.sum((pred >= th) & (y == 1)) - np.sum((pred >= th) & (y == 0))) / len(y)",
         "return np.mean((pred >= th) & (y == 1)) - np.mean((pred >= th) & (y == 0)) * th",
         "return np.mean((pred > th) & (y == 1)) - np.mean((pred > th) & (y == 0)) * th / (1 - th)",
+        "return np.mean(y) - np.mean(1 - y) * th / (1 - th)",
+        "return np.sum((pred >= th) & (y == 1)) - np.sum((pred >= th) & (y == 0)) * th / (1 - th)",
     ],
     "positives_needed": [
         "return int(1.96**2 * sensitivity * (1 - sensitivity) / half_width**2)",
         """
             from scipy.stats import norm
             return int(np.ceil(norm.ppf(confidence) ** 2 * sensitivity * (1 - sensitivity) / half_width**2))
+        """,
+        "return int(np.ceil((1.96 / half_width) ** 2 * sensitivity * (1 - sensitivity)))",
+        """
+            from scipy.stats import norm
+            z = norm.ppf((1 + confidence) / 2)
+            return round(z ** 2 * sensitivity * (1 - sensitivity) / half_width ** 2)
         """,
     ],
     "get_sub_volume": [
@@ -414,6 +498,16 @@ WRONG = {  # exercise → mistakes that students make
             from scipy import ndimage
             pieces, n = ndimage.label(pred)
             return np.mean([np.any(label[pieces == k]) for k in range(1, n + 1)]) if n else np.nan
+        """,
+        """
+            from scipy import ndimage
+            pieces, n = ndimage.label(label)
+            return np.mean([np.all(pred[pieces == k]) for k in range(1, n + 1)]) if n else np.nan
+        """,
+        """
+            from scipy import ndimage
+            pieces, n = ndimage.label(label)
+            return sum(np.any(pred[pieces == k]) for k in range(1, n)) / n if n else np.nan
         """,
     ],
     "get_regions": [

@@ -30,9 +30,13 @@ def right(exercise: str, name: str | None = None) -> Callable[[Callable], Callab
 
 def wrong(exercise: str, name: str | None = None, slip: str | None = None) -> Callable[[Callable], Callable]:
     """A wrong answer that a student could well hand in. `slip`: what a hint that names the mistake says."""
-    if slip is not None and name is not None:
-        SLIPS[exercise, name] = slip
-    return _register(WRONG, exercise, name)
+
+    def register(function: Callable) -> Callable:
+        if slip is not None:
+            SLIPS[exercise, name or function.__name__] = slip
+        return _register(WRONG, exercise, name)(function)
+
+    return register
 
 
 def _typical() -> None:
@@ -59,7 +63,7 @@ def _typical() -> None:
 
 def collect() -> tuple[dict[str, dict[str, Callable]], dict[str, dict[str, Callable]]]:
     """All answers: (right, wrong)."""
-    for notebook in ("notebook_01", "notebook_02", "notebook_03"):
+    for notebook in ("notebook_01", "notebook_02", "notebook_03", "beginners"):
         importlib.import_module(f"{__name__}.{notebook}")
     if "typical_0" not in RIGHT["get_ppv"]:
         _typical()
