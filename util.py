@@ -35,7 +35,21 @@ from brain_figures import (  # noqa: F401  the lessons call them util.…
     show_sequences,
     show_toys,
 )
-from chest_figures import points_into_box, stamp_marker  # noqa: F401  the lessons call them util.…
+from chest_figures import (  # noqa: F401  the lessons call them util.…
+    calibration_scores,
+    plot_cooccurrence,
+    plot_layers,
+    plot_loss_shares,
+    plot_numbers,
+    plot_people,
+    plot_prevalence,
+    plot_reliability_row,
+    plot_transfer,
+    plot_two_hospitals,
+    plot_views,
+    points_into_box,
+    stamp_marker,
+)
 from data.nih import FINDINGS
 from data.progress import progress_bar as progress  # noqa: F401  the lessons call it util.progress
 from models.metrics import (  # noqa: F401  the lessons call them util.…
