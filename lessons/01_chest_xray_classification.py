@@ -27,7 +27,7 @@
 # * find out what is left of it at another hospital, and what recalibrating there mends,
 # * ask with GradCAM *where* the network looked, and catch it when it looked at the wrong thing.
 #
-# **Time:** about two and a half hours with the exercises; three minutes to run. **Points:** 100, in five exercises, each with a check
+# **Time:** about four hours with the exercises; three minutes to run. **Points:** 100, in five exercises, each with a check
 # under it.
 # **You should know** Python, NumPy and what a convolutional network is. Notebook 2 takes up the predictions that this one writes.
 # Terms and sources are explained in `lessons/glossary.md`, which all three notebooks share. Further exercises carry stars: ★ a
@@ -149,7 +149,7 @@ util.sign_figure(fig, chest.source)
 # %% [markdown]
 # ## 1.2 Look before you model
 #
-# *15 minutes. The question: what could a network learn from these X-rays that has nothing to do with disease?*
+# *10 minutes. The question: what could a network learn from these X-rays that has nothing to do with disease?*
 #
 # Most disasters with medical data can be seen in an afternoon of looking. Look at the X-rays first, then at the tables.
 
@@ -243,7 +243,7 @@ util.sign_figure(fig, chest.source)
 # %% [markdown]
 # ## 1.3 Preventing data leakage
 #
-# *25 minutes. The question: how much better does a network look when it has met the patients before?*
+# *20 minutes. The question: how much better does a network look when it has met the patients before?*
 #
 # A model must be judged on patients it has never seen, because that is how it will be used. If one X-ray of a patient is in
 # the training set and another in the validation set, the network can recognise the *patient* (ribs, heart, pacemaker) in
@@ -506,7 +506,7 @@ print(f"{len(batches)} batches an epoch; one holds X-rays {x.shape} {x.dtype} an
 # <details><summary>Answers</summary>
 #
 # (1) Noise: yes, exposure varies. A rectangle: it looks like nothing real, but it may hide the finding, whose label then is wrong. A letter: a good
-# idea against shortcuts (section 1.8), if it is drawn for ill and healthy alike. Elastic: mildly; strong ones enlarge hearts. (2) For those that are
+# idea against shortcuts (section 1.12), if it is drawn for ill and healthy alike. Elastic: mildly; strong ones enlarge hearts. (2) For those that are
 # as frequent on both sides and look alike there, such as pneumothorax; not for an enlarged heart. And every mirrored X-ray teaches that the
 # heart may be on either side.
 # </details>
@@ -514,7 +514,7 @@ print(f"{len(batches)} batches an epoch; one holds X-rays {x.shape} {x.dtype} an
 # %% [markdown]
 # ## 1.5 Class imbalance
 #
-# *35 minutes. The question: do rare findings need a weighted loss?*
+# *30 minutes. The question: do rare findings need a weighted loss?*
 #
 # Of a hundred X-rays only a few carry a given finding. The usual loss, binary cross-entropy, averages over X-rays, so at the start almost
 # all of it comes from negatives. What it asks for is still right: the best answer that is the same for everybody is the prevalence, not
@@ -761,7 +761,7 @@ util.sign_figure(fig, chest.source)
 # %% [markdown]
 # ## 1.6 Transfer learning with DenseNet121
 #
-# *30 minutes. The question: what is a pretrained network worth, and when does training more of it pay?*
+# *25 minutes. The question: what is a pretrained network worth, and when does training more of it pay?*
 #
 # A network with seven million weights cannot be trained on a thousand X-rays. But its early layers (edges, textures, shapes)
 # serve for many tasks, so we take a network trained on other images and teach it our X-rays:
@@ -807,7 +807,7 @@ util.sign_figure(fig, chest.source)
 # %% [markdown]
 # *Figure 11. One X-ray and one map (that varies most) of an early, a middle and the last layer. An early map still looks like the X-ray: edges and
 # brightness. A late one has a few cells only; it no longer says what something looks like but roughly where something is. The mean of each
-# late map over its cells is one of the 1,024 features; that it forgets the place is the reason for section 1.8.*
+# late map over its cells is one of the 1,024 features; that it forgets the place is the reason for section 1.9.*
 #
 # ### Transfer, measured
 #
@@ -850,7 +850,7 @@ inputs = {
 }
 rng = np.random.default_rng(6)
 sizes = [n for n in (50, 100, 200, 400) if n < 0.8 * len(train)]
-draws = {n: [draw_patients(n, rng) for _ in range(3 if QUICK else 10)] for n in sizes} | {len(train): [train.index]}
+draws = {n: [draw_patients(n, rng) for _ in range(3 if QUICK else 8)] for n in sizes} | {len(train): [train.index]}
 scores = pd.DataFrame(
     [
         {
@@ -964,6 +964,7 @@ differences = {
 differences = pd.DataFrame(differences, index=["AUROC difference", "low", "high"]).T
 util.plot_intervals(right, {"validation": differences}, value="AUROC difference")
 right.axvline(0, color="black", lw=1, ls=":")
+right.locator_params(axis="x", nbins=5)
 util.sign_figure(fig, chest.source)
 
 caption = "Three versions of the network, validation X-rays (report-derived labels)"
