@@ -521,7 +521,7 @@ def up_step(x, skip, filters):
 public_tests.up_step_test(up_step)
 
 # %% [markdown]
-# With your step a whole U-Net takes a dozen lines. Here is a small one, with half the channels of Figure 9, that we shall train below. To find
+# With your step a whole U-Net takes a dozen lines. Here is a small one, with three of the four levels of Figure 9, that we shall train below. To find
 # out what the skip connections are worth, it can be built **without** them: then each step upwards gets zeros in place of the detail, so
 # that both networks have exactly the same weights.
 
@@ -536,7 +536,7 @@ def two_convolutions(x, filters):
     return x
 
 
-def small_unet(side, skips=True, filters=(8, 16, 32, 64)):
+def small_unet(side, skips=True, filters=(16, 32, 64)):
     """A 3D U-Net for patches of `side`³ voxels, with the student's decoder step."""
     image = keras.Input((side, side, side, 4))
     x, detail = keras.layers.Conv3D(filters[0], 2, strides=2)(image), []  # fold
@@ -836,7 +836,8 @@ def label_maps(network, X):
 
 def train(network, looks, seed=0):
     """Train for as many steps as the last look; returns the losses, the Dice of the classes and a label map at each look."""
-    network.compile(keras.optimizers.Adam(3e-3), loss=dice_and_cross_entropy)
+    rate = keras.optimizers.schedules.CosineDecay(0.01, looks[-1])  # large steps first, small ones at the end
+    network.compile(keras.optimizers.Adam(rate), loss=dice_and_cross_entropy)
     rng = np.random.default_rng(seed)
     losses, dice, seen = [], {}, {}
     for step in util.progress(range(looks[-1] + 1), description="training", unit="step"):
@@ -883,7 +884,7 @@ util.sign_figure(fig, brain.source)
 #
 # (1) With cross-entropy alone the small classes come last; with Dice alone training is less steady at the start. (2) With so few steps hardly a difference;
 # mirroring pays when the same patients are seen many times. (3) It gets nearer, but fine structures stay out of its reach: what a voxel needs to know about its
-# own place has to fit into a cell of 16 voxels.
+# own place has to fit into a cell of 8 voxels.
 # </details>
 
 # %% [markdown]
