@@ -882,9 +882,9 @@ util.sign_figure(fig, brain.source)
 #
 # <details><summary>Answers</summary>
 #
-# (1) With cross-entropy alone the small classes come last; with Dice alone training is less steady at the start. (2) With so few steps hardly a difference;
-# mirroring pays when the same patients are seen many times. (3) It gets nearer, but fine structures stay out of its reach: what a voxel needs to know about its
-# own place has to fit into a cell of 8 voxels.
+# (1) `network.compile(…, loss=soft_dice_loss)`. Expect cross-entropy alone to leave the small classes to the end, as Figure 10 suggests. One run is
+# one draw: repeat it with other seeds before you say which is better. (2) Mirroring doubles the patients, so expect it to pay when the same patients are
+# seen many times, not here. (3) Expect it to get nearer, but what a voxel needs to know about its own place has to fit into a cell of 8 voxels.
 # </details>
 
 # %% [markdown]
@@ -1130,7 +1130,7 @@ public_tests.get_regions_test(get_regions)
 # <details><summary>Answers</summary>
 #
 # (1) Nearly. Folding and pooling work on a fixed grid of cells, so a shift by one voxel changes what falls into which cell; a shift by 16 voxels would
-# move the mask along, but for the windows. (2) A little better in most patients, for twice the time.
+# move the mask along, but for the windows. (2) Twice the time, for what the validation patients say it gains: compare their mean Dice with and without.
 # </details>
 
 # %% [markdown]
