@@ -11,7 +11,7 @@ SUBMISSIONS ?=
 OPTIONS ?=
 COLD ?=
 ARCHIVE ?=
-FAST := repository tools notebooks evaluation nih decathlon predictions weights public_tests
+FAST := repository tools notebooks evaluation nih png words decathlon predictions weights public_tests
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -33,7 +33,7 @@ check: lint  ## before each commit: lint, format, spelling and the fast tests, i
 	@$(PYTHON) -m pytest -q --numprocesses 2 --dist loadfile $(FAST:%=tests/test_%.py)
 
 test: lint  ## run every test, the notebooks included (REAL_DATA=folder: on real patients too)
-	@$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	@$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile --durations=30
 	@$(PYTHON) -m pytest -m slow
 
 lab: .venv/.installed  ## open JupyterLab on your own copies of the student notebooks, in work/ (OPTIONS=--no-browser …)
@@ -75,7 +75,7 @@ distclean: clean  ## remove the environment too
 	  echo "Install one from https://www.python.org/downloads/ or your system's packages, and call make again." >&2; exit 1; \
 	fi; \
 	echo "Making the environment .venv with $$($$found --version)"; \
-	$$found -m venv .venv || { rm -rf .venv; echo "Python has no venv module here; on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	$$found -m venv .venv || { rm -rf .venv; echo "The environment could not be made; the line above says why. If venv is missing, on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 
 .venv/.installed: requirements.txt | .venv/bin/python
 	@echo "Installing what the notebooks need (first time: about 600 MB, some minutes)"
