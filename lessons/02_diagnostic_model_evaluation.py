@@ -559,6 +559,9 @@ PLACES = {"Screening": 0.01, "Ward": 0.10, "Specialised unit": 0.40}
 fig, axes = plt.subplots(1, 3, figsize=(11, 3.3))
 for ax, (place, share) in zip(axes, PLACES.items(), strict=True):
     ill = round(1000 * share)
+    if np.isnan(sensitivity + specificity):
+        ax.set_title(f"{place}: nobody with, or nobody without\n{EXAMPLE.lower()} among the test X-rays")
+        continue
     found, alarms = round(ill * sensitivity), round((1000 - ill) * (1 - specificity))
     people = np.repeat(list(COLOURS.values()), [found, ill - found, alarms, 1000 - ill - alarms])
     ax.scatter(np.arange(1000) // 25, -(np.arange(1000) % 25), c=people, s=17, marker="s", lw=0)
@@ -829,9 +832,8 @@ for row, (name, cuts) in zip(axes, again.items(), strict=True):
         ax.set_yticks([])
     row[0].axvline(thresholds[FINDINGS.index(EXAMPLE)], color="black", ls="--", lw=1)
     row[0].set_title(name)
-    print(
-        f"{name}: sensitivity on the test X-rays from {np.percentile(found, 5):.2f} to {np.percentile(found, 95):.2f} (90 % of the draws)"
-    )
+    low, high = np.percentile(found or [np.nan], [5, 95])
+    print(f"{name}: sensitivity on the test X-rays from {low:.2f} to {high:.2f} (90 % of the draws)")
 axes[1, 0].set_xlabel(f"Youden's threshold for {EXAMPLE.lower()}")
 axes[1, 1].set_xlabel("sensitivity on the test X-rays at that threshold")
 util.sign_figure(fig, source)
@@ -1124,7 +1126,7 @@ public_tests.positives_needed_test(positives_needed)
 # %%
 plan = pd.DataFrame({"ill patients": {width: positives_needed(0.9, width) for width in (0.1, 0.05, 0.03, 0.02)}})
 prevalence = get_prevalence(y)
-plan["patients to examine here"] = np.ceil(plan["ill patients"] / prevalence).astype(int)
+plan["patients to examine here"] = np.ceil(plan["ill patients"] / (prevalence or np.nan)).astype("Int64")
 plan["at a prevalence of 1 %"] = plan["ill patients"] * 100
 plan.index = [f"± {width:g}" for width in plan.index]
 util.show_table(
@@ -1212,7 +1214,7 @@ def f1_at(y, p, th=0.5):
 
 
 tp, fp, fn = true_positives(y, p, cut), false_positives(y, p, cut), false_negatives(y, p, cut)
-by_count = 2 * tp / (2 * tp + fp + fn)
+by_count = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else np.nan
 print(f"{EXAMPLE}: F1 by scikit-learn {f1_at(y, p, cut):.4f}, from the counts {by_count:.4f}")
 
 fig = util.plot_curve_grid("pr", test.y, test.p, FINDINGS, points=thresholds)
