@@ -236,8 +236,8 @@ util.sign_figure(fig, chest.source)
 # <details><summary>Answers</summary>
 #
 # (1) `min(by_view, key=lambda finding: abs(by_view[finding] - 0.5))`. (2)
-# `table.assign(n=labels.sum(axis=1)).groupby("Patient ID")["n"].agg(["mean", "size"]).groupby("size").mean()`. In archives the
-# answer is yes: who is ill is X-rayed again. That is one more thing that a network can use without seeing a disease.
+# `table.assign(n=labels.sum(axis=1)).groupby("Patient ID")["n"].agg(["mean", "size"]).groupby("size").mean()`. In archives
+# it is usually yes: who is ill is X-rayed again. That is one more thing that a network can use without seeing a disease.
 # </details>
 
 # %% [markdown]
@@ -420,9 +420,9 @@ util.sign_figure(fig, chest.source)
 #
 # <details><summary>Answers</summary>
 #
-# (1) The gap grows: the nearest X-ray is often one of the same patient, whose labels are often the same. The honest number falls, since remembering does
-# not help with new patients. (2) A small `alpha` lets the linear model remember more: the gap grows. A large one makes it forget patients and, at
-# some point, findings too.
+# (1) Expect a wider gap: the nearest X-ray is often one of the same patient, whose labels are often the same. And expect a lower honest number,
+# since remembering does not help with new patients. (2) A small `alpha` lets the linear model remember more, which should widen the gap. A large one
+# makes it forget patients and, at some point, findings too.
 # </details>
 
 # %% [markdown]
@@ -763,7 +763,7 @@ util.sign_figure(fig, chest.source)
 #
 # *25 minutes. The question: what is a pretrained network worth, and when does training more of it pay?*
 #
-# A network with seven million weights cannot be trained on a thousand X-rays. But its early layers (edges, textures, shapes)
+# A network with seven million weights can hardly be trained from nothing on a thousand X-rays. But its early layers (edges, textures, shapes)
 # serve for many tasks, so we take a network trained on other images and teach it our X-rays:
 #
 # 1. **New head.** All layers stay as they are; only the last one, one weight per feature and finding, is learned. As frozen
@@ -865,7 +865,7 @@ scores = pd.DataFrame(
 )
 
 # %% [markdown]
-# The small network from scratch gets augmented X-rays of 64 × 64 pixels; larger ones would take longer and, with so few patients, help little.
+# The small network from scratch gets augmented X-rays of 64 × 64 pixels; larger ones would take longer.
 
 # %%
 half = films.reshape(len(films), CHEST_SIZE // 2, 2, CHEST_SIZE // 2, 2).mean(axis=(2, 4)).astype(np.uint8)
@@ -990,8 +990,8 @@ print(f"We go on with: {best}.")
 #
 # <details><summary>Answers</summary>
 #
-# (1) Photographs teach edges and textures, so the curve starts above random weights; X-rays teach more about X-rays. (2) The fewer X-rays, the sooner
-# the training loss reaches 0 while the validation loss turns up. (3) Everything before the last block has to be computed for every step, forwards and
+# (1) Photographs teach edges and textures, X-rays teach more about X-rays: expect the curve between those of random and of shipped weights. (2) The
+# fewer X-rays, the sooner the training loss should reach 0 while the validation loss turns up. (3) Everything before the last block has to be computed for every step, forwards and
 # backwards: many times as long. With a thousand X-rays expect a change within the interval of Figure 13.
 # </details>
 
@@ -1137,7 +1137,7 @@ else:
 # labels it was fitted on are report-derived, with their mistakes, so it does not come out perfect against the truth. Nor is the network
 # at A: it learned from such labels too.)
 #
-# **What it does not mend**: the AUROC column by column is the same before and after. Where the network takes B's exposure, markers or bedside X-rays for
+# **What it does not mend**: the row AUROC is the same before and after. Where the network takes B's exposure, markers or bedside X-rays for
 # signs, or misses signs in them, no shift of probabilities brings them back. That takes X-rays of B in the training, or an input that is less
 # foreign: the last column standardises each X-ray by itself (section 1.4). Nor does it mend any finding that has too few cases for judging.
 #
@@ -1151,7 +1151,8 @@ else:
 # <details><summary>Answers</summary>
 #
 # (1) Compare the two columns of Figure 16; as the patients are different ones, look at both intervals: with few positives, a difference of 0.1 may be
-# luck. (2) The intercept: the report-derived labels miss some findings and invent others. (3) Hardly: see the left end of Figure 12.
+# luck. (2) The intercept: the report-derived labels miss some findings and invent others. (3) Probably not: see the left end of
+# Figure 12.
 # </details>
 
 # %% [markdown]
