@@ -49,6 +49,22 @@ ANY = {
     "copy": lambda *args, **options: _image(*args).copy(),
     "as_floats": lambda *args, **options: _image(*args).astype(float),
 }
+COUNTED = {
+    "sick": lambda y, pred, th=0.5: int(np.sum(y == 1)),
+    "healthy": lambda y, pred, th=0.5: int(np.sum(y == 0)),
+    "called": lambda y, pred, th=0.5: int(np.sum(pred >= th)),
+    "not_called": lambda y, pred, th=0.5: int(np.sum(pred < th)),
+    "prevalence": lambda y, pred, th=0.5: float(np.mean(y)),
+    "share_of_the_healthy": lambda y, pred, th=0.5: float(np.mean(y == 0)),
+    "share_called": lambda y, pred, th=0.5: float(np.mean(pred >= th)),
+    "one_or_nan": lambda y, pred, th=0.5: 1.0 if len(set(y.tolist())) > 1 else np.nan,
+}
+OVERLAPS = {
+    "agreement": lambda t, p, **options: 1 - float(np.mean(np.abs(np.asarray(t) - np.asarray(p)))),
+    "disagreement": lambda t, p, **options: float(np.mean(np.abs(np.asarray(t) - np.asarray(p)))),
+    "overlap": lambda t, p, **options: float(np.sum(np.asarray(t) * np.asarray(p))),
+    "mean_square": lambda t, p, **options: float(np.mean((np.asarray(t) - np.asarray(p)) ** 2)),
+}
 OF = {
     "check_for_leakage": {
         "first_patients": lambda df1, df2, c: bool(len(df1) and len(df2) and df1[c].iloc[0] == df2[c].iloc[0]),
@@ -68,6 +84,10 @@ OF = {
         "zero": lambda pos, neg, epsilon=1e-7: lambda y, p: 0.0 * p[0, 0],
         "mean_prediction": lambda pos, neg, epsilon=1e-7: lambda y, p: p[0, 0],
         "constant": lambda pos, neg, epsilon=1e-7: lambda y, p: 0.5,
+        "prediction": lambda pos, neg, epsilon=1e-7: lambda y, p: p,
+        "truth": lambda pos, neg, epsilon=1e-7: lambda y, p: y,
+        "mean_of_all_predictions": lambda pos, neg, epsilon=1e-7: lambda y, p: float(np.mean(np.asarray(p))),
+        "mean_error": lambda pos, neg, epsilon=1e-7: lambda y, p: float(np.mean(np.abs(np.asarray(y) - np.asarray(p)))),
     },
     "grad_cam": {
         "zero_map": lambda model, image, *rest: np.zeros(image.shape[:2]),
@@ -84,8 +104,20 @@ OF = {
         "first_patient": lambda ids, rng: np.tile(np.flatnonzero(ids == ids[0]), len(np.unique(ids))),
         "random_half": lambda ids, rng: np.flatnonzero(rng.random(len(ids)) < 0.5),
     },
+    **dict.fromkeys(("true_positives", "true_negatives", "false_positives", "false_negatives"), COUNTED),
+    **dict.fromkeys(("get_sensitivity", "get_specificity", "get_ppv", "get_npv"), COUNTED),
     "get_accuracy": {"compares": lambda y, pred, th=0.5: float(np.mean(y == pred))},
-    "expected_calibration_error": {"overall": lambda y, pred, n_bins=10: abs(float(np.mean(y)) - float(np.mean(pred)))},
+    "up_step": {
+        "zeros_of_its_shape": lambda x, skip, filters: np.zeros((*skip.shape[:-1], filters)),
+        "one_number_of_both": lambda x, skip, filters: np.full(
+            (*skip.shape[:-1], filters), np.tanh(np.mean(np.asarray(x)) + np.mean(np.asarray(skip)))
+        ),
+    },
+    **dict.fromkeys(("single_class_dice_coefficient", "dice_coefficient", "soft_dice_loss"), OVERLAPS),
+    "expected_calibration_error": {
+        "brier": lambda y, pred, n_bins=10: float(np.mean((y - pred) ** 2)),
+        "overall": lambda y, pred, n_bins=10: abs(float(np.mean(y)) - float(np.mean(pred))),
+    },
     "net_benefit": {"prevalence": lambda y, pred, th: float(np.mean(y))},
     "positives_needed": {"inverse": lambda s, h, confidence=0.95: int(1 / h**2)},
     "get_sub_volume": {
@@ -97,6 +129,7 @@ OF = {
     },
     "standardize": {
         "zero": lambda image: np.zeros(image.shape),
+        "mask": lambda image: (image != 0).astype(float),
         "whole_image": lambda image: (image - image.mean()) / max(float(image.std()), 1e-9),
         "largest_to_one": lambda image: image / max(float(np.abs(image).max()), 1e-9),
     },
@@ -104,7 +137,11 @@ OF = {
         "agreement": lambda pred, label, k: (float(np.mean(pred == label)), float(np.mean(pred == label))),
         "perfect": lambda pred, label, k: (1.0, 1.0),
     },
-    "lesion_recall": {"found_anything": lambda pred, label: float(np.any(np.asarray(pred) * np.asarray(label)))},
+    "lesion_recall": {
+        "one_or_nan": lambda pred, label: 1.0 if np.any(label) else np.nan,
+        "half_or_nan": lambda pred, label: 0.5 if np.any(label) else np.nan,
+        "found_anything": lambda pred, label: float(np.any(np.asarray(pred) * np.asarray(label))),
+    },
     "get_regions": {
         "nothing": lambda label: np.zeros((*label.shape, 3), bool),
         "everywhere": lambda label: np.ones((*label.shape, 3), bool),
