@@ -64,7 +64,7 @@ def plot_intensities(scans: dict[str, np.ndarray], limits: tuple[float, float] |
         inside = image[image.any(axis=-1)]
         for axis, values in zip(axes, (inside[:, 0], inside[:, 2])):
             span = limits or (0, np.percentile(values, 99.8))
-            axis.hist(values, bins=90, range=span, histtype="step", density=True, label=name, linestyle=style)
+            axis.hist(values, bins=60, range=span, histtype="step", density=True, label=name, linestyle=style)
     for axis, name in zip(axes, ("FLAIR", "T1gd")):
         axis.set(title=f"{name}, voxels of the brain", xlabel=what, ylabel="share of voxels", yticks=[])
     axes[0].legend(fontsize=8)

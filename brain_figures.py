@@ -143,7 +143,7 @@ def show_sequences(image: np.ndarray, label: np.ndarray, at: int, name: str, *, 
     letters : bool
         Whether to write which side is which.
     """
-    fig, axes = plt.subplots(1, 5, figsize=(9.4, 2.8))
+    fig, axes = plt.subplots(1, 5, figsize=(9.4, 2.8) if letters else (7.6, 2.2))
     for axis, title, channel in zip(axes, [*CHANNELS, name], [0, 1, 2, 3, 0]):
         paint_slice(axis, image[..., channel], label if title == name else None, at=at, letters=letters)
         axis.set_title(title)
@@ -181,12 +181,14 @@ def show_learning(volume: np.ndarray, expert: np.ndarray, seen: dict[str, dict[i
         Name of a network to its label maps by step.
     """
     at = largest_slice(expert > 0)[2]
-    steps = len(next(iter(seen.values())))
+    first, steps = next(iter(seen)), len(next(iter(seen.values())))
     fig, axes = plt.subplots(len(seen), steps + 2, figsize=(9.4, 1.55 * len(seen) + 0.5), squeeze=False)
     for row, (name, masks) in zip(axes, seen.items()):
         for axis, mask, title in zip(row, [None, *masks.values(), expert], ["FLAIR", *(f"step {k}" for k in masks), "expert"]):
-            paint_slice(axis, volume, mask, at=at, letters=False)
-            axis.set_title(title, fontsize=10)
+            if name == first or title.startswith("step"):  # what goes in and what is wanted: once is enough
+                paint_slice(axis, volume, mask, at=at, letters=False)
+                axis.set_title(title, fontsize=10)
+            axis.set_axis_off()
         row[0].text(-0.08, 0.5, name, rotation=90, transform=row[0].transAxes, ha="right", va="center")
     colour_legend(fig)
     return fig
@@ -249,7 +251,7 @@ def show_masks(volume: np.ndarray, masks: dict[str, np.ndarray], at: int) -> plt
 
 
 def animate_slices(
-    volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 15, scale: float = 1.6, greys: int = 24
+    volume: np.ndarray, label: np.ndarray | None, source: str, *, frames: int = 12, scale: float = 1.6, greys: int = 20
 ) -> Image:
     """An animation of the axial slices from bottom to top, without the label on the left and with it on the right.
 
