@@ -114,7 +114,7 @@ def show_errors(image: np.ndarray, expert: np.ndarray, found: np.ndarray, errors
     """The tumour's part of an axial slice (x, y, z, 4): FLAIR, T1gd, the expert's mask, the network's, and where they differ."""
     marked = (expert > 0) | (found > 0) | (errors > 0)
     box = (*brain_box(marked[:, :, at : at + 1, None], margin=14)[:2], slice(None))
-    fig, axes = plt.subplots(1, 5, figsize=(9.6, 3))
+    fig, axes = plt.subplots(1, 5, figsize=(8.6, 2.7))
     for axis, (name, mask) in zip(axes, {"FLAIR": None, "T1gd": None, "expert": expert, "network": found}.items()):
         paint_slice(axis, image[box][..., CHANNELS.index(name) if mask is None else 0], None if mask is None else mask[box], at=at)
         axis.set_title(name)
