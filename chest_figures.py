@@ -5,6 +5,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.patches import ConnectionPatch
+from scipy.stats import binomtest
+from sklearn.metrics import roc_curve
 
 from data.nih import FINDINGS
 
@@ -235,22 +237,6 @@ def calibration_scores(y: np.ndarray, pred: np.ndarray, bins: int = 10) -> dict[
     return {"ECE": float(np.abs(gaps).sum(axis=1).mean() / len(y)), "Brier": float(np.mean((y - pred) ** 2))}
 
 
-def points_into_box(heat_map: np.ndarray, boxes: pd.DataFrame) -> bool:
-    """Whether the highest point of a heat map lies in one of the boxes: the pointing game (Zhang et al., IJCV 2018).
-
-    Parameters
-    ----------
-    heat_map : ndarray, (height, width)
-    boxes : DataFrame
-        ``x, y, w, h`` as fractions of the image.
-    """
-    height, width = heat_map.shape
-    row, column = np.unravel_index(np.argmax(heat_map), heat_map.shape)
-    x, y = (column + 0.5) / width, (row + 0.5) / height
-    inside = boxes["x"].le(x) & boxes["y"].le(y) & (boxes["x"] + boxes["w"]).ge(x) & (boxes["y"] + boxes["h"]).ge(y)
-    return bool(inside.any() and heat_map.max() > 0)
-
-
 def stamp_marker(films: np.ndarray, letter: str = "E") -> np.ndarray:
     """X-rays with a bright lead letter in the upper left corner, as a department marks all of its images.
 
@@ -270,3 +256,65 @@ def stamp_marker(films: np.ndarray, letter: str = "E") -> np.ndarray:
         corner = (int(0.05 * size), int(0.17 * size))
         cv2.putText(film, letter, corner, cv2.FONT_HERSHEY_SIMPLEX, size / 220, 255, max(1, size // 64), cv2.LINE_AA)
     return films
+
+
+def wilson_interval(hits: int, tries: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, JASA 1927); nan of nothing."""
+    if tries == 0:
+        return np.nan, np.nan
+    interval = binomtest(int(hits), int(tries)).proportion_ci(method="wilson")
+    return interval.low, interval.high
+
+
+def youden_threshold(y, pred) -> float:
+    """The threshold at which sensitivity + specificity is largest; nan where only one class is there."""
+    if not 0 < np.sum(y) < np.size(y):
+        return np.nan
+    false_alarms, hits, cuts = roc_curve(y, pred)
+    return float(cuts[1:][np.argmax((hits - false_alarms)[1:])])
+
+
+def plot_reading(y, pred, threshold: float, played, answers) -> plt.Figure:
+    """A reader's answers to some X-rays: as a point on the network's ROC curve (left) and one by one (right).
+
+    Parameters
+    ----------
+    y, pred : arrays of shape (n,)
+        Truth and the network's output for all X-rays, which give the curve.
+    threshold : float
+        From which output on the network says yes.
+    played : array of int, shape (k,)
+        The X-rays that were read.
+    answers : array of bool, shape (k,)
+    """
+    y, pred, answers = np.asarray(y) == 1, np.asarray(pred), np.asarray(answers, bool)
+    truth, network = y[played], pred[played] >= threshold
+    fig, (curve, strip) = plt.subplots(1, 2, figsize=(10.5, 3.9), width_ratios=[1, 1.5])
+    if 0 < y.sum() < y.size:
+        false_alarms, hits, _ = roc_curve(y, pred)
+        curve.plot(false_alarms, hits, color="#555555", label=f"network, {y.size:,} X-rays")
+        curve.plot((pred >= threshold)[~y].mean(), (pred >= threshold)[y].mean(), "s", color="C0", label="network at its threshold")
+    found, alarms = (answers & truth).sum(), (answers & ~truth).sum()
+    ill, well = truth.sum(), (~truth).sum()
+    if ill and well:
+        x, height = alarms / well, found / ill
+        for low, high, draw in [(*wilson_interval(alarms, well), curve.hlines), (*wilson_interval(found, ill), curve.vlines)]:
+            draw(height if draw == curve.hlines else x, low, high, color="C1", lw=2)
+        curve.plot(x, height, "o", color="C1", ms=8, label=f"reader, {truth.size} X-rays")
+        curve.set_title(f"reader: sensitivity {height:.2f}, specificity {1 - x:.2f}")
+    curve.plot([0, 1], [0, 1], ":", color="#999999")
+    curve.set(xlabel="1 − specificity", ylabel="sensitivity", aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    curve.legend(loc="lower right", fontsize=8)
+
+    names = []
+    for row, (name, said) in enumerate([("truth", truth), ("reader", answers), ("network", network)]):
+        names.append(name if row == 0 else f"{name}, {(said == truth).sum()} right")
+        for place, yes in enumerate(said):
+            colour = "#333333" if yes == truth[place] else "#C00000"
+            strip.plot(place + 1, row, "o", ms=10, mec=colour, mew=1.5, mfc=colour if yes else "white")
+    strip.set(xlim=(0.3, truth.size + 0.7), ylim=(2.6, -0.6), xticks=range(1, truth.size + 1))
+    strip.set_yticks(range(3), names)
+    strip.set_title("full: yes, hollow: no, red: wrong")
+    strip.tick_params(length=0)
+    strip.spines[:].set_visible(False)
+    return fig

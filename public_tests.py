@@ -1013,14 +1013,14 @@ def _cam_model(
         first, second, last = np.abs(first), np.abs(second), sign * np.abs(last)
     model.set_weights([first[None, None], second[None, None], last, np.full(classes, bias)])
 
-    def closed_form(image: np.ndarray, index: int, layer: str) -> np.ndarray:
-        """The map before ReLU and scaling: activations times the mean gradient of the logit."""
+    def closed_form(image: np.ndarray, index: int, layer: str, mean: bool = True) -> np.ndarray:
+        """The map before ReLU and scaling: activations times the gradient of the logit, its mean or (pool 1) place by place."""
         a = image.astype(float) @ first
         b = np.maximum(a.reshape(rows, pool, columns, pool, 4).mean(axis=(1, 3)) @ second, 0)
-        gradient = np.broadcast_to(last[:, index].reshape(-1, 5), (rows * columns, 5))
-        if layer == "late":
-            return b @ gradient.mean(axis=0)
-        return a @ (second @ ((b.reshape(-1, 5) > 0) * gradient).mean(axis=0))
+        gradient = np.broadcast_to(last[:, index].reshape(-1, 5), (rows * columns, 5)).reshape(rows, columns, 5)
+        if layer == "early":
+            gradient = ((b > 0) * gradient) @ second.T
+        return ((b if layer == "late" else a) * (gradient.mean(axis=(0, 1)) if mean else gradient)).sum(axis=-1)
 
     return model, closed_form
 
@@ -1092,6 +1092,8 @@ def grad_cam_test(target: Callable, *, seed: int | None = None, check: type[Chec
             "the map is not divided by its maximum": np.maximum(raw, 0),
             "the map is divided by its largest absolute value: ReLU first": np.maximum(raw, 0) / np.abs(raw).max(),
             "this is the map of another layer: use layer_name": scaled(closed_form(image, index, another)),
+            "this is gradient × activation, place by place: first average the gradient of each channel over height and width, "
+            "then multiply the channel's activations by that one weight": scaled(closed_form(image, index, layer, mean=False)),
         } | {
             f"this is the map of class {i}: use class_index": scaled(closed_form(image, i, layer))
             for i in range(model.output_shape[-1])

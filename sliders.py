@@ -37,6 +37,31 @@ def play(draw: Callable, **choices: tuple[float, float] | list[str] | type[bool]
     display(ipywidgets.VBox([*others, ipywidgets.HBox(boxes), ipywidgets.interactive_output(draw, controls)]))
 
 
+def mark(count: int, question: str, without_a_person: list[bool], score: Callable[[list[bool]], None]) -> None:
+    """Let a person mark some of the pictures 1 to `count` by buttons, and call `score` with the answers.
+
+    Where nobody can press a button, `without_a_person` is scored at once.
+    """
+    if is_still():
+        score(list(without_a_person))
+        return
+    import ipywidgets
+
+    narrow = ipywidgets.Layout(width="46px")
+    buttons = [ipywidgets.ToggleButton(description=str(number), layout=narrow) for number in range(1, count + 1)]
+    done = ipywidgets.Button(description="Score my reading", button_style="primary")
+    result = ipywidgets.Output()
+
+    def finish(_) -> None:
+        result.clear_output(wait=True)
+        with result:
+            score([button.value for button in buttons])
+
+    done.on_click(finish)
+    rows = [ipywidgets.HBox(buttons[start : start + 10]) for start in range(0, count, 10)]
+    display(ipywidgets.VBox([ipywidgets.Label(question), *rows, done, result]))
+
+
 def _control(widgets: Any, name: str, choice: Any, start: Any) -> Any:
     text = name.replace("_", " ")
     if choice is bool:

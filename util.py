@@ -1,7 +1,8 @@
 """Helpers that the three notebooks share: figures, tables, chest X-rays, evaluation.
 
 What is taught is written in the notebooks themselves, what is only needed is here. Figures are in `chest_figures`,
-`brain_figures`, `brain_charts` and `sliders`, numbers in `models.metrics`; the lessons call all of them by this module.
+`heat_maps`, `brain_figures`, `brain_charts` and `sliders`, numbers in `models.metrics`; the lessons call all of them by this
+module.
 """
 
 import html
@@ -43,15 +44,26 @@ from chest_figures import (  # noqa: F401  the lessons call them util.…
     plot_numbers,
     plot_people,
     plot_prevalence,
+    plot_reading,
     plot_reliability_row,
     plot_transfer,
     plot_two_hospitals,
     plot_views,
-    points_into_box,
     stamp_marker,
+    youden_threshold,
 )
 from data.nih import FINDINGS
 from data.progress import progress_bar as progress  # noqa: F401  the lessons call it util.progress
+from heat_maps import (  # noqa: F401  the lessons call them util.…
+    by_cells,
+    mean_table,
+    plot_pointing,
+    plot_rank_agreement,
+    pointing_game,
+    response_table,
+    show_evidence,
+    touched_cells,
+)
 from models.metrics import (  # noqa: F401  the lessons call them util.…
     auroc,
     auroc_intervals,
@@ -66,7 +78,7 @@ from models.metrics import (  # noqa: F401  the lessons call them util.…
     surface_dice,
     volume_ml,
 )
-from sliders import play  # noqa: F401  the lessons call it util.play
+from sliders import mark, play  # noqa: F401  the lessons call them util.…
 
 # ---------------------------------------------------------------------------------------------------------------------
 # FIGURES AND TABLES

@@ -24,6 +24,7 @@ COURSE = (  # what notebooks import; every student has it
     "brain_charts.py",
     "brain_figures.py",
     "chest_figures.py",
+    "heat_maps.py",
     "sliders.py",
     "data",
     "models",

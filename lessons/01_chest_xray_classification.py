@@ -64,7 +64,6 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from scipy.special import expit, logit
-from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 from sklearn.pipeline import make_pipeline
@@ -73,6 +72,7 @@ from sklearn.preprocessing import StandardScaler
 import public_tests
 import util
 from data import nih
+from data.png import fit_square
 from data.prediction_tables import PredictionTable, write_predictions
 from models.chest.calibrate import fit_calibration
 from models.chest.films import FilmBatches, augment_film, predict_films, standardize_films
@@ -1156,7 +1156,74 @@ else:
 # </details>
 
 # %% [markdown]
-# ## 1.8 GradCAM: where did it look?
+# ## 1.8 The reading game
+#
+# *15 minutes. The question: would you have seen it?*
+#
+# A ROC curve means more to those who have been a point on it. Below are twenty test X-rays, drawn at random. Some of them, more than
+# six and fewer than fourteen, show a **pleural effusion**: fluid between lung and chest wall. (In a clinic far fewer would; sensitivity
+# and specificity do not mind.) In a standing patient the fluid collects at the bottom: the angle between diaphragm and ribs, sharp and
+# dark in the healthy, is filled with white, and a white layer may climb the chest wall. In a patient in bed it spreads along the back
+# and lays a grey veil over the lung. You see twice the resolution that the network has.
+
+# %%
+GAME = "Effusion"  # the finding to look for
+game_class = FINDINGS.index(GAME)
+rng = np.random.default_rng(20)
+with_it, without_it = (rng.permutation(np.flatnonzero(y_test[:, game_class] == value)) for value in (1, 0))
+n_with = min(rng.integers(7, 14), len(with_it))
+played = rng.permutation(np.concatenate([with_it[:n_with], without_it[: 20 - n_with]]))
+game_films = [picture(row) for row in test.index[played]]
+util.show_films(game_films, range(1, len(played) + 1), chest.source, columns=7)
+
+# %% [markdown]
+# *Figure 17. Twenty test X-rays, numbered; some show the finding. Write down the numbers before you run the next cell.*
+#
+# <details><summary>Predict first: will you be better than the network? And will twenty X-rays be enough to tell?</summary>
+#
+# Perhaps. But twenty X-rays are too few to tell: look at how long the bars of Figure 18 are.
+# </details>
+
+# %%
+game_threshold = util.youden_threshold(labels[valid.index, game_class], valid_pred[:, game_class])
+bases = np.array([film[film.shape[0] // 2 :].mean() - film[: film.shape[0] // 2].mean() for film in game_films])
+
+
+def score_reading(answers):
+    """Show a reader's answers beside the network's."""
+    fig = util.plot_reading(y_test[:, game_class], test_pred[:, game_class], game_threshold, played, answers)
+    util.sign_figure(fig, chest.source)
+
+
+util.mark(len(played), f"Mark the X-rays that show {GAME}:", bases > np.median(bases), score_reading)
+
+# %% [markdown]
+# *Figure 18. Left: the network's ROC curve for the same finding, the network at the threshold chosen on the validation X-rays (square) and
+# the reader (dot) with 95 % intervals (Wilson). Right: the answers one by one, wrong ones in red. In Jupyter the reader is you. Without a
+# person a rule reads: "yes" for the ten X-rays whose lower half is brightest compared with the upper half.*
+#
+# Sensitivity rests on the X-rays with the finding, specificity on those without: some ten each. That is why the bars are long, and why a
+# *reader study* needs several hundred X-rays and several readers. Mind also that the truth here is known; for real X-rays it would be the
+# opinion of other readers.
+#
+# **Summary.** A reader is one point, a network a curve of points. A point above the curve is better than the network, if its interval
+# says so.
+#
+# *Further exercises.* (1) ★ Play again with `GAME = "Nodule"`, then with `"Cardiomegaly"`. (2) ★★ Read the same X-rays again tomorrow.
+# What does Cohen's kappa (notebook 02) say about you and yourself? (3) ★★ For how many X-rays with the finding would the upright bar be
+# shorter than 0.1?
+#
+# <details><summary>Answers</summary>
+#
+# (1) Nodules are small: you will miss more of them, and so does a network that sees 128 pixels. A large heart is easy for both.
+# (2) That it is below 1: nobody always agrees with himself, radiologists included. (3) The bar is about
+# $2 \cdot 1.96 \sqrt{s(1-s)/n}$ long: with a sensitivity $s$ of 0.8 about 250 (exercise `positives_needed` of notebook 02).
+# </details>
+
+# %% [markdown]
+# ## 1.9 GradCAM: where did it look?
+#
+# *30 minutes. The question: which part of the X-ray spoke for the finding?*
 #
 # GradCAM (Selvaraju et al., ICCV 2017) asks of a convolutional layer: which of its maps speak for the class, and where are
 # these maps active?
@@ -1224,18 +1291,16 @@ def grad_cam(model, image, class_index, layer_name):
 public_tests.grad_cam_test(grad_cam)
 
 # %% [markdown]
-# Now for X-rays whose finding is known *with its place*: the boxes. We take, for several findings, the X-ray with a box on
-# which the network is surest.
+# Now for X-rays whose finding is known *with its place*: the boxes. For four findings, the test X-ray with a box on which the network is
+# surest.
 
-# %% tags=["example"] picture=[0, 0, 0.505, 0.477]
+# %% tags=["example"] picture=[0, 0, 0.495, 0.91]
 LAYER = "relu"  # the last convolutional activation: a coarse grid, but the one that the classifier sees
-position = pd.Series(table.index, index=table["Image Index"])
-boxed = chest.boxes.assign(row=position.loc[chest.boxes["Image Index"]].to_numpy())
-boxed = boxed[~boxed["row"].isin(train.index)]  # X-rays that were not trained on
-boxed = boxed[["Image Index", "Finding", "row"]].drop_duplicates().reset_index(drop=True)
-boxed_pred = predict_films(model, films[boxed["row"]], mean, sd, what="X-rays with boxes") if len(boxed) else np.zeros((0, 14))
+boxed = chest.boxes[["Image Index", "Finding"]].drop_duplicates()
+boxed["row"] = boxed["Image Index"].map(pd.Series(table.index, index=table["Image Index"]))
+boxed = boxed[boxed["row"].isin(test_all.index)].astype({"row": int}).reset_index(drop=True)
 boxed["class"] = [FINDINGS.index(finding) for finding in boxed["Finding"]]
-boxed["output"] = boxed_pred[np.arange(len(boxed)), boxed["class"]]
+boxed["output"] = test_all_pred[test_all.index.get_indexer(boxed["row"]), boxed["class"]]
 
 
 def boxes_of(case):
@@ -1243,124 +1308,284 @@ def boxes_of(case):
     return chest.boxes[(chest.boxes["Image Index"] == case["Image Index"]) & (chest.boxes["Finding"] == case["Finding"])]
 
 
-def explain(model, case, layer=LAYER):
+def explain(case, layer=LAYER):
     """GradCAM of a case's finding on its X-ray."""
-    return grad_cam(model, standardize_films(films[[case["row"]]], mean, sd)[0], case["class"], layer)
+    return np.asarray(grad_cam(model, standardize_films(films[[case["row"]]], mean, sd)[0], case["class"], layer))
 
 
-surest = boxed.sort_values("output", ascending=False).drop_duplicates("Finding").drop_duplicates("row").head(4 if QUICK else 8)
+surest = boxed.sort_values("output", ascending=False).drop_duplicates("Finding").drop_duplicates("row").head(4)
 cases = [case for _, case in surest.iterrows()]
-heat_maps = [explain(model, case) for case in cases]
+heat_maps = [explain(case) for case in cases]
 if cases:
     util.show_films(
         [picture(case["row"]) for case in cases],
-        [f"{case['Finding'].replace('_', ' ')}: {case['output']:.2f}" for case in cases],
+        [f"{util.readable(case['Finding'])}: {case['output']:.2f}" for case in cases],
         chest.source,
         columns=4,
         boxes=[boxes_of(case) for case in cases],
         heat_maps=heat_maps,
     )
+else:
+    print("No test X-ray here has a box.")
 
 # %% [markdown]
-# *Figure 12. GradCAM of several findings (bright: speaks for the finding) with the box of the finding in blue and the
-# network's output above. These are the X-rays on which it is surest, so they flatter it; the score below does not.*
+# *Figure 19. GradCAM of four findings (bright: speaks for the finding) with the box of the finding in blue and the network's output above.
+# These are the X-rays on which it is surest, so they flatter it.*
+#
+# The smooth clouds are an illusion: this layer has only a few cells each way, and enlarging has blurred them. From here on maps are shown
+# and judged as the cells that they are. At this layer they can be had without a gradient: what follows it is a mean over the cells and
+# one weight for each map, so the gradient is the same in every cell, and the heat map is the sum of the maps times the weights of the class
+# (CAM; Zhou et al., CVPR 2016). One forward pass then serves many X-rays. Before the ReLU, the mean of the cells plus the bias *is* the logit:
+# such a map shares the answer out among the places.
+
+
+# %%
+watched = keras.Model(model.input, model.get_layer(LAYER).output)
+
+
+def cells_of(maps, classes, network=model):
+    """Heat maps of the last layer as raw cells before the ReLU, (n, rows, columns): its maps (n, rows, columns, maps) times weights."""
+    weights = network.get_layer("logits").get_weights()[0][:, classes]
+    return np.einsum("nijk,kn->nij", maps, weights)
+
+
+def outputs_of(cells, classes):
+    """The network's output for a class, from the cells of X-rays: the sigmoid of their mean plus the bias."""
+    return 1 / (1 + np.exp(-cells.mean(axis=(1, 2)) - model.get_layer("logits").get_weights()[1][classes]))
+
+
+if cases:
+    maps = watched(standardize_films(films[surest["row"]], mean, sd), training=False).numpy()
+    cells = cells_of(maps, surest["class"])
+    alike = np.corrcoef(util.by_cells(np.array(heat_maps), cells.shape[1:])[0].ravel(), np.maximum(cells[0], 0).ravel())[0, 1]
+    print(f"A map has {cells.shape[1]} × {cells.shape[2]} cells; correlation of grad_cam's first with its raw cells: {alike:.2f}.")
+    print("Outputs from the cells:", ", ".join(f"{p:.2f}" for p in outputs_of(cells, surest["class"])))
+
+# %% [markdown]
+# **Summary.** GradCAM weighs the maps of a layer by the mean gradient of the logit. It shows where a network looked, coarsely, and always
+# looks convincing. Whether it is right is another question: the next section has the truth to compare it with.
+#
+# *Further exercises.* (1) ★ GradCAM the sigmoid in place of the logit. What is left of the surest X-rays? (2) ★★ Leave the ReLU out and
+# colour what is negative blue. What do these cells say?
+#
+# <details><summary>Answers</summary>
+#
+# (1) Divided by its maximum the map stays the same, until the output rounds to 1: then the gradient is 0 and the map is empty. (2) They
+# speak against the finding: an output is the sum of all cells, for and against.
+# </details>
+
+# %% [markdown]
+# ## 1.10 Counterfactual twins: the true map
+#
+# *25 minutes. The question: does the heat map show the finding, or a place where such findings often are?*
+#
+# For a patient nobody knows which pixels are there *because of* the finding; a box is a reader's guess. A **simulated** patient can be X-rayed
+# twice, with the same body, position, exposure and noise, once with the finding and once without. The difference of the two X-rays is the
+# **true map**. Beside it stand three explanations of the network's answer:
+#
+# * **GradCAM** of the last layer, as its raw cells;
+# * GradCAM of a **finer layer**, in front of the last block: more cells, but the network goes on calculating after it;
+# * **occlusion** (Zeiler and Fergus, ECCV 2014): cover a part of the X-ray with a grey square and see how far the logit falls. No gradient, no
+#   layer, one prediction for every place.
+
+# %%
+FINER = "conv4_block24_concat"
+simulated = chest.source == "simulated"
+if simulated:
+    from data.chest_simulator.cohort import simulate_twins
+
+
+def occlusion(film, class_index, side=32, step=16):
+    """How far the logit falls when a grey square covers a place: (size, size), mean over the squares that cover a pixel."""
+    corners = [(top, left) for top in range(0, CHEST_SIZE - side + 1, step) for left in range(0, CHEST_SIZE - side + 1, step)]
+    covered = np.repeat(film[np.newaxis], 1 + len(corners), axis=0)
+    for one, (top, left) in zip(covered[1:], corners):
+        one[top : top + side, left : left + side] = film.mean()
+    p = util.clip_probabilities(predict_films(model, covered, mean, sd, what="occlusion")[:, class_index])
+    score = np.log(p / (1 - p))
+    fall, times = np.zeros((2, CHEST_SIZE, CHEST_SIZE))
+    for after, (top, left) in zip(score[1:], corners):
+        fall[top : top + side, left : left + side] += score[0] - after
+        times[top : top + side, left : left + side] += 1
+    return fall / times
+
+
+def median_case(finding):
+    """The test X-ray with the finding whose output is in the middle."""
+    of_finding = boxed[boxed["Finding"] == finding].sort_values("output")
+    return of_finding.iloc[len(of_finding) // 2]
+
+
+evidence = []
+for finding in ["Mass", "Nodule", "Pneumonia", "Edema"][: 4 if simulated else 0]:
+    case = median_case(finding)
+    film, twin, _ = simulate_twins(DATA_DIR, case["Image Index"], finding)
+    both = np.stack([films[case["row"]], fit_square(twin, CHEST_SIZE)])
+    cells = cells_of(watched(standardize_films(both, mean, sd), training=False).numpy(), [case["class"]] * 2)
+    with_it, without_it = outputs_of(cells, case["class"])
+    evidence.append(
+        {
+            "": f"{finding}\noutput {with_it:.2f}, twin {without_it:.2f}",
+            "with the finding": film,
+            "twin without it": twin,
+            "difference: the truth": film.astype(float) - twin,
+            "GradCAM, raw cells": (film, cells[0]),
+            "GradCAM, finer layer": (film, explain(case, FINER)),
+            "occlusion": (film, occlusion(films[case["row"]], case["class"])),
+        }
+    )
+if simulated:
+    util.sign_figure(util.show_evidence(evidence), chest.source)
+else:
+    print("Only simulated patients have a twin: with DATA_DIR = None four of them are drawn here.")
+
+# %% [markdown]
+# *Figure 20. Four findings, each on the X-ray whose output is the median of its finding. Third column: red where the finding makes the X-ray
+# whiter, blue where darker. Then three explanations of the network's answer; the brightest place of each map is its maximum, however small that
+# is, and a map without colour is empty: nothing speaks for the finding. The edema of the last row is nearly everywhere: no point can miss it, and none can hit it. (Drawn for simulated X-rays only.)*
 #
 # ### Score it: the pointing game
 #
-# Pretty pictures convince too easily. In the **pointing game** (Zhang et al., IJCV 2018) a heat map scores when its highest
-# point lies in the box. Two baselines tell what that is worth: a point anywhere on the X-ray, and the heat map of *another*
-# X-ray with the same finding (findings have favourite places, which is not seeing).
+# Pretty pictures convince too easily. In the **pointing game** (Zhang et al., IJCV 2018) a heat map scores when its highest cell is where the
+# finding is. Three rules keep it honest:
+#
+# * **Focal findings only.** A box over both lungs, as those of edema, emphysema or a large heart, is hit by pointing at the middle of any chest.
+#   We play with mass, nodule, pneumonia and consolidation.
+# * **Baselines.** A cell drawn at random; the map of *another* X-ray with the same finding (findings have favourite places, which is not
+#   seeing); and, for simulated patients, the map of the **twin without the finding**: what the network points at in this very chest when there
+#   is nothing to point at.
+# * **An interval**, by patient.
+#
+# We take the highest cell before the ReLU, so that an empty map points somewhere too.
+#
+# <details><summary>Predict first: the network is often right about pneumonia. Must its map then point at the pneumonia?</summary>
+#
+# No. What goes along with pneumonia (a patient in bed, a device, the exposure) predicts it too. The map of the twin without the finding tells:
+# what points at the right place without the finding there has not seen the finding.
+# </details>
 
 # %%
-rng = np.random.default_rng(5)
-played = boxed.sample(min(len(boxed), 10 if QUICK else 42), random_state=2).reset_index(drop=True)
-maps = [explain(model, case) for _, case in util.progress(list(played.iterrows()), description="pointing game", unit="film")]
-hits = [util.points_into_box(heat, boxes_of(case)) for heat, (_, case) in zip(maps, played.iterrows())]
-areas, other_hits = [], []
-for number, case in played.iterrows():
-    boxes = boxes_of(case)
-    areas.append((boxes["w"] * boxes["h"]).sum())
-    others = [k for k in played.index[played["Finding"] == case["Finding"]] if k != number]
-    other_hits += [util.points_into_box(maps[k], boxes) for k in others]
+FOCAL = ["Mass", "Nodule", "Pneumonia", "Consolidation"]
+focal = boxed[boxed["Finding"].isin(FOCAL)]
+focal = focal.sample(min(len(focal), 12 if QUICK else 60), random_state=2).reset_index(drop=True)
+patients = table.loc[focal["row"], "Patient ID"]
+cells = cells_of(predict_films(watched, films[focal["row"]], mean, sd, what="maps of focal findings"), focal["class"])
+aims = {"hits a cell of the box": [util.touched_cells(boxes_of(case), cells.shape[1:]) for _, case in focal.iterrows()]}
+others = {}
+if simulated:
+    names = util.progress(list(zip(focal["Image Index"], focal["Finding"])), "twins", unit="X-ray")
+    twins = np.stack([fit_square(simulate_twins(DATA_DIR, *name)[1], CHEST_SIZE) for name in names])
+    twin_cells = cells_of(predict_films(watched, twins, mean, sd, what="maps of their twins"), focal["class"])
+    true_maps = util.by_cells(np.abs(films[focal["row"]].astype(float) - twins), cells.shape[1:])
+    aims["share of the true map in the cell"] = true_maps / true_maps.sum(axis=(1, 2), keepdims=True)
+    others["map of the twin without the finding"] = twin_cells
 
-pointing = (
-    pd.DataFrame(
-        {
-            "share in the box": [np.mean(hits), np.mean(other_hits) if other_hits else np.nan, np.mean(areas)],
-            "tries": [len(hits), len(other_hits), len(areas)],
-        },
-        index=["this X-ray's heat map", "heat map of another X-ray with the finding", "any point of the X-ray"],
-    )
-    if len(played)
-    else pd.DataFrame({"share in the box": [np.nan], "tries": [0]}, index=["no X-ray with a box"])
-)
-util.show_table(pointing, "The pointing game", chest.source, precision=2)
+games = {name: util.pointing_game(cells, aim, focal["Finding"], others) for name, aim in aims.items()} if len(focal) else {}
+pointing = {name: util.mean_table(game, patients, np.random.default_rng(0)) for name, game in games.items()}
+if games:
+    util.sign_figure(util.plot_pointing(pointing), chest.source)
+empty = (cells.max(axis=(1, 2)) <= 0).sum() if len(focal) else 0
+print(f"{len(focal)} test X-rays of {patients.nunique()} patients; {empty} of the maps are empty after the ReLU.")
 
 # %% [markdown]
-# ### A sanity check: randomise the network
+# *Figure 21. The pointing game on focal findings: mean and 95 % interval (patients drawn). Left: how often the highest cell is one of the box.
+# Right, for simulated X-rays: which share of the whole true map lies in that cell. The last row is what blind pointing gets.*
 #
-# A heat map that explains the network must change when the network changes. Adebayo et al. (NeurIPS 2018) found methods
-# whose maps hardly change when all weights are replaced by random ones: they draw edges of the image, not reasons. We
-# randomise first the last layer, then everything, and compare the maps by rank correlation.
-
+# Small boxes in a coarse grid: compare with the baselines, not with 1. And compare by the *difference*, on the same patients:
 
 # %%
-def randomised(only_last_layer):
-    """A copy of the network with random weights: in the last layer only, or everywhere."""
-    other = densenet121(CHEST_SIZE, weights=None)  # new random weights
-    if only_last_layer:
-        for layer, original in zip(other.layers, model.layers):
-            if layer.name != "logits":
-                layer.set_weights(original.get_weights())
-    return other
-
-
-variants = {"last layer random": randomised(True), "all layers random": randomised(False)}
-compared = cases[: 2 if QUICK else 4]
-random_maps = {name: [explain(variant, case) for case in compared] for name, variant in variants.items()}
-
-
-def rank_correlation(first, second):
-    """Spearman's correlation of two heat maps; 0 where one of them is empty."""
-    return spearmanr(first.ravel(), second.ravel()).statistic if first.max() > 0 and second.max() > 0 else 0.0
-
-
-sanity = pd.DataFrame(
-    {
-        case["Finding"]: [rank_correlation(heat, random_maps[name][number]) for name in variants]
-        for number, (case, heat) in enumerate(zip(compared, heat_maps))
-    },
-    index=list(variants),
-)
-sanity["mean"] = sanity.mean(axis=1)
-util.show_table(sanity, "Rank correlation with the trained network's heat map (1: the map ignores the network)", chest.source, 2)
-
-# %%
-if compared:
-    film, heat = picture(compared[0]["row"]), heat_maps[0]
-    util.show_films(
-        [film] * 4,
-        ["film", "trained network", *variants],
-        chest.source,
-        columns=4,
-        heat_maps=[np.zeros_like(heat), heat, *(maps_of[0] for maps_of in random_maps.values())],
-        boxes=[boxes_of(compared[0])] * 4,
+if simulated:
+    gained = {name: game["its map"] - game["map of the twin without the finding"] for name, game in games.items()}
+    gained = util.mean_table(gained, patients, np.random.default_rng(0))
+    util.show_table(gained, "Its map minus that of its twin, with 95 % interval", chest.source, 2)
+    hits = games["hits a cell of the box"]["its map"]
+    response = util.response_table(
+        focal["Finding"], outputs_of(cells, focal["class"]), outputs_of(twin_cells, focal["class"]), hits
     )
+    util.show_table(response, "What the network makes of taking the finding away", chest.source, 2)
 
 # %% [markdown]
-# *Figure 13. The same X-ray explained by the trained network and by two randomised ones. The maps should have nothing to do
-# with each other.*
+# The second table asks a question that is better than any heat map: *does the output fall when the finding is taken away?* That is cause and
+# effect, and it needs no explanation method, only a twin. Where the output falls in nearly all pairs and the map still points elsewhere, the
+# network uses the finding and the map is at fault. Where the output hardly moves, the network gets its AUROC from something that goes along
+# with the finding.
 #
-# ### A shortcut, exposed
+# **Summary.** Score heat maps on findings that have a place, at the map's own grid, against blind pointing and with an interval. A map in the
+# right place is evidence only if it leaves that place when the finding does.
+#
+# *Further exercises.* (1) ★ Add `"Effusion"` and `"Edema"` to `FOCAL`. Why does the last row of Figure 21 rise as well? (2) ★★ Give a healthy
+# X-ray a mass: `simulate_twins(DATA_DIR, name, "Mass", severity=0.8)`. From which severity does the output rise? (3) ★★ Play the game with the
+# finer layer: is its higher resolution worth anything?
+#
+# <details><summary>Answers</summary>
+#
+# (1) Their boxes touch many cells, so blind pointing hits too: the score rises and says less. (2) Draw the output over the severity; where it
+# begins to rise is the network's limit of detection for this patient. (3) `util.by_cells(explain(case, FINER)[np.newaxis], (8, 8))` gives its
+# cells. Finer maps are often less faithful: between that layer and the answer the network still moves information from place to place.
+# </details>
+
+# %% [markdown]
+# ## 1.11 A sanity check: randomise the network
+#
+# *10 minutes. The question: does the map depend on what the network has learned?*
+#
+# A heat map that explains the network must change when the network changes. Adebayo et al. (NeurIPS 2018) found methods whose maps hardly change
+# when all weights are replaced by random ones: they draw edges of the image, not reasons. We randomise the last layer, then the last block too,
+# then everything, and compare the cells with those of the trained network by rank correlation: 1 means that the map ignores the network. (Maps
+# that were enlarged first agree whatever they show, because neighbouring pixels do.) An empty map has no ranks: these are counted, not correlated.
+
+# %%
+checked = boxed.sample(min(len(boxed), 10 if QUICK else 40), random_state=3)
+checked_input = standardize_films(films[checked["row"]], mean, sd)
+other = densenet121(CHEST_SIZE, weights=None)  # new random weights everywhere
+other_watched = keras.Model(other.input, other.get_layer(LAYER).output)
+if len(checked):
+    trained_maps = watched(checked_input, training=False).numpy()
+    variants = {"last layer random": cells_of(trained_maps, checked["class"], other)}
+    all_random = cells_of(other_watched(checked_input, training=False).numpy(), checked["class"], other)
+    for layer, original in zip(other.layers, model.layers):
+        if not layer.name.startswith(("conv5", "logits")):
+            layer.set_weights(original.get_weights())
+    variants["last block and layer random"] = cells_of(
+        other_watched(checked_input, training=False).numpy(), checked["class"], other
+    )
+    variants["everything random"] = all_random
+    fig = util.plot_rank_agreement(cells_of(trained_maps, checked["class"]), variants)
+    util.sign_figure(fig, chest.source)
+
+# %% [markdown]
+# *Figure 22. Rank correlation of each X-ray's heat map with that of the trained network; a dot is an X-ray, the bar the median. In brackets
+# how many of the maps are empty, in one network or the other.*
+#
+# <details><summary>Why are correlations far from 0 possible, even with everything random?</summary>
+#
+# Both networks see the same X-ray, and what is active in a random network is where the X-ray is bright or has edges; so is what a trained one
+# finds interesting. With so few cells, single correlations also scatter widely by chance: look at the median.
+# </details>
+#
+# **Summary.** Before a map is believed it must fail when the network is broken. Correlate at the native grid, and count empty maps apart.
+#
+# *Further exercise.* ★★ Compare the trained network's map with that for *another finding* on the same X-ray. How alike may they be?
+#
+# <details><summary>Answer</summary>
+#
+# `cells_of(trained_maps, (checked["class"] + 1) % 14)`. Findings that go together may share their place; if all fourteen maps are
+# alike, the maps show where the X-ray is interesting, not what speaks for the class.
+# </details>
+
+# %% [markdown]
+# ## 1.12 A shortcut, exposed
+#
+# *15 minutes. The question: how does one notice that a network is right for the wrong reason?*
 #
 # In many hospitals the ward's portable machine burns its own letter into the X-ray, and the ward has sicker patients. Zech et
 # al. (PLOS Medicine 2018) found networks that read the letter. We stage it: a letter on nearly all *training* X-rays with one
 # finding and on few of those without, and a small network that learns from scratch. Nobody tells it what to look at, so it
-# takes the easiest way. Then we score it on test X-rays with the letter as in training, without any, and with the letter on
-# the wrong X-rays.
+# takes the easiest way. Its **control** is the same network, from the same start, with the same X-rays in the same order, without letters.
+# Both are scored on test X-rays with the letter as in training, without any, and with the letter on the wrong X-rays.
 
 # %%
-staged = max(FINDINGS, key=lambda finding: labels[train.index, FINDINGS.index(finding)].sum())
+staged = "Effusion"
 staged_class = FINDINGS.index(staged)
 rng = np.random.default_rng(7)
 
@@ -1378,56 +1603,87 @@ rows = np.concatenate([train.index[has_it], rng.choice(train.index[~has_it], has
 rows = rng.permutation(rows)
 y_rows = labels[rows, staged_class]
 
-inputs = keras.Input((CHEST_SIZE, CHEST_SIZE, 1))
-hidden = keras.layers.Conv2D(16, 5, strides=2, padding="same", activation="relu")(inputs)
-hidden = keras.layers.Conv2D(32, 3, strides=2, padding="same", activation="relu")(hidden)
-hidden = keras.layers.Conv2D(64, 3, strides=2, padding="same", activation="relu")(hidden)
-hidden = keras.layers.Conv2D(64, 3, padding="same", activation="relu", name="last_conv")(hidden)
-logits = keras.layers.Dense(1, name="logits")(keras.layers.GlobalAveragePooling2D()(hidden))
-shortcut = keras.Model(inputs, keras.layers.Activation("sigmoid")(logits))
-shortcut.compile(keras.optimizers.Adam(2e-3), "binary_crossentropy", jit_compile=False)
-marked_films = mark(rows, y_rows, 0.95, 0.05)
-shortcut.fit(FilmBatches(marked_films, y_rows[:, np.newaxis], mean, sd), epochs=15, verbose=0)
 
-test_rows = test.index.to_numpy()
-y_staged = y_test[:, staged_class]
-scores = {}
-for name, with_finding, without_finding in [
-    ("letter as in training", 0.95, 0.05),
-    ("no letter", 0.0, 0.0),
-    ("letter on the others", 0.05, 0.95),
-]:
-    marked_test = mark(test_rows, y_staged, with_finding, without_finding)
-    scores[name] = util.auroc(y_staged, predict_films(shortcut, marked_test, mean, sd, what=name)[:, 0])
-util.show_table(pd.DataFrame({f"AUROC for {staged}": scores}), "The network with the shortcut, on test X-rays", chest.source)
+def train_small(images):
+    """A small network, trained from scratch on these versions of the X-rays `rows`; always from the same start."""
+    keras.utils.set_random_seed(7)
+    inputs = keras.Input((CHEST_SIZE, CHEST_SIZE, 1))
+    hidden = keras.layers.AveragePooling2D(2)(inputs)
+    hidden = keras.layers.Conv2D(16, 5, strides=2, padding="same", activation="relu")(hidden)
+    hidden = keras.layers.Conv2D(32, 3, strides=2, padding="same", activation="relu")(hidden)
+    hidden = keras.layers.Conv2D(64, 3, padding="same", activation="relu", name="last_conv")(hidden)
+    logits = keras.layers.Dense(1, name="logits")(keras.layers.GlobalAveragePooling2D()(hidden))
+    network = keras.Model(inputs, keras.layers.Activation("sigmoid")(logits))
+    network.compile(keras.optimizers.Adam(2e-3), "binary_crossentropy", jit_compile=False)
+    network.fit(FilmBatches(images, y_rows[:, np.newaxis], mean, sd), epochs=15, verbose=0)
+    return network
+
+
+networks = {
+    "trained with letters": train_small(mark(rows, y_rows, 0.95, 0.05)),
+    "control: trained without": train_small(films[rows]),
+}
 
 # %%
-without = np.flatnonzero(y_staged == 0)[:4]
-stamped = util.stamp_marker(films[test_rows[without]])
+test_rows = test.index.to_numpy()
+y_staged = y_test[:, staged_class]
+versions = {
+    "letter as in training": mark(test_rows, y_staged, 0.95, 0.05),
+    "no letter": films[test_rows],
+    "letter on the others": mark(test_rows, y_staged, 0.05, 0.95),
+    "letter on all": util.stamp_marker(films[test_rows]),
+}
+said = {
+    name: {version: predict_films(network, marked, mean, sd, what=version)[:, 0] for version, marked in versions.items()}
+    for name, network in networks.items()
+}
+scores = pd.DataFrame({name: {v: util.auroc(y_staged, p) for v, p in of_version.items()} for name, of_version in said.items()})
+util.show_table(scores, f"AUROC for {staged} on the test X-rays", chest.source)
+for name, of_version in said.items():
+    change = np.median((of_version["letter on all"] - of_version["no letter"])[y_staged == 0])
+    print(f"{name}: the letter changes the output for an X-ray without the finding by {change:+.2f} (median).")
+
+# %%
+without = test_rows[np.flatnonzero(y_staged == 0)[:4]]
+stamped = util.stamp_marker(films[without])
 stamped_input = standardize_films(stamped, mean, sd)
-outputs = np.asarray(shortcut.predict_on_batch(stamped_input))[:, 0]
 util.show_films(
-    stamped,
-    [f"no {staged.lower()}, output {p:.2f}" for p in outputs],
+    [*stamped, *stamped],
+    [
+        f"{name.split()[0].strip(':')}, output {p:.2f}"
+        for name, network in networks.items()
+        for p in network(stamped_input).numpy()[:, 0]
+    ],
     chest.source,
     columns=4,
-    heat_maps=[grad_cam(shortcut, film, 0, "last_conv") for film in stamped_input],
+    heat_maps=[np.asarray(grad_cam(network, film, 0, "last_conv")) for network in networks.values() for film in stamped_input],
 )
 
 # %% [markdown]
-# *Figure 14. X-rays without the finding, stamped with the letter, explained by the network with the shortcut. A map that lights
-# up around a letter, far from lungs and heart, is how GradCAM gives a shortcut away. A test set from the same hospital would
-# not have: there the letter works.*
+# *Figure 23. Four X-rays without the finding, stamped with the letter: above explained by the network that was trained with letters, below
+# by its control, which has never met one. A map that lights up around a letter, far from lungs and heart, is how GradCAM gives a shortcut
+# away; the control tells whether it would not have lit up there anyway, because the letter is the brightest thing in the picture.*
 #
-# **Summary.** GradCAM of the logit shows where a network looked, coarsely. Score it against boxes, check that it depends on
-# the weights, and use it to find shortcuts. It cannot prove that a network is right: a heat map in the right place may
-# still come from the wrong reason.
+# Three tests can find it, in rising order of strength: the heat map; the score on X-rays *without* the letter; and the **counterfactual**, the same
+# X-ray with and without the letter, which costs a few lines and works for real patients too. A test set from the same hospital finds
+# nothing: there the letter works.
 #
-# *Further exercises.* Play the pointing game with `layer="conv4_block24_concat"`, a finer grid. GradCAM the sigmoid, and see
-# what is left of the surest X-rays.
+# **Summary.** Use heat maps to suspect a shortcut and changed X-rays to prove it. No heat map proves that a network is right: one in the right
+# place may still come from the wrong reason.
+#
+# *Further exercises.* (1) ★ Make the letter rarer on X-rays with the finding (0.95, 0.8, 0.65 …). When does the network stop caring? (2) ★★ Give
+# half of the training X-rays of *both* kinds a letter. Why does that cure the network?
+#
+# <details><summary>Answers</summary>
+#
+# (1) When the finding itself is as easy to learn as the letter is reliable; there is no sharp limit. (2) The letter then says nothing about the
+# finding, so there is nothing to gain from it. That is what augmentation is for; but one must have thought of the letter.
+# </details>
 
 # %% [markdown]
-# ## 1.9 Predictions for notebook 02
+# ## 1.13 Predictions for notebook 02
+#
+# *5 minutes. The question: what does an evaluation need?*
 #
 # The outputs of all three sets, with labels and patients, go into three tables. Set `DATA_DIR` in notebook 02 to this
 # folder to evaluate *your* model there (by default it has tables that the course ships).
@@ -1440,7 +1696,6 @@ def prediction_table(part, y, p, mined=None):
     return PredictionTable(about.astype({"Patient ID": str}), y, p.astype(float), mined)
 
 
-train_pred = predict_films(model, films[train.index], mean, sd, what="training X-rays")
 tables = {
     "train": prediction_table(train, labels[train.index], train_pred),
     "valid": prediction_table(valid, labels[valid.index], valid_pred),
@@ -1455,7 +1710,9 @@ print(f"{', '.join(f'{len(part):,} {name}' for name, part in tables.items())} ro
 # an evaluation needs is in there, and the evaluation can be repeated without the X-rays.
 
 # %% [markdown]
-# ## 1.10 What these numbers do not prove
+# ## 1.14 What these numbers do not prove
+#
+# *5 minutes. The question: what would you still want to know before a patient meets this network?*
 #
 # * **Simulated X-rays prove nothing about patients.** They let you learn the craft without a download; the numbers of a
 #   clinic come from its own patients.
@@ -1476,7 +1733,7 @@ util.headline(
     {
         "mean AUROC": test_mean,
         "mean AUROC, report-derived labels": mined_mean,
-        "pointing game": pointing["share in the box"].iloc[0],
+        "pointing game": games["hits a cell of the box"]["its map"].mean() if games else np.nan,
         "leakage, AUROC gained": leaky.mean() - honest.mean(),
     },
     chest.source,

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import chest_figures
 import util
 from data.errors import DataError
 from data.nih import FINDINGS
@@ -192,14 +193,82 @@ def test_prediction_covers_the_last_part_batch(films):
     assert predict_films(model, films[:0], 10.0, 2.0).shape == (0, 1)
 
 
+def test_cells_that_a_box_touches():
+    box = pd.DataFrame({"x": [0.5], "y": [0.0], "w": [0.3], "h": [0.5]})  # all of column 2, a fifth of column 3
+    expected = np.zeros((4, 4), bool)
+    expected[:2, 2] = True
+    np.testing.assert_array_equal(util.touched_cells(box, (4, 4)), expected)
+    small = pd.DataFrame({"x": [0.80, 0.99], "y": [0.10, 0.99], "w": [0.01, 0.01], "h": [0.01, 0.01]})
+    np.testing.assert_array_equal(np.argwhere(util.touched_cells(small, (4, 4))), [[0, 3], [3, 3]])  # their middles count
+
+
+def test_means_of_cells():
+    images = np.zeros((1, 4, 8))
+    images[0, 2:, 4:] = 6.0
+    images[0, 0, 0] = 8.0
+    np.testing.assert_allclose(util.by_cells(images, (2, 2)), [[[1, 0], [0, 6]]])
+
+
 def test_pointing_game():
-    heat = np.zeros((10, 20))
-    heat[7, 3] = 1.0  # at x = 3.5/20, y = 7.5/10
-    inside = pd.DataFrame({"x": [0.8, 0.1], "y": [0.0, 0.7], "w": [0.1, 0.1], "h": [0.1, 0.1]})
-    outside = pd.DataFrame({"x": [0.7], "y": [0.1], "w": [0.1], "h": [0.1]})  # x and y exchanged
-    assert util.points_into_box(heat, inside) is True
-    assert util.points_into_box(heat, outside) is False
-    assert util.points_into_box(np.zeros((10, 20)), pd.DataFrame({"x": [0.0], "y": [0.0], "w": [1.0], "h": [1.0]})) is False
+    cells = np.full((4, 2, 2), -1.0)  # before the ReLU: an empty map points too
+    cells[0, 0, 1], cells[1, 1, 0], cells[2, 1, 1], cells[3, 0, 0] = 1, 2, 3, -0.5
+    truth = np.zeros((4, 2, 2))
+    truth[0, 0, 1], truth[1, 0, 1], truth[2, 1, 1], truth[3, 0, 0] = 1, 1, 1, 1
+    game = util.pointing_game(cells, truth, ["Mass", "Mass", "Nodule", "Mass"], {"transposed": cells.transpose(0, 2, 1)})
+    np.testing.assert_array_equal(game["its map"], [1, 0, 1, 1])
+    np.testing.assert_array_equal(game["transposed"], [0, 1, 1, 1])
+    np.testing.assert_array_equal(game["any cell"], [0.25] * 4)
+    np.testing.assert_array_equal(game["map of another X-ray with the finding"], [0, 0.5, np.nan, 0])
+
+
+def test_response_to_a_twin():
+    with_it, twin, hits = np.array([0.9, 0.5, 0.2]), np.array([0.1, 0.6, 0.1]), np.array([1.0, 0.0, 1.0])
+    table = util.response_table(["Mass", "Mass", "Nodule"], with_it, twin, hits)
+    np.testing.assert_allclose(table.loc["Mass"].astype(float), [2, 0.7, 0.35, 0.5, 0.5])
+    np.testing.assert_allclose(table.loc["Nodule"].astype(float), [1, 0.2, 0.1, 1, 1])
+
+
+def test_mean_with_interval_is_by_patient():
+    rng = np.random.default_rng(0)
+    once = rng.random(40) < 0.5
+    copies = np.repeat(once, 5).astype(float)
+    by_patient = util.mean_table({"a": copies}, np.repeat(np.arange(40), 5), np.random.default_rng(1)).loc["a"]
+    by_film = util.mean_table({"a": copies}, np.arange(200), np.random.default_rng(1)).loc["a"]
+    assert by_patient["mean"] == by_film["mean"] == once.mean()
+    assert by_patient["high"] - by_patient["low"] > 1.7 * (by_film["high"] - by_film["low"])
+    holes = util.mean_table({"a": np.array([1.0, np.nan, 0.0]), "b": np.full(3, np.nan)}, [1, 2, 3], np.random.default_rng(1))
+    assert holes.loc["a", "mean"] == 0.5 and holes.loc["b"].isna().all()
+
+
+def test_agreement_counts_empty_maps_apart():
+    cells = np.random.default_rng(0).random((5, 4, 4))
+    half = cells.copy()
+    half[:2] = 0
+    fig = util.plot_rank_agreement(cells, {"same": cells**2, "empty": np.zeros_like(cells), "half": half})
+    labels = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+    assert labels == ["same\n(0 of 5 empty)", "empty\n(5 of 5 empty)", "half\n(2 of 5 empty)"]
+    np.testing.assert_allclose(fig.axes[0].lines[0].get_xdata(), 1.0)
+
+
+def test_reading_without_a_person_scores_the_given_answers(monkeypatch):
+    seen = []
+    monkeypatch.setenv("COURSE_STATIC", "1")
+    util.mark(3, "Which?", [True, False, True], seen.append)
+    assert seen == [[True, False, True]]
+
+
+def test_reader_is_a_point_with_wilson_intervals():
+    y, pred = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 1]), np.linspace(1, 0, 10)
+    fig = util.plot_reading(y, pred, 0.5, np.arange(8), np.array([1, 1, 1, 0, 1, 0, 0, 0]))
+    assert "sensitivity 0.75, specificity 0.75" in fig.axes[0].get_title(loc="left")
+    low, high = chest_figures.wilson_interval(3, 4)
+    assert (round(low, 3), round(high, 3)) == (0.301, 0.954)
+    assert [label.get_text() for label in fig.axes[1].get_yticklabels()] == ["truth", "reader, 6 right", "network, 7 right"]
+
+
+def test_youdens_threshold_is_one_of_the_outputs():
+    assert util.youden_threshold([0, 0, 1, 1], [0.1, 0.6, 0.5, 0.9]) in (0.5, 0.9)
+    assert np.isnan(util.youden_threshold([1, 1], [0.1, 0.2]))
 
 
 def test_marker_is_in_the_corner_only(films):

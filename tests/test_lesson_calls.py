@@ -9,6 +9,8 @@ import pytest
 from answers import collect
 
 from models.brain import network as brain_network
+from models.chest.films import standardize_films
+from public_tests import _cam_model
 from tools.lesson import lesson_paths, read_cells
 
 RIGHT, _ = collect()
@@ -23,6 +25,17 @@ CALLS: dict[str, dict[str, dict[str, Any]]] = {
             "train": type("Table", (), {"index": np.arange(20)}),
         },
         "pos_weights, neg_weights = freq_neg, freq_pos": {},
+    },
+    "grad_cam": {
+        'return np.asarray(grad_cam(model, standardize_films(films[[case["row"]]], mean, sd)[0], case["class"], layer))': {
+            "model": _cam_model((16, 12, 1), np.random.default_rng(1))[0],
+            "standardize_films": standardize_films,
+            "films": RNG.integers(0, 256, (3, 16, 12)).astype(np.uint8),
+            "case": {"row": 1, "class": 2},
+            "mean": 100.0,
+            "sd": 50.0,
+            "layer": "late",
+        }
     },
     "single_class_dice_coefficient": {
         "return float(single_class_dice_coefficient(np.float32(truth), np.float32(found)))": {

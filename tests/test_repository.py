@@ -19,6 +19,7 @@ OURS = {
     "brain_charts",
     "brain_figures",
     "chest_figures",
+    "heat_maps",
     "sliders",
     "public_tests",
     "data",
@@ -30,10 +31,11 @@ OURS = {
     "benchmarks",
 }
 MAY_IMPORT = {
-    "util": {"brain_charts", "brain_figures", "chest_figures", "sliders", "data", "models.metrics"},
+    "util": {"brain_charts", "brain_figures", "chest_figures", "heat_maps", "sliders", "data", "models.metrics"},
     "brain_charts": {"data"},
     "brain_figures": {"data", "sliders"},
     "chest_figures": {"data", "models.metrics"},
+    "heat_maps": {"models.metrics"},
     "sliders": set(),
     "public_tests": set(),
     "data": {"data", "models.ENGINE"},

@@ -10,7 +10,7 @@ import io
 import json
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,13 +180,12 @@ def simulate_twins(
         When the folder is no simulated chest cohort of this version, or the X-ray or finding is not there.
     """
     from data.chest_simulator import film as one
-    from data.chest_simulator.patients import plan_cohort
     from data.nih import FINDINGS
 
     known = read_identity(Path(folder)) or {}
     if known.get("what") != WHAT or known.get("version") != VERSION:
         raise DataError(f"{folder}: not a chest cohort of this simulator (version {VERSION}); only simulated patients have twins.")
-    shot = next((f for f in plan_cohort(known["films"], known["seed"], known["site"]) if f.name == name), None)
+    shot = _planned(known["films"], known["seed"], known["site"]).get(name)
     if shot is None:
         raise DataError(f"{folder}: there is no X-ray {name}. Take a name from the column 'Image Index'.")
     if finding not in FINDINGS or (finding in shot.severity) == (severity is not None):
@@ -195,6 +194,14 @@ def simulate_twins(
     body, setup, place = person_and_setup(shot, known["seed"], known["site"])
     with one_thread():
         return one.simulate_twins(body, setup, shot.severity, place, finding, severity, known["size"])
+
+
+@lru_cache(maxsize=2)
+def _planned(films: int, seed: int, site: str) -> dict:
+    """The `data.chest_simulator.patients.Film` of each name, planned once for all twins of a cohort."""
+    from data.chest_simulator.patients import plan_cohort
+
+    return {film.name: film for film in plan_cohort(films, seed, site)}
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -761,9 +761,6 @@ for name, answer in {
     "cam_relu_on_the_weights": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(a @ np.maximum(g.mean((0, 1)), 0), i)))(
         *_tape(m, i, c, n)
     ),
-    "cam_gradient_times_activation": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge((a * g).sum(-1), i)))(
-        *_tape(m, i, c, n)
-    ),
     "cam_mean_activation": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(a.mean(-1), i)))(*_tape(m, i, c, n)),
     "cam_weights_by_maximum": lambda m, i, c, n: (lambda a, g: _by_maximum(_enlarge(a @ g.max((0, 1)), i)))(*_tape(m, i, c, n)),
     "cam_relu_before_the_sum": lambda m, i, c, n: (
@@ -794,6 +791,12 @@ for name, answer in {
     ),
 }.items():
     wrong("grad_cam", name)(answer)
+
+
+@wrong("grad_cam", "cam_gradient_times_activation", slip="gradient × activation, place by place")
+def cam_gradient_times_activation(model, image, class_index, layer_name):
+    activations, gradient = _tape(model, image, class_index, layer_name)
+    return _by_maximum(_enlarge((activations * gradient).sum(-1), image))
 
 
 def model_on_the_bare_image(model, image, class_index, layer_name):
