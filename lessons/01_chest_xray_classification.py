@@ -1210,14 +1210,14 @@ util.mark(len(played), f"Mark the X-rays that show {GAME}:", bases > np.median(b
 # says so.
 #
 # *Further exercises.* (1) ★ Play again with `GAME = "Nodule"`, then with `"Cardiomegaly"`. (2) ★★ Read the same X-rays again tomorrow.
-# What does Cohen's kappa (notebook 02) say about you and yourself? (3) ★★ For how many X-rays with the finding would the upright bar be
+# What does Cohen's kappa (notebook 2) say about you and yourself? (3) ★★ For how many X-rays with the finding would the upright bar be
 # shorter than 0.1?
 #
 # <details><summary>Answers</summary>
 #
 # (1) Nodules are small: you will miss more of them, and so does a network that sees 128 pixels. A large heart is easy for both.
 # (2) That it is below 1: nobody always agrees with himself, radiologists included. (3) The bar is about
-# $2 \cdot 1.96 \sqrt{s(1-s)/n}$ long: with a sensitivity $s$ of 0.8 about 250 (exercise `positives_needed` of notebook 02).
+# $2 \cdot 1.96 \sqrt{s(1-s)/n}$ long: with a sensitivity $s$ of 0.8 about 250 (exercise `positives_needed` of notebook 2).
 # </details>
 
 # %% [markdown]
@@ -1340,7 +1340,7 @@ else:
 
 
 # %%
-watched = keras.Model(model.input, model.get_layer(LAYER).output)
+watched = keras.Model(front.output, model.get_layer(LAYER).output)  # from `frozen` to the maps: the last block only
 
 
 def cells_of(maps, classes, network=model):
@@ -1355,8 +1355,7 @@ def outputs_of(cells, classes):
 
 
 if cases:
-    maps = watched(standardize_films(films[surest["row"]], mean, sd), training=False).numpy()
-    cells = cells_of(maps, surest["class"])
+    cells = cells_of(watched.predict(frozen[surest["row"]], verbose=0), surest["class"])
     alike = np.corrcoef(util.by_cells(np.array(heat_maps), cells.shape[1:])[0].ravel(), np.maximum(cells[0], 0).ravel())[0, 1]
     print(f"A map has {cells.shape[1]} × {cells.shape[2]} cells; correlation of grad_cam's first with its raw cells: {alike:.2f}.")
     print("Outputs from the cells:", ", ".join(f"{p:.2f}" for p in outputs_of(cells, surest["class"])))
@@ -1421,7 +1420,8 @@ for finding in ["Mass", "Nodule", "Pneumonia", "Edema"][: 4 if simulated else 0]
     case = median_case(finding)
     film, twin, _ = simulate_twins(DATA_DIR, case["Image Index"], finding)
     both = np.stack([films[case["row"]], fit_square(twin, CHEST_SIZE)])
-    cells = cells_of(watched(standardize_films(both, mean, sd), training=False).numpy(), [case["class"]] * 2)
+    maps = watched(front(standardize_films(both, mean, sd), training=False), training=False).numpy()
+    cells = cells_of(maps, [case["class"]] * 2)
     with_it, without_it = outputs_of(cells, case["class"])
     evidence.append(
         {
@@ -1469,13 +1469,14 @@ FOCAL = ["Mass", "Nodule", "Pneumonia", "Consolidation"]
 focal = boxed[boxed["Finding"].isin(FOCAL)]
 focal = focal.sample(min(len(focal), 12 if QUICK else 60), random_state=2).reset_index(drop=True)
 patients = table.loc[focal["row"], "Patient ID"]
-cells = cells_of(predict_films(watched, films[focal["row"]], mean, sd, what="maps of focal findings"), focal["class"])
+cells = cells_of(watched.predict(frozen[focal["row"]], verbose=0), focal["class"]) if len(focal) else np.zeros((0, 1, 1))
 aims = {"hits a cell of the box": [util.touched_cells(boxes_of(case), cells.shape[1:]) for _, case in focal.iterrows()]}
 others = {}
 if simulated:
     names = util.progress(list(zip(focal["Image Index"], focal["Finding"])), "twins", unit="X-ray")
     twins = np.stack([fit_square(simulate_twins(DATA_DIR, *name)[1], CHEST_SIZE) for name in names])
-    twin_cells = cells_of(predict_films(watched, twins, mean, sd, what="maps of their twins"), focal["class"])
+    twin_maps = watched.predict(predict_films(front, twins, mean, sd, what="twins seen by the network"), verbose=0)
+    twin_cells = cells_of(twin_maps, focal["class"])
     true_maps = util.by_cells(np.abs(films[focal["row"]].astype(float) - twins), cells.shape[1:])
     aims["share of the true map in the cell"] = true_maps / true_maps.sum(axis=(1, 2), keepdims=True)
     others["map of the twin without the finding"] = twin_cells
@@ -1536,11 +1537,11 @@ if simulated:
 
 # %%
 checked = boxed.sample(min(len(boxed), 10 if QUICK else 40), random_state=3)
-checked_input = standardize_films(films[checked["row"]], mean, sd)
 other = densenet121(CHEST_SIZE, weights=None)  # new random weights everywhere
 other_watched = keras.Model(other.input, other.get_layer(LAYER).output)
 if len(checked):
-    trained_maps = watched(checked_input, training=False).numpy()
+    checked_input = standardize_films(films[checked["row"]], mean, sd)
+    trained_maps = watched.predict(frozen[checked["row"]], verbose=0)
     variants = {"last layer random": cells_of(trained_maps, checked["class"], other)}
     all_random = cells_of(other_watched(checked_input, training=False).numpy(), checked["class"], other)
     for layer, original in zip(other.layers, model.layers):
@@ -1681,17 +1682,17 @@ util.show_films(
 # </details>
 
 # %% [markdown]
-# ## 1.13 Predictions for notebook 02
+# ## 1.13 Predictions for notebook 2
 #
 # *5 minutes. The question: what does an evaluation need?*
 #
-# The outputs of all three sets, with labels and patients, go into three tables. Set `DATA_DIR` in notebook 02 to this
+# The outputs of all three sets, with labels and patients, go into three tables. Set `DATA_DIR` in notebook 2 to this
 # folder to evaluate *your* model there (by default it has tables that the course ships).
 
 
 # %%
 def prediction_table(part, y, p, mined=None):
-    """One split as notebook 02 reads it."""
+    """One split as notebook 2 reads it."""
     about = part[["Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position"]].reset_index(drop=True)
     return PredictionTable(about.astype({"Patient ID": str}), y, p.astype(float), mined)
 
@@ -1723,7 +1724,7 @@ print(f"{', '.join(f'{len(part):,} {name}' for name, part in tables.items())} ro
 # * No number here says that anybody was helped. That takes a study with patients and outcomes.
 #
 # **Summary.** You have prepared and looked at chest X-rays, split them by patient, weighted the loss, transferred a
-# DenseNet121, scored it with intervals and questioned it with GradCAM. Notebook 02 turns its outputs into decisions.
+# DenseNet121, scored it with intervals and questioned it with GradCAM. Notebook 2 turns its outputs into decisions.
 
 # %%
 public_tests.summary()
