@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 import chest_figures
+import sliders
 import util
 from data.errors import DataError
 from data.nih import FINDINGS
@@ -250,11 +251,18 @@ def test_agreement_counts_empty_maps_apart():
     np.testing.assert_allclose(fig.axes[0].lines[0].get_xdata(), 1.0)
 
 
-def test_reading_without_a_person_scores_the_given_answers(monkeypatch):
-    seen = []
-    monkeypatch.setenv("COURSE_STATIC", "1")
-    util.mark(3, "Which?", [True, False, True], seen.append)
-    assert seen == [[True, False, True]]
+def test_a_person_marks_by_buttons_and_without_one_the_given_answers_are_scored(monkeypatch):
+    seen, shown = [], []
+    sliders.mark(3, "Which?", [True, False, True], seen.append)
+    assert seen == [[True, False, True]] and not shown
+    monkeypatch.setattr(sliders, "is_still", lambda: False)
+    monkeypatch.setattr(sliders, "display", shown.append)
+    sliders.mark(12, "Which?", [True] * 12, seen.append)
+    _, first, second, done, _ = shown[0].children
+    first.children[2].value = second.children[1].value = True
+    assert len(seen) == 1, "nothing is scored before the button"
+    done.click()
+    assert np.flatnonzero(seen[1]).tolist() == [2, 11]
 
 
 def test_reader_is_a_point_with_wilson_intervals():
