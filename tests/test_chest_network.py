@@ -268,7 +268,7 @@ def test_a_person_marks_by_buttons_and_without_one_the_given_answers_are_scored(
 def test_reader_is_a_point_with_wilson_intervals():
     y, pred = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 1]), np.linspace(1, 0, 10)
     fig = util.plot_reading(y, pred, 0.5, np.arange(8), np.array([1, 1, 1, 0, 1, 0, 0, 0]))
-    assert "sensitivity 0.75, specificity 0.75" in fig.axes[0].get_title(loc="left")
+    assert "reader: sensitivity 0.75, specificity 0.75" in fig.axes[0].get_title(loc="left") + fig.axes[0].get_title()
     low, high = chest_figures.wilson_interval(3, 4)
     assert (round(low, 3), round(high, 3)) == (0.301, 0.954)
     assert [label.get_text() for label in fig.axes[1].get_yticklabels()] == ["truth", "reader, 6 right", "network, 7 right"]
