@@ -463,12 +463,15 @@ def small_pixels(films):
 
 own_layer = keras.Model(front.output, model.output)  # the last block and the last layer, as they came
 y_train, y_valid = labels[train.index].astype(np.float32), labels[valid.index]
+by_themselves = predict_films(front, each_by_itself(films[valid.index]), mean, sd, what="each X-ray by itself")
 ways = {}
-for name, change in [("training set's statistics", lambda films: films), ("each X-ray by itself", each_by_itself)]:
+for name, change, before in [
+    ("training set's statistics", lambda films: films, frozen[valid.index]),
+    ("each X-ray by itself", each_by_itself, by_themselves),
+]:
     linear = fit_linear(small_pixels(change(films[train.index])), y_train, alpha=1000.0)
-    changed = change(films[valid.index])
-    shipped = own_layer.predict(predict_films(front, changed, mean, sd, what=name), batch_size=64, verbose=0)
-    ways[name] = [mean_auroc(y_valid, linear.predict(small_pixels(changed))), mean_auroc(y_valid, shipped)]
+    pixels = mean_auroc(y_valid, linear.predict(small_pixels(change(films[valid.index]))))
+    ways[name] = [pixels, mean_auroc(y_valid, own_layer.predict(before, batch_size=64, verbose=0))]
 caption = "Mean AUROC on the validation X-rays, by two ways of standardising"
 util.show_table(pd.DataFrame(ways, index=["32 × 32 pixels, linear model", "the course's network"]), caption, chest.source)
 
