@@ -172,7 +172,8 @@ def headline(numbers: dict[str, float], source: str) -> None:
     """
     numbers = {name: float(value) for name, value in numbers.items()}
     text = "\n".join(f"{name}: {value:.3f}" for name, value in numbers.items()) + f"\n({source})"
-    display({"text/plain": text, HEADLINE_MIME: {"source": source, "numbers": numbers}}, raw=True)
+    defined = {name: value for name, value in numbers.items() if np.isfinite(value)}  # JSON knows no nan
+    display({"text/plain": text, HEADLINE_MIME: {"source": source, "numbers": defined}}, raw=True)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -1463,7 +1463,8 @@ for method, q in calibrated.items():
     truth, said = test.y[:, usable], q[:, usable]
     rows[method] = {"mean prediction": said.mean(), "share with finding": truth.mean()}
     rows[method] |= {name: per_finding(score, truth, said).mean() for name, score in scores.items()}
-    rows[method] |= dict(zip(["intercept", "slope"], np.median(per_finding(line_through, truth, said), axis=0), strict=True))
+    lines = per_finding(line_through, truth, said).reshape(-1, 2)
+    rows[method] |= dict(zip(["intercept", "slope"], np.median(lines, axis=0), strict=True))
 calibration = pd.DataFrame(rows).T
 caption = (
     "Table 9. Calibration on the test X-rays, fitted on validation X-rays; mean over the findings (intercept and slope: median)."
