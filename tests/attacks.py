@@ -30,6 +30,12 @@ STUCK = {
         "timeout",
     ),
     "endless generator": ("return list(iter(int, 1))", "error timeout"),
+    "stopped": (
+        "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)",
+        "wrong timeout",
+    ),  # the first process of its namespace goes on
+    "half an answer": ("import os, time; os.write(101, b'\\x20\\0\\0\\0'); time.sleep(1000)", "timeout"),
+    "a pattern that never fits": ("import re; re.match('(a+)+b', 'a' * 99)", "timeout"),
 }
 CRASHES = {
     "recursion": ("return get_accuracy(y, pred, th)", "error"),
@@ -66,7 +72,7 @@ CRASHES = {
     "memory that grows down": ("import mmap; mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100)", "error"),
     "memory file": ("import os; os.memfd_create('x')", "error"),
     "files in memory": (
-        "import os\n    for i in range(300):\n        for place in ('/dev/shm', '/tmp', '.'):\n            with open(f'{place}/{i}', 'wb') as f: f.write(bytes(1 << 20))",
+        "import os\n    for i in range(300):\n        for place in ('/dev/shm', '/tmp', '.'):\n            with open(f'{place}/{i}', 'xb') as f: f.write(bytes(1 << 20))",
         "error",
     ),
     "rights, owner, times": (
@@ -75,11 +81,33 @@ CRASHES = {
     ),
     "signals of its own": ("import os, signal; os.kill(os.getpid(), signal.SIGUSR1)", "wrong error"),
     "close all files": ("import os; os.closerange(0, 1000)", "error"),
-    "file flood": ("f = open('x', 'wb')\n    while True: f.write(bytes(1 << 20))", "error"),
+    "file flood": ("f = open('x', 'ab')\n    while True: f.write(bytes(1 << 20))", "error"),
     "claims success": ("raise AssertionError('all checks passed')", "error"),
     "exception without a text": ("raise type('E', (Exception,), {'__str__': lambda s: 1 / 0})", "error"),
     "exception with half a character": ("raise ValueError('\\ud800 \\x00 \\x1b[2J')", "error"),
     "claims not to be written": ("raise NotImplementedError", "not attempted"),
+    "lease on a library": ("import fcntl, os; fcntl.fcntl(os.open(os.__file__, os.O_RDONLY), 1024, 0)", "error"),
+    "lock on a library": ("import fcntl, os; fcntl.flock(os.open(os.__file__, os.O_RDONLY), fcntl.LOCK_EX)", "error"),
+    "message queue": (
+        "import ctypes\n    if ctypes.CDLL(None).mq_open(b'/left', 0o102, 0o600, None) == -1: raise OSError",
+        "error",
+    ),
+    "watching files": ("import ctypes\n    if ctypes.CDLL(None).inotify_init1(0) == -1: raise OSError", "error"),
+    "the kernel's messages": ("import ctypes\n    if ctypes.CDLL(None).klogctl(10, None, 0) == -1: raise OSError", "error"),
+    "another file in place of the answers": (
+        "import os; os.dup2(os.open('x', os.O_RDWR | os.O_CREAT), 101); os.dup2(101, 100)",
+        "error timeout",
+    ),
+    "a chain of errors": (
+        "e = ValueError('x')\n    for _ in range(2000):\n        try: raise ValueError('y') from e\n        except ValueError as new: e = new\n    raise e",
+        "error",
+    ),
+    "an error that claims to be built in": (
+        "raise type('secret 0.7', (Exception,), {'__module__': 'builtins', '__qualname__': 'KeyError'})('x')",
+        "error",
+    ),
+    "many errors in one": ("raise ExceptionGroup('x' * 10**6, [ValueError(i) for i in range(10000)])", "error"),
+    "an iterator's end": ("raise StopIteration(1.0)", "error"),
     "no import": ("import builtins; builtins.__import__ = None", "error wrong"),
     "modules gone": ("import sys; sys.modules.clear()", "error wrong"),
 }
@@ -142,6 +170,20 @@ FORGERIES = {
     "patched worker": (
         "import sys, gc\n    for e in gc.get_objects():\n        if type(e).__name__ == 'Exercise': type(e).call = lambda *a: ({'value': ['float', (1.0).hex()], 'gradient': ['none'], 'changed': {}, 'global_random': False}, [])",
         "wrong",
+    ),
+    "two answers at once": (
+        f"import os, struct\n    m = {FORGED!r}.encode()\n    os.write(101, (struct.pack('<II', len(m), 0) + m) * 2)",
+        "wrong error",
+    ),
+    "number of an argument": (
+        'import os, struct\n    m = b\'{"value": ["none"], "gradient": ["none"], "global_random": 0, "changed": {"-1": ["none"], "x": 1}}\'\n    os.write(101, struct.pack(\'<II\', len(m), 0) + m)',
+        "error",
+    ),
+    "a table of everything": ("import pandas as pd; return pd.DataFrame({'a': ['x' * 50] * 10**5})", "wrong error"),
+    "int in disguise": ("return type('I', (), {'__class__': property(lambda s: int), '__int__': lambda s: 1})()", "wrong error"),
+    "number that is another each time": (
+        "return type('N', (), {'__array__': lambda s, *a, **k: np.random.rand()})()",
+        "wrong error",
     ),
     "changed inputs": ("y[:] = 1; pred[:] = 1; return 1.0", "wrong"),
     "trace": ("import sys; sys.settrace(lambda f, e, a: f.f_locals.update(value=1.0))", "wrong"),

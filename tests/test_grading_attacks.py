@@ -325,6 +325,16 @@ UNREADABLE = {
     "halves of characters": "x = '\ud800'",
     "open bracket": "x = (\n" + "y = 1\n" * 500,
     "names": "".join(f"a{i} = a{i - 1} if a{i - 1} else a{i - 2}\n" for i in range(2, 2_000)),
+    "comparisons": "x = " + "<".join(["1"] * 5_000),
+    "texts": "x = " + "'a' " * 50_000,
+    "decorators": "@print\n" * 3_000 + "def f(): pass",
+    "continued magics": "%a \\\n" * 2_000 + "\nx = (",
+    "continued lines": "x = 1 \\\n" + "\\\n" * 20_000,
+    "help": "a?\n" * 2_000,
+    "blocks": "".join(" " * i + "if 1:\n" for i in range(150)) + " " * 150 + "pass",
+    "letters that grow": "x\ufdfa = '" + "\ufdfa" * 10_000 + "'",
+    "blanks": " " * 30_000 + "x y (",
+    "patterns": "match 1:\n" + "    case 1: pass\n" * 3_000,
     "functions": "".join(f"def f{i}():\n    global g{i}\n    g{i} = f{i - 1}()\n" for i in range(1, 500)),
 }
 

@@ -334,7 +334,7 @@ def test_an_empty_class_and_one_of_unreadable_files_have_a_report(tmp_path):
 # ---- similarity -------------------------------------------------------------------------------------------------------
 
 
-FEW = {"positives_needed", "net_benefit"}  # one or two typical answers each: a drawn class would be full of copies
+FEW = {"positives_needed", "net_benefit"}  # long answers, written in a handful of ways: a small drawn class would be full of copies
 
 
 def source_of(function) -> str:

@@ -108,6 +108,15 @@ REFUSED = {
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "quotactl": (179, 60),
+    "mq_open": (240, 180),  # message queues outlive a process where it has no namespace of its own
+    "mq_unlink": (241, 181),
+    "inotify_init": (253, None),  # tells the names of files in a folder that Landlock does not let anybody list
+    "inotify_init1": (294, 26),
+    "inotify_add_watch": (254, 27),
+    "fanotify_init": (300, 262),
+    "syslog": (103, 116),
+    "kcmp": (312, 272),
+    "flock": (73, 32),  # a lock or a lease on a library would make others wait for it
 }
 SHARED_OR_GROWING = 0x001 | 0x100  # MAP_SHARED, MAP_GROWSDOWN: memory that RLIMIT_DATA does not count
 SPECIAL = {
@@ -117,7 +126,9 @@ SPECIAL = {
     "clone": (56, 220),
     "clone3": (435, 435),
     "prlimit64": (302, 261),
+    "fcntl": (72, 25),
 }
+LEASE = 1024  # F_SETLEASE: whoever opens the file waits
 ARCH = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 EPERM, ENOSYS = 1, 38
 
@@ -240,6 +251,7 @@ def filter_program(machine: str, pid: int) -> bytes | None:
         answer(EPERM),
     ]  # threads only
     program += [jump(equal, SPECIAL["mmap"][column], 0, 4), load(40), jump(bits, SHARED_OR_GROWING, 0, 1), answer(EPERM), allow]
+    program += [jump(equal, SPECIAL["fcntl"][column], 0, 4), load(24), jump(equal, LEASE, 0, 1), answer(EPERM), allow]
     program += [jump(equal, SPECIAL["clone3"][column], 0, 1), answer(ENOSYS)]  # the C library then takes clone
     program += [
         jump(equal, SPECIAL["prlimit64"][column], 0, 6),
