@@ -684,7 +684,9 @@ def train_head(name):
     layer = keras.layers.Dense(len(FINDINGS), kernel_initializer="zeros", name="logits")
     head = keras.Sequential([keras.Input((features.shape[1],)), layer, keras.layers.Activation("sigmoid")])
     layer.bias.assign(start)
-    head.compile(keras.optimizers.AdamW(1e-3, weight_decay=1.0), loss)
+    optimizer = keras.optimizers.AdamW(1e-3, weight_decay=1.0)  # large weights cost something; the intercept is free
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    head.compile(optimizer, loss)
     head.fit(scaled[train.index], y_train, epochs=20, batch_size=32, verbose=0)
     return head
 
