@@ -1062,8 +1062,8 @@ print(f"the same model on the same split against the mined labels: {mined_mean:.
 #
 # <details><summary>Predict first: which of AUROC, sensitivity at a fixed threshold and calibration will suffer? Which will recalibrating mend?</summary>
 #
-# All may suffer. Recalibrating changes how far up or down the probabilities of a finding are, and how far apart, but not their order: it can mend calibration
-# and, with it, what a fixed threshold means. The AUROC of a finding stays exactly what it was.
+# All may suffer, none must: the table tells. Recalibrating changes how far up or down the probabilities of a finding are, and how far apart, but not their
+# order: it can mend calibration and, with it, what a fixed threshold means. The AUROC of a finding stays exactly what it was.
 # </details>
 
 
@@ -1137,10 +1137,10 @@ else:
 # *Figure 16. The network at hospital A, where it was trained, and at hospital B (simulated data only). Left: AUROC of each finding with 95 % intervals.
 # Right: reliability, all findings together, before and after recalibrating on B's own X-rays; dotted: words and facts agree.*
 #
-# **What recalibrating mends**, read in the rows below AUROC: intercept and slope come towards 0 and 1, the mean probability towards the share with the
-# finding, and the old thresholds towards what they meant. It needs few local X-rays, and it is due wherever prevalence or labels differ. (The few
-# labels it was fitted on are report-derived, with their mistakes, so it does not come out perfect against the truth. Nor is the network
-# at A: it learned from such labels too.)
+# **What recalibrating can mend** stands in the rows below AUROC: intercept and slope (towards 0 and 1), the mean probability (towards the share with
+# the finding) and with them what the old thresholds mean. Look whether it did. It was fitted on few X-rays, with report-derived labels that miss some
+# findings and invent others: where the network was nearly right already, such a correction may bring more noise than it takes away. Before
+# recalibrating, measure; and say on how many X-rays, and on whose labels, it rests.
 #
 # **What it does not mend**: the row AUROC is the same before and after. Where the network takes B's exposure, markers or bedside X-rays for
 # signs, or misses signs in them, no shift of probabilities brings them back. That takes X-rays of B in the training, or an input that is less
