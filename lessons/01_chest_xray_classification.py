@@ -1044,9 +1044,9 @@ util.sign_figure(fig, chest.source)
 
 enough = results["positives"] >= 5
 test_mean = results.loc[enough, "AUROC"].mean()
-mined_mean = mean_auroc(test_all[FINDINGS].to_numpy(), test_all_pred)
+report_mean = mean_auroc(test_all[FINDINGS].to_numpy(), test_all_pred)
 print(f"mean AUROC over {enough.sum()} findings with at least 5 positives: {test_mean:.3f} ({truth_name})")
-print(f"the same model on the same split against the mined labels: {mined_mean:.3f}")
+print(f"the same model on the same split against the report-derived labels: {report_mean:.3f}")
 
 # %% [markdown]
 # *Figure 15. AUROC with 95 % intervals. To compare two models on the same patients, do not look whether intervals overlap: bootstrap the
@@ -1548,13 +1548,11 @@ if len(checked):
     checked_input = standardize_films(films[checked["row"]], mean, sd)
     trained_maps = watched.predict(frozen[checked["row"]], verbose=0)
     variants = {"last layer random": cells_of(trained_maps, checked["class"], other)}
-    all_random = cells_of(other_watched(checked_input, training=False).numpy(), checked["class"], other)
+    all_random = cells_of(other_watched.predict(checked_input, verbose=0), checked["class"], other)
     for layer, original in zip(other.layers, model.layers):
         if not layer.name.startswith(("conv5", "logits")):
             layer.set_weights(original.get_weights())
-    variants["last block and layer random"] = cells_of(
-        other_watched(checked_input, training=False).numpy(), checked["class"], other
-    )
+    variants["last block and layer random"] = cells_of(other_watched.predict(checked_input, verbose=0), checked["class"], other)
     variants["everything random"] = all_random
     fig = util.plot_rank_agreement(cells_of(trained_maps, checked["class"]), variants)
     util.sign_figure(fig, chest.source)
@@ -1738,7 +1736,7 @@ public_tests.summary()
 util.headline(
     {
         "mean AUROC": test_mean,
-        "mean AUROC, report-derived labels": mined_mean,
+        "mean AUROC, report-derived labels": report_mean,
         "pointing game": games["hits a cell of the box"]["its map"].mean() if games else np.nan,
         "leakage, AUROC gained": leaky.mean() - honest.mean(),
     },
