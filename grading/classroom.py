@@ -22,8 +22,8 @@ STARTED = (  # modules that are started, not imported
     "public_tests",
     "data.nih",  # by this file the notebook's first cell knows the course's folder
 )
-# Functions of modules that a notebook needs, which only trainers call and which are nearly an answer.
-ANSWERS = {"dice_cross_entropy", "deeply_supervised", "standardize_scan"}
+# In modules that a notebook needs: what only trainers use and what is nearly an answer.
+ANSWERS = {"dice_cross_entropy", "region_loss", "LOSSES", "deeply_supervised", "standardize_scan"}
 
 
 def _file_of(module: str, root: Path) -> Path | None:
@@ -54,10 +54,15 @@ def imported_files(sources: list[str], root: Path = ROOT) -> set[Path]:
 
 
 def without(source: str, names: set[str]) -> str:
-    """A module without these functions."""
+    """A module without these functions and constants."""
     lines = source.split("\n")
     for node in reversed(ast.parse(source).body):
-        if isinstance(node, ast.FunctionDef) and node.name in names:
+        named = (
+            {node.name}
+            if isinstance(node, ast.FunctionDef)
+            else {t.id for t in getattr(node, "targets", []) if isinstance(t, ast.Name)}
+        )
+        if named & names:
             del lines[node.lineno - 1 : node.end_lineno]
     return "\n".join(lines)
 

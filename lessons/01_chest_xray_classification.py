@@ -74,7 +74,7 @@ import util
 from data import nih
 from data.png import fit_square
 from data.prediction_tables import PredictionTable, write_predictions
-from models.chest.calibrate import fit_calibration
+from models.chest.calibration import fit_calibration
 from models.chest.films import FilmBatches, augment_film, predict_films, standardize_films
 from models.chest.network import CHEST_SIZE, densenet121
 from models.terminal import training_progress

@@ -17,7 +17,7 @@
 # * show with a decision curve whether using the model would do more good than harm;
 # * look for groups of patients for whom the model is worse, and list what a report must contain.
 #
-# **Time:** about two hours with the exercises; half a minute to run. **Points:** 100, in nine exercises, each with a check under it.
+# **Time:** about three hours with the exercises; half a minute to run. **Points:** 100, in nine exercises, each with a check under it.
 # **You should know** a little Python and NumPy. Notebook 1, where the model is trained, is not required.
 # Terms and sources are explained in `lessons/glossary.md`, which all three notebooks share. Further exercises carry stars: ★ a
 # line or two, ★★ some thought, ★★★ an afternoon.
@@ -1688,14 +1688,14 @@ print(
 
 # %%
 def say_who_is_missing(kind, members):
-    """Print which groups are empty, and how many films are in none because the table does not say."""
+    """Print which groups are empty, and how many X-rays are in none because the table does not say."""
     empty = [name for name, rows in members.items() if not rows.any()]
     nowhere = (~np.any(list(members.values()), axis=0)).sum()
     if empty:
-        print(f"By {kind}, no test film belongs to: {', '.join(empty)}. Nothing is compared there.")
+        print(f"By {kind}, no test X-ray belongs to: {', '.join(empty)}. Nothing is compared there.")
     if nowhere:
         print(
-            f"By {kind}, {nowhere:,} of {len(test):,} test films belong to no group, because the table does not say it (notes above)."
+            f"By {kind}, {nowhere:,} of {len(test):,} test X-rays belong to no group, because the table does not say it (notes above)."
         )
 
 

@@ -289,9 +289,9 @@ def test_lesson_runs_where_findings_lack_a_class(tmp_path, capsys):
 
     assert scope["source"] == "real patients: odd"
     for note in (
-        "no positive film of Mass",
-        "no negative film of Edema",
-        "test: no positive film of Hernia",
+        "no positive X-ray of Mass",
+        "no negative X-ray of Edema",
+        "test: no positive X-ray of Hernia",
         "no column View Position",
     ):
         assert note in printed

@@ -245,7 +245,7 @@ class Slices:
         for one in given:
             for name in one.binds:
                 self.given.setdefault(name, []).append(one)
-        inside = {name: one.later - exercises - self.fixed for one in everything for name in one.functions}
+        inside = {name: one.later - exercises - self.fixed for one in everything for name in one.functions.keys() - exercises}
         for one in statements:
             changed = self._resolved(one.changes)
             changed |= {other for name in changed & inside.keys() for other in inside[name]}  # give().append(1)
