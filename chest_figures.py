@@ -58,7 +58,7 @@ def plot_cooccurrence(conditional: np.ndarray) -> plt.Figure:
     """Of the X-rays with the row's finding, the share that also carry the column's: (findings, findings), nan for a dash."""
     fig, ax = plt.subplots(figsize=(8.4, 6.4))
     shown = np.where(np.eye(len(NAMES), dtype=bool), np.nan, 100 * np.asarray(conditional))
-    image = ax.imshow(shown, cmap="Blues", aspect="auto", vmin=0)
+    image = ax.imshow(shown, cmap=plt.get_cmap("Blues", 16), aspect="auto", vmin=0)  # few colours: a small file
     for (i, j), value in np.ndenumerate(shown):
         if np.isfinite(value):
             dark = value > 0.6 * np.nanmax(shown)

@@ -23,9 +23,21 @@ NOISE = re.compile(
     r"|To enable the following instructions: "
     r"|.*Skipping registering GPU devices)"
 )
-# Quality of JPEGs and colours of charts; the first pair that keeps a notebook within its limit.
-STEPS = ((88, 256), (75, 256), (62, 256), (62, 64), (62, 32), (50, 32), (40, 24))
-PHOTOGRAPH = 90_000  # characters of base64; noise makes PNGs of X-rays and scans this long
+# Quality of JPEGs, colours of charts and the share of their side that photographs keep; the first that keeps a notebook within
+# its limit.
+STEPS = (
+    (88, 256, 1),
+    (75, 256, 1),
+    (62, 256, 1),
+    (62, 64, 1),
+    (62, 32, 1),
+    (62, 32, 0.75),
+    (62, 24, 0.6),
+    (62, 16, 0.5),
+    (50, 16, 0.5),
+)
+FLAT = 0.7  # mean change (of 255) by fewer colours up to which a picture is a chart; an X-ray would get steps
+PHOTOGRAPH = 60_000  # characters of base64; noise makes PNGs of X-rays and scans this long
 WIDGET = "application/vnd.jupyter.widget-view+json"
 ADDRESS = re.compile(r"\b0x[0-9a-f]{7,16}\b")
 STYLER_ID = re.compile(r"\bT_([0-9a-f]{5})(?=[_\s\"#,{])")
@@ -34,14 +46,16 @@ MACHINE_PATH = re.compile(r"(?<![\w.])/(root|home|Users|tmp|mnt|var)/[\w.\-]+|[A
 
 def fit_outputs(nb: NotebookNode, limit: int, root: Path = ROOT) -> NotebookNode:
     """A copy of `nb` with clean outputs, and figures compressed as little as `limit` (bytes of the notebook) allows."""
-    for quality, colours in STEPS:
-        clean = clean_outputs(copy.deepcopy(nb), root, quality, colours)
+    for step in STEPS:
+        clean = clean_outputs(copy.deepcopy(nb), root, *step)
         if len(nbformat.writes(clean).encode()) < limit:
             break
     return clean
 
 
-def clean_outputs(nb: NotebookNode, root: Path = ROOT, quality: int = STEPS[0][0], colours: int = STEPS[0][1]) -> NotebookNode:
+def clean_outputs(
+    nb: NotebookNode, root: Path = ROOT, quality: int = STEPS[0][0], colours: int = STEPS[0][1], scale: float = 1
+) -> NotebookNode:
     """Clean all outputs of `nb` in place, and return it.
 
     Progress bars collapse to their last state, log noise goes, paths of this machine become relative, memory addresses
@@ -65,7 +79,7 @@ def clean_outputs(nb: NotebookNode, root: Path = ROOT, quality: int = STEPS[0][0
                 output.metadata = NotebookNode()
                 for mime, value in list(output.data.items()):
                     if mime == "image/png":
-                        shrunk, data = shrink_figure(value, quality, colours)
+                        shrunk, data = shrink_figure(value, quality, colours, scale)
                         del output.data[mime]
                         output.data[shrunk] = data
                         notes = {key: size[key] for key in ("width", "height") if key in size}  # of a page, not of a screen
@@ -90,14 +104,16 @@ def scrub(text: str, root: Path = ROOT) -> str:
     return ADDRESS.sub("0x…", text)
 
 
-def shrink_figure(encoded: str, quality: int = STEPS[0][0], colours: int = STEPS[0][1]) -> tuple[str, str]:
+def shrink_figure(encoded: str, quality: int = STEPS[0][0], colours: int = STEPS[0][1], scale: float = 1) -> tuple[str, str]:
     """A figure as small as it may be: (mime type, base64). Charts stay PNG; photographs over `PHOTOGRAPH` become JPEG."""
     png = shrink_png(encoded, colours)
-    picture = Image.open(io.BytesIO(base64.b64decode(png)))
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded)))  # not what has a palette by now
     if len(png) < PHOTOGRAPH or getattr(picture, "is_animated", False):
         return "image/png", png
     buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+    pixels = picture.convert("RGB")
+    pixels = pixels.resize([round(side * scale) for side in pixels.size], Image.Resampling.LANCZOS) if scale < 1 else pixels
+    pixels.save(buffer, "JPEG", quality=quality, subsampling=0 if scale == 1 else 2, optimize=True)
     return min(("image/png", png), ("image/jpeg", base64.b64encode(buffer.getvalue()).decode()), key=lambda pair: len(pair[1]))
 
 
@@ -130,7 +146,9 @@ def shrink_png(encoded: str, colours: int = STEPS[0][1], tolerance: int = 8) -> 
     if np.quantile(change, 0.999) > tolerance:
         small = full
     elif colours < 256:
-        small = full.quantize(colours, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
+        fewer = full.quantize(colours, method=Image.Quantize.MEDIANCUT, kmeans=2, dither=Image.Dither.NONE)
+        if np.abs(np.asarray(fewer.convert("RGB"), dtype=np.int16) - np.asarray(full)).mean() < FLAT:
+            small = fewer
     small.save(buffer, "PNG", optimize=True, dpi=picture.info.get("dpi"))
     return min(base64.b64encode(buffer.getvalue()).decode(), encoded, key=len)
 
