@@ -68,8 +68,10 @@ def find_or_make(final: Path, identity: dict[str, Any], fill: Callable[[Path], N
             with atomic_file(partial / IDENTITY_FILE) as path:
                 path.write_text(json.dumps(identity, indent=2) + "\n", encoding="utf-8")
             _sweep(partial)
-            fill(partial)
-            _sweep(partial)
+            try:
+                fill(partial)
+            finally:
+                _sweep(partial)  # also what a worker was writing when the error of another ended it
     return final
 
 
