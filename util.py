@@ -387,6 +387,11 @@ def plot_columns(table: pd.DataFrame, columns: list[str]) -> plt.Figure:
 
 def plot_thousand(sensitivity: float, specificity: float, prevalence: float, y, pred) -> plt.Figure:
     """What 1,000 people meet (left, a square each) and where the test lies on the ROC curve of `y` and `pred` (right)."""
+    if np.isnan([sensitivity, specificity]).any():
+        fig, ax = plt.subplots(figsize=(9.5, 0.8))
+        ax.text(0, 0.5, "Nobody here has the finding, or everybody: its sensitivity or specificity is unknown.", va="center")
+        ax.axis("off")
+        return fig
     ill = round(1000 * prevalence)
     found, alarms = round(ill * sensitivity), round((1000 - ill) * (1 - specificity))
     counts = {"ill, alarm": found, "ill, missed": ill - found, "healthy, false alarm": alarms}
