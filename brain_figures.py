@@ -12,10 +12,10 @@ from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
-from data.decathlon import CHANNELS, CLASS_COLOURS, brain_box
+from data.decathlon import CHANNELS, CLASS_COLOURS, LABELS, brain_box
 from sliders import is_still, play
 
-BRAIN_CLASSES = ("edema", "non-enhancing tumour", "enhancing tumour")
+BRAIN_CLASSES = LABELS[1:]
 BRAIN_REGIONS = ("whole tumour (WT)", "tumour core (TC)", "enhancing tumour (ET)")
 ERRORS = ("missed", "false alarm", "wrong class")  # painted, outlined, hatched: told apart without any colour
 CASING = [withStroke(linewidth=3, foreground="black")]  # a white line is seen on every grey

@@ -5,10 +5,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.patches import ConnectionPatch
-from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from data.nih import FINDINGS
+from models.metrics import binned_calibration_error, wilson_interval
 
 NAMES = [finding.replace("_", " ") for finding in FINDINGS]
 
@@ -232,9 +232,7 @@ def plot_two_hospitals(areas: dict[str, pd.DataFrame], answers: dict[str, tuple[
 
 def calibration_scores(y: np.ndarray, pred: np.ndarray, bins: int = 10) -> dict[str, float]:
     """Expected calibration error (equal bins of [0, 1]) and Brier score of arrays (X-rays, findings), mean over the findings."""
-    cell = np.minimum((pred * bins).astype(int), bins - 1)
-    gaps = [np.bincount(cell[:, k], y[:, k] - pred[:, k], minlength=bins) for k in range(y.shape[1])]
-    return {"ECE": float(np.abs(gaps).sum(axis=1).mean() / len(y)), "Brier": float(np.mean((y - pred) ** 2))}
+    return {"ECE": float(binned_calibration_error(y, pred, bins).mean()), "Brier": float(np.mean((y - pred) ** 2))}
 
 
 def stamp_marker(films: np.ndarray, letter: str = "E") -> np.ndarray:
@@ -256,22 +254,6 @@ def stamp_marker(films: np.ndarray, letter: str = "E") -> np.ndarray:
         corner = (int(0.05 * size), int(0.17 * size))
         cv2.putText(film, letter, corner, cv2.FONT_HERSHEY_SIMPLEX, size / 220, 255, max(1, size // 64), cv2.LINE_AA)
     return films
-
-
-def wilson_interval(hits: int, tries: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, JASA 1927); nan of nothing."""
-    if tries == 0:
-        return np.nan, np.nan
-    interval = binomtest(int(hits), int(tries)).proportion_ci(method="wilson")
-    return interval.low, interval.high
-
-
-def youden_threshold(y, pred) -> float:
-    """The threshold at which sensitivity + specificity is largest; nan where only one class is there."""
-    if not 0 < np.sum(y) < np.size(y):
-        return np.nan
-    false_alarms, hits, cuts = roc_curve(y, pred)
-    return float(cuts[1:][np.argmax((hits - false_alarms)[1:])])
 
 
 def plot_reading(y, pred, threshold: float, played, answers) -> plt.Figure:

@@ -50,7 +50,6 @@ from chest_figures import (  # noqa: F401  the lessons call them util.…
     plot_two_hospitals,
     plot_views,
     stamp_marker,
-    youden_threshold,
 )
 from data.nih import FINDINGS
 from data.progress import progress_bar as progress  # noqa: F401  the lessons call it util.progress
@@ -77,6 +76,7 @@ from models.metrics import (  # noqa: F401  the lessons call them util.…
     resample_patients,
     surface_dice,
     volume_ml,
+    youden_threshold,
 )
 from sliders import mark, play  # noqa: F401  the lessons call them util.…
 

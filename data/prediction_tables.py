@@ -265,11 +265,9 @@ def _doubts(path: Path, frame: pd.DataFrame, y: np.ndarray, p: np.ndarray) -> li
             f"{path.name}: all predictions are 0 or 1: decisions, not probabilities. Curves and calibration need the latter."
         )
     else:
-        for name, same in zip(FINDINGS, (p == p[0]).all(axis=0)):
+        for name, value, same in zip(FINDINGS, p[0], (p == p[0]).all(axis=0)):
             if same and len(p) > 1:
-                notes.append(
-                    f"{path.name}: {name}_pred is {p[0, FINDINGS.index(name)]:g} in every row, so that it tells nobody apart."
-                )
+                notes.append(f"{path.name}: {name}_pred is {value:g} in every row, so that it tells nobody apart.")
     varied = [k for k in range(len(FINDINGS)) if 5 <= y[:, k].sum() <= len(y) - 5]
     if len(y) >= 100 and len(varied) >= 3 and (mean := np.mean([roc_auc_score(y[:, k], p[:, k]) for k in varied])) < 0.55:
         cause = "Is the sign reversed" if mean < 0.4 else "Are the rows of labels and predictions in one order"

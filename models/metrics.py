@@ -9,7 +9,8 @@ from scipy import ndimage
 from scipy.optimize import minimize_scalar
 from scipy.sparse import csr_matrix
 from scipy.special import expit, logit
-from sklearn.metrics import log_loss, roc_auc_score
+from scipy.stats import binomtest
+from sklearn.metrics import log_loss, roc_auc_score, roc_curve
 
 from data.decathlon import brain_box
 
@@ -18,6 +19,29 @@ def auroc(y, pred) -> float:
     """Area under the ROC curve by scikit-learn; nan when the labels hold one class only."""
     y = np.asarray(y)
     return float(roc_auc_score(y, pred)) if 0 < y.sum() < y.size else float("nan")
+
+
+def binned_calibration_error(y: np.ndarray, pred: np.ndarray, bins: int = 10) -> np.ndarray:
+    """Expected calibration error (Naeini et al., AAAI 2015) of each column of arrays (rows, columns): equal bins of [0, 1]."""
+    cell = np.minimum((pred * bins).astype(int), bins - 1)
+    gaps = [np.abs(np.bincount(cell[:, k], y[:, k] - pred[:, k], minlength=bins)).sum() for k in range(y.shape[1])]
+    return np.array(gaps) / len(y)
+
+
+def wilson_interval(hits: int, tries: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson, JASA 1927); nan of nothing."""
+    if tries == 0:
+        return np.nan, np.nan
+    interval = binomtest(int(hits), int(tries)).proportion_ci(method="wilson")
+    return interval.low, interval.high
+
+
+def youden_threshold(y, pred) -> float:
+    """The threshold at which sensitivity + specificity is largest; nan where only one class is there."""
+    if not 0 < np.sum(y) < np.size(y):
+        return np.nan
+    false_alarms, hits, cuts = roc_curve(y, pred)
+    return float(cuts[1:][np.argmax((hits - false_alarms)[1:])])
 
 
 def resample_patients(patient_ids, n_resamples: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -5,11 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import chest_figures
 import sliders
 import util
 from data.errors import DataError
 from data.nih import FINDINGS
+from models import metrics
 from models.chest import known_patients, network_card
 from models.chest import network as chest_network
 from models.chest.films import FilmBatches, augment_film, predict_films, standardize_films
@@ -269,7 +269,7 @@ def test_reader_is_a_point_with_wilson_intervals():
     y, pred = np.array([1, 1, 1, 1, 0, 0, 0, 0, 0, 1]), np.linspace(1, 0, 10)
     fig = util.plot_reading(y, pred, 0.5, np.arange(8), np.array([1, 1, 1, 0, 1, 0, 0, 0]))
     assert "reader: sensitivity 0.75, specificity 0.75" in fig.axes[0].get_title(loc="left") + fig.axes[0].get_title()
-    low, high = chest_figures.wilson_interval(3, 4)
+    low, high = metrics.wilson_interval(3, 4)
     assert (round(low, 3), round(high, 3)) == (0.301, 0.954)
     assert [label.get_text() for label in fig.axes[1].get_yticklabels()] == ["truth", "reader, 6 right", "network, 7 right"]
 

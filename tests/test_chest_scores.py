@@ -15,7 +15,8 @@ from test_train_chest import SIZE, folder, make_folder, tiny  # noqa: F401  fixt
 
 from models import transfer
 from models.chest import evaluate as evaluate_chest
-from models.chest.calibrate import apply_calibration, calibrate, fit_calibration
+from models.chest.calibrate import apply_calibration, calibrate
+from models.chest.calibration import fit_calibration
 from models.chest.films import open_store
 
 

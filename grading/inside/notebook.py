@@ -72,9 +72,9 @@ def read_cells(data: bytes) -> list[str]:
         raise NotebookError(f"The file is no notebook, it is {what}: {str(error)[:120]}") from None
     try:
         return _sources(content)
-    except (AttributeError, TypeError, ValueError, RecursionError) as error:
-        if isinstance(error, NotebookError):
-            raise
+    except NotebookError:
+        raise
+    except (AttributeError, TypeError, ValueError, RecursionError):
         raise NotebookError("The file is JSON, but no notebook: its cells are none.") from None
 
 

@@ -59,7 +59,8 @@ def split_by_patient(scans: Sequence, tests: int, validations: int, *, simulated
     DataError
         When there are too few patients.
     """
-    known = {scan.name: not simulated and scan.is_among(known_patients()) for scan in scans}
+    trained_on = known_patients()
+    known = {scan.name: not simulated and scan.is_among(trained_on) for scan in scans}
     scans_of: dict[str, list] = {}  # a patient may have several
     for scan in sorted(scans, key=lambda scan: [False, None, True].index(known[scan.name])):
         scans_of.setdefault(scan.patient, []).append(scan)

@@ -24,7 +24,14 @@ from data.storage import atomic_file
 from models.chest import known_patients, network_card
 from models.chest.films import open_store, pixel_statistics, predict_films
 from models.chest.network import CHEST_SIZE, CHEST_WEIGHTS, densenet121
-from models.metrics import auroc_intervals, bootstrap_auroc, clip_probabilities, percentile_interval, resample_patients
+from models.metrics import (
+    auroc_intervals,
+    binned_calibration_error,
+    bootstrap_auroc,
+    clip_probabilities,
+    percentile_interval,
+    resample_patients,
+)
 from models.terminal import one_sentence
 from models.weights import PATIENTS_FILE, load_weights, read_patients
 
@@ -121,21 +128,19 @@ def calibration_error(table: pd.DataFrame, pred: np.ndarray, bins: int = 10) -> 
     -------
     Series
         Log loss and, beside it, that of saying the prevalence to every X-ray; mean output and mean label (calibration in
-        the large); expected calibration error (Naeini et al., AAAI 2015) over `bins` bins of equal width.
+        the large); expected calibration error over `bins` bins of equal width.
     """
     y = table[list(nih.FINDINGS)].to_numpy()
     mixed = [k for k in range(y.shape[1]) if 0 < y[:, k].sum() < len(y)]
     ours = np.mean([log_loss(y[:, k], clip_probabilities(pred[:, k].astype(float))) for k in mixed])
     prevalence = np.mean([log_loss(y[:, k], np.full(len(y), y[:, k].mean())) for k in mixed])
-    places = np.minimum((pred * bins).astype(int), bins - 1)
-    gaps = [np.abs(np.bincount(places[:, k], y[:, k] - pred[:, k], bins)).sum() / len(y) for k in mixed]
     return pd.Series(
         {
             "log loss": ours,
             "log loss of the prevalence": prevalence,
             "mean output": pred[:, mixed].mean(),
             "mean label": y[:, mixed].mean(),
-            "expected calibration error": np.mean(gaps),
+            "expected calibration error": binned_calibration_error(y[:, mixed], pred[:, mixed], bins).mean(),
         }
     )
 
