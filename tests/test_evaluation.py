@@ -304,7 +304,7 @@ def test_lesson_runs_where_findings_lack_a_class(tmp_path, capsys):
 
 def test_lesson_runs_on_real_predictions(real_data, capsys):
     scope, printed = run_lesson(real_data / "predictions", capsys)
-    assert "every film counts as a patient of its own" in printed and "nothing to compare" in printed
+    assert "every X-ray counts as a patient of its own" in printed and "nothing to compare" in printed
     assert scope["by_patient"]["AUROC"].mean() > 0.8
     assert (
         scope["calibration"].loc["as it is", "ECE"] < scope["calibration"].loc["weights undone", "ECE"]
