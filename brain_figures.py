@@ -67,6 +67,9 @@ def paint_slice(
         painted = np.ma.masked_equal(np.take(label, at, number).T, 0)
         colour_map = ListedColormap(colours)
         axis.imshow(painted, cmap=colour_map, vmin=1, vmax=len(colours), alpha=0.6, origin="lower", interpolation="nearest")
+        enhancing = (painted == BRAIN_CLASSES.index("enhancing tumour") + 1).filled(False)
+        if enhancing.any():  # to the colour-blind it is edema in a brighter place: a line tells them apart
+            axis.contour(enhancing, levels=[0.5], colors="black", linewidths=0.6)
     axis.invert_xaxis()
     if letters:
         for place, letter, side in zip((0.02, 0.98), "AP" if plane == "sagittal" else "RL", ("left", "right")):
@@ -76,8 +79,13 @@ def paint_slice(
 
 def colour_legend(fig: plt.Figure, names: tuple[str, ...] = BRAIN_CLASSES, colours: tuple[str, ...] = CLASS_COLOURS) -> None:
     """Say above a figure what the painted colours mean."""
-    patches = [Patch(color=colour, label=name) for name, colour in zip(names, colours)]
-    fig.legend(handles=patches, loc="outside upper right", ncols=len(names), fontsize=9)
+    fig.legend(handles=colour_patches(names, colours), loc="outside upper right", ncols=len(names), fontsize=9)
+
+
+def colour_patches(names: tuple[str, ...] = BRAIN_CLASSES, colours: tuple[str, ...] = CLASS_COLOURS) -> list[Patch]:
+    """What stands for each class in a legend; enhancing tumour has a line around it, as in the pictures."""
+    edges = ["black" if name == "enhancing tumour" else colour for name, colour in zip(names, colours)]
+    return [Patch(facecolor=colour, edgecolor=edge, label=name) for name, colour, edge in zip(names, colours, edges)]
 
 
 def paint_errors(axis: plt.Axes, volume: np.ndarray, errors: np.ndarray, at: int) -> None:
@@ -100,7 +108,7 @@ def paint_errors(axis: plt.Axes, volume: np.ndarray, errors: np.ndarray, at: int
 
 def error_legend(fig: plt.Figure) -> None:
     """Say above a figure what the colours of the classes and the marks of the errors mean, in two lines."""
-    classes = [Patch(color=colour, label=name) for name, colour in zip(BRAIN_CLASSES, CLASS_COLOURS)]
+    classes = colour_patches()
     marks = [
         Patch(facecolor="#56B4E9", label=ERRORS[0]),
         plt.Line2D([], [], color="white", linewidth=1.2, path_effects=CASING, label=f"{ERRORS[1]} (outline)"),

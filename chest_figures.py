@@ -292,11 +292,11 @@ def plot_reading(y, pred, threshold: float, played, answers) -> plt.Figure:
     for row, (name, said) in enumerate([("truth", truth), ("reader", answers), ("network", network)]):
         names.append(name if row == 0 else f"{name}, {(said == truth).sum()} right")
         for place, yes in enumerate(said):
-            colour = "#333333" if yes == truth[place] else "#C00000"
-            strip.plot(place + 1, row, "o", ms=10, mec=colour, mew=1.5, mfc=colour if yes else "white")
+            marker, colour = ("o", "#333333") if yes == truth[place] else ("s", "#C00000")
+            strip.plot(place + 1, row, marker, ms=10, mec=colour, mew=1.5, mfc=colour if yes else "white")
     strip.set(xlim=(0.3, truth.size + 0.7), ylim=(2.6, -0.6), xticks=range(1, truth.size + 1))
     strip.set_yticks(range(3), names)
-    strip.set_title("full: yes, hollow: no, red: wrong")
+    strip.set_title("full: yes, hollow: no, red square: wrong")
     strip.tick_params(length=0)
     strip.spines[:].set_visible(False)
     return fig

@@ -391,6 +391,15 @@ def test_kinds_of_errors_are_told_apart_by_form(painted):
     matplotlib.pyplot.close(fig)
 
 
+def test_enhancing_tumour_has_a_line_around_it(painted):
+    """To the colour-blind its colour on bright tissue is that of edema on dark tissue."""
+    volume, label = painted
+    assert all(len(axis.collections) == 1 for axis in util.show_planes({"FLAIR": volume}, label).axes)
+    fig = util.show_planes({"FLAIR": volume}, np.where(label == 3, 1, 0))
+    assert not any(axis.collections for axis in fig.axes)
+    matplotlib.pyplot.close("all")
+
+
 def test_the_scroller_is_a_film_where_nobody_can_scroll(painted, monkeypatch):
     volume, label = painted
     image = np.stack([volume] * 4, axis=-1)
