@@ -227,7 +227,7 @@ util.sign_figure(fig, chest.source)
 # *Figure 6. The mean X-ray of each view and the distribution of grey levels. Peaks at the very ends are collimated borders
 # and burnt-in letters, not anatomy.*
 #
-# **Summary.** Findings are rare, unequally rare, and keep company; the sick may be filmed in another view; a patient may have
+# **Summary.** Findings are rare, unequally rare, and keep company; the sick may be X-rayed in another view; a patient may have
 # many X-rays. Each of these will matter below.
 #
 # *Further exercises.* (1) ★ Which finding is tied least to the view? (2) ★★ Do patients with many X-rays carry more findings? Count
