@@ -317,17 +317,18 @@ def scroll_slices(image: np.ndarray, label: np.ndarray, source: str) -> Image | 
         return animate_slices(image[..., 0], label, source)
     box = brain_box(image, margin=2)
     image, label = image[box], label[box]
-    start, top = largest_slice(label > 0)[2], image.shape[2] - 1
+    bottom = box[2].start  # slices are numbered as in the scan
+    start, top = bottom + largest_slice(label > 0)[2], bottom + image.shape[2] - 1
 
     def draw(slice=start, sequence="FLAIR", edema=True, non_enhancing=True, enhancing=True):
         fig, axes = plt.subplots(1, 2, figsize=(8.6, 4.6))
         shown = np.where(np.isin(label, np.flatnonzero([False, edema, non_enhancing, enhancing])), label, 0)
         for axis, mask in zip(axes, (None, shown)):
-            paint_slice(axis, image[..., CHANNELS.index(sequence)], mask, at=slice)
-        axes[0].set_title(f"{sequence}, slice {slice + box[2].start}")
+            paint_slice(axis, image[..., CHANNELS.index(sequence)], mask, at=slice - bottom)
+        axes[0].set_title(f"{sequence}, slice {slice}")
         colour_legend(fig)
         fig.supxlabel(source, x=0.995, ha="right", fontsize=8, color="#666666", style="italic")
         plt.show()
 
-    play(draw, slice=(0, top), sequence=list(CHANNELS), edema=bool, non_enhancing=bool, enhancing=bool)
+    play(draw, slice=(bottom, top), sequence=list(CHANNELS), edema=bool, non_enhancing=bool, enhancing=bool)
     return None

@@ -286,7 +286,7 @@ def plot_reading(y, pred, threshold: float, played, answers) -> plt.Figure:
         curve.set_title(f"reader: sensitivity {height:.2f}, specificity {1 - x:.2f}")
     curve.plot([0, 1], [0, 1], ":", color="#999999")
     curve.set(xlabel="1 − specificity", ylabel="sensitivity", aspect="equal", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    curve.legend(loc="lower right", fontsize=8)
+    curve.legend(loc="best", fontsize=8)  # a bad reader's point may be in any corner
 
     names = []
     for row, (name, said) in enumerate([("truth", truth), ("reader", answers), ("network", network)]):

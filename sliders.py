@@ -69,6 +69,7 @@ def _control(widgets: Any, name: str, choice: Any, start: Any) -> Any:
     if isinstance(choice, list):
         return widgets.ToggleButtons(options=choice, value=start, description=text)
     low, high = choice
+    wide = {"description": text, "continuous_update": False, "layout": widgets.Layout(width="480px")}  # two pixels a slice
     if isinstance(start, int):
-        return widgets.IntSlider(start, low, high, description=text, continuous_update=False)
-    return widgets.FloatSlider(start, min=low, max=high, step=(high - low) / 100, description=text, continuous_update=False)
+        return widgets.IntSlider(start, low, high, **wide)
+    return widgets.FloatSlider(start, min=low, max=high, step=(high - low) / 100, **wide)

@@ -409,7 +409,7 @@ def test_the_scroller_is_a_film_where_nobody_can_scroll(painted, monkeypatch):
     monkeypatch.setattr("brain_figures.is_still", lambda: False)
     monkeypatch.setattr("brain_figures.play", lambda draw, **choices: asked.update(choices, draw=draw))
     assert util.scroll_slices(image, label, "simulated") is None
-    assert asked["sequence"] == list(decathlon.CHANNELS) and asked["edema"] is bool and asked["slice"][0] == 0
+    assert asked["sequence"] == list(decathlon.CHANNELS) and asked["edema"] is bool and asked["slice"] == (1, 24)
     asked["draw"](slice=8, sequence="T1gd", edema=False, enhancing=False)
     matplotlib.pyplot.close("all")
 
