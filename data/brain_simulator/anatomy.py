@@ -7,12 +7,14 @@ second to the front, third to the top), cropped to the `Grid` in which a brain c
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from data.brain_simulator.cortex import FOLIA, NOISE_STEP, Surface, cortex, folia_angle, sheet_distance, template_surface
-from data.brain_simulator.fields import Points, gaussian, smooth_noise
+from data.brain_simulator.fields import Points, around, gaussian, smooth_noise
 
 SHAPE = (240, 240, 155)  # voxels of the Decathlon's Task01
 CROP = ((42, 199), (14, 209), (0, 152))  # mm: a box around every brain of that space, with room for larger ones
@@ -75,8 +77,8 @@ ARTERIES = (
 VEINS = ([(1, 0, 16), (1, -20, 14), (1, -40, 6), (1, -50, 4), (0, -62, -4), (0, -86, -14)],)
 
 
-def _tubes(shape: tuple[int, ...], courses: tuple, radius: float) -> np.ndarray:
-    """Both sides of the `courses` as soft tubes of `radius` mm."""
+def _tubes(shape: tuple[int, ...], origin: tuple[int, ...], courses: tuple, radius: float) -> np.ndarray:
+    """Both sides of the `courses` as soft tubes of `radius` mm; 0, 0, 0 of MNI space is the voxel `origin`."""
     from scipy.interpolate import make_interp_spline
 
     line = np.zeros(shape, bool)
@@ -85,10 +87,9 @@ def _tubes(shape: tuple[int, ...], courses: tuple, radius: float) -> np.ndarray:
         along = np.linspace(0, 1, 40 * len(knots))
         fine = make_interp_spline(np.linspace(0, 1, len(knots)), knots, k=3)(along)
         for side in (1, -1):
-            place = np.round(fine * (side, 1, 1) + TEMPLATE_ORIGIN).astype(int)
+            place = np.round(fine * (side, 1, 1)).astype(int) + origin
             line[tuple(place[(place >= 0).all(1) & (place < shape).all(1)].T)] = True
-    (box,) = ndimage.find_objects(line.astype(np.uint8))
-    box = tuple(slice(max(0, s.start - 3), s.stop + 3) for s in box)
+    box = around(line, 3)
     tubes = np.zeros(shape, np.float32)
     tubes[box] = np.clip(radius + 0.5 - ndimage.distance_transform_edt(~line[box]), 0, 1)
     return tubes
@@ -100,43 +101,52 @@ def template() -> Template:
 
     Source: ICBM 152 nonlinear symmetric template (Fonov et al., NeuroImage 2011), as shipped with nilearn.
     """
-    from nilearn import datasets  # slow to import: only workers need it
-
-    def load(function) -> np.ndarray:
-        return np.asarray(function(resolution=1).dataobj, dtype=np.float32)
-
-    t1 = load(datasets.load_mni152_template)
-    inside = (t1 > 0.2).astype(np.float32)  # nilearn's own brain mask, without reading the file once more
-    tissue = load(datasets.load_mni152_gm_template) + load(datasets.load_mni152_wm_template)
+    t1 = _mni152("t1")
+    inside = t1 > 0.2  # nilearn's own brain mask, without reading the file once more
     # The template is a mean of 152 people, so its edges are washed out: unsharp masking brings them back.
     sharp = t1 + 1.0 * (t1 - gaussian(t1, 1.6)) + 0.25 * (t1 - gaussian(t1, 4.0))
-    steps = ndimage.distance_transform_cdt(inside > 0, metric="taxicab")  # from the surface
-    deep = steps > 18
-    ventricle = (tissue < 0.6) & deep
+    wide = around(inside, 4 + 8)  # 4 voxels around the brain are kept, 8 more are what the other blurs reach
+    corner = np.array([s.start for s in wide])
+    inner = tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(around(inside, 4), wide, strict=True))
+
+    def cut(part: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(part[(..., *inner)], dtype=np.float32)
+
+    sharp, inside, tissue = sharp[wide], inside[wide], (_mni152("gm") + _mni152("wm"))[wide]
+    steps = ndimage.distance_transform_cdt(inside, metric="taxicab")  # from the surface
+    ventricle = (tissue < 0.6) & (steps > 18)
     # Superior sagittal sinus and torcula: the midline rim of the mask, top and back.
-    x, y, z = np.ogrid[: t1.shape[0], : t1.shape[1], : t1.shape[2]]
-    rim = (inside > 0) & (steps <= 4)
+    x, y, z = (a + start for a, start in zip(np.ogrid[tuple(slice(n) for n in inside.shape)], corner, strict=True))
+    rim = inside & (steps <= 4)
     vein = rim & (np.abs(x - 98) < 4) & ((z > 105) | (y < 60)) & (z > 50)
     ellipsoid = np.sqrt(((x - 98) / 36) ** 2 + ((y - 128) / 40) ** 2 + ((z - 75) / 26) ** 2)
-    (box,) = ndimage.find_objects((inside > 0).astype(np.uint8))
-    box = tuple(slice(max(0, s.start - 4), s.stop + 4) for s in box)
-
-    def cut(whole: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(whole[(..., *box)], dtype=np.float32)
-
+    origin = tuple((TEMPLATE_ORIGIN - corner).tolist())
     mask = cut(gaussian(inside, 1.0))
-    surface = template_surface(inside > 0, tissue, ventricle, TEMPLATE_ORIGIN)
+    surface = template_surface(inside, tissue, ventricle, origin)
     return Template(
-        corner=np.array([s.start for s in box], np.float32),
+        corner=(corner + [s.start for s in inner]).astype(np.float32),
         t1=cut(sharp),
         mask=mask,
         near=ndimage.maximum_filter(mask, 3) > 0.05,
-        ventricle=cut(gaussian(ventricle.astype(np.float32), 0.7)),
+        ventricle=cut(gaussian(ventricle, 0.7)),
         nuclei=cut(np.clip((1 - ellipsoid) / 0.12, 0, 1)),
-        vein=cut(np.maximum(gaussian(vein.astype(np.float32), 0.8), _tubes(t1.shape, VEINS, 1.0))),
-        artery=cut(_tubes(t1.shape, ARTERIES, 1.0)),
+        vein=cut(np.maximum(gaussian(vein, 0.8), _tubes(inside.shape, origin, VEINS, 1.0))),
+        artery=cut(_tubes(inside.shape, origin, ARTERIES, 1.0)),
         surface=Surface(cut(surface.depth), cut(surface.foot), cut(surface.small_brain), cut(surface.stem)),
     )
+
+
+def _mni152(tissue: str) -> np.ndarray:
+    """The template "t1", "gm" or "wm" of 1 mm, float32, scaled to at most 1: what nilearn.datasets.load_mni152_template gives.
+
+    Importing nilearn takes longer than drawing half a brain, so its file is read directly.
+    """
+    import nibabel as nib
+
+    (package,) = find_spec("nilearn").submodule_search_locations
+    image = nib.load(Path(package) / "datasets" / "data" / f"mni_icbm152_{tissue}_tal_nlin_sym_09a_converted.nii.gz")
+    values = np.asarray(image.dataobj).astype(np.float32)
+    return values / values.max()
 
 
 @dataclass
@@ -231,11 +241,11 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
     # First the voxels whose nearest voxel of the template is in the mask or beside it, then of these the ones inside.
     nearest = [np.clip(np.rint(p), 0, n - 1).astype(np.int32) for p, n in zip(points, source.mask.shape, strict=True)]
     inside = np.flatnonzero(source.near[*nearest])
-    found = Points(points[:, inside], source.mask.shape).look(source.mask)
+    places = Points(points[:, inside], source.mask.shape)
+    found = places.look(source.mask)
     kept = found > 0.05
-    inside = inside[kept]
+    inside, places = inside[kept], places.only(kept)
     points = points[:, inside]
-    places = Points(points, source.mask.shape)
 
     def full(values: np.ndarray) -> np.ndarray:
         """Values of the voxels inside, as a volume that is 0 elsewhere."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from data.brain_simulator.fields import gaussian
+from data.brain_simulator.fields import around, gaussian
 
 NOISE_STEP = 2  # mm between the samples of the random functions on the surface
 FOLIA = 4.5  # mm between the fissures of the cerebellum
@@ -45,13 +45,12 @@ def template_surface(mask: np.ndarray, tissue: np.ndarray, ventricle: np.ndarray
     depth = np.zeros(mask.shape, np.float32)
     foot = np.zeros((3, *mask.shape), np.float32)
     for part in (inside & ~small_brain & ~falx, inside & small_brain):
-        (box,) = ndimage.find_objects(part.astype(np.uint8))  # only there: the transform of the whole grid takes thrice as long
-        box = tuple(slice(max(0, s.start - 1), s.stop + 1) for s in box)
-        distance, nearest = ndimage.distance_transform_edt(part[box], return_indices=True)
-        depth[box] += distance.astype(np.float32)
-        for axis, n in enumerate(part[box].shape):
-            place = np.arange(n).reshape([n if a == axis else 1 for a in range(3)])
-            foot[axis][box] += nearest[axis] - place  # 0 outside the part: each voxel there is its own nearest
+        box = around(part, 1)  # only there: the transform of the whole grid takes thrice as long
+        nearest = ndimage.distance_transform_edt(part[box], return_distances=False, return_indices=True)
+        for axis, n in enumerate(part[box].shape):  # 0 outside the part: each voxel there is its own nearest
+            nearest[axis] -= np.arange(n, dtype=np.int32).reshape([n if a == axis else 1 for a in range(3)])
+            foot[axis][box] += nearest[axis]
+        depth[box] += np.sqrt(np.square(nearest, out=nearest).sum(0, dtype=np.int32).astype(np.float32))
     for axis in range(3):
         foot[axis] = gaussian(foot[axis], 1.5)
     return Surface(gaussian(depth, 0.6), foot, gaussian(small_brain, 1.0), gaussian(stem, 1.0))

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from data.brain_simulator.anatomy import Brain, Grid, distance_from_centre
-from data.brain_simulator.fields import gaussian, smooth_noise
+from data.brain_simulator.fields import around, gaussian, smooth_noise
 
 EDEMA, CORE, ENHANCING = 1, 2, 3  # the Decathlon's labels; CORE is necrosis and non-enhancing tumour
 
@@ -254,7 +254,9 @@ def grow_tumour(rng: np.random.Generator, brain: Brain, plan: Plan) -> Tumour:
     inside = _keep_large(inside, 0.02)
     edge[core] = border - 20
 
-    depth = ndimage.distance_transform_edt(core, sampling=grid.spacing).astype(np.float32)
+    depth = np.zeros(core.shape, np.float32)
+    part = around(core, 1)
+    depth[part] = ndimage.distance_transform_edt(core[part], sampling=grid.spacing)
     rim = plan.ring * depth * np.exp(0.6 * smooth_noise(rng, axes, 14))
     rim += (1.2 + 4.0 * (1 - plan.ring)) * smooth_noise(rng, axes, 7) + 1.8 * smooth_noise(rng, axes, 22)
     rim += rng.uniform(0.6, 1.6) * smooth_noise(rng, axes, 3.0)
