@@ -33,8 +33,7 @@ check: lint  ## before each commit: lint, format, spelling and the fast tests, i
 	@$(PYTHON) -m pytest -q --numprocesses 2 --dist loadfile $(FAST:%=tests/test_%.py)
 
 test: lint  ## run every test, the notebooks included (REAL_DATA=folder: on real patients too)
-	@$(PYTHON) -m pytest -m "not slow" --numprocesses 2 --dist loadfile --durations=30
-	@$(PYTHON) -m pytest -m slow
+	@$(PYTHON) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations=30
 
 lab: .venv/.installed  ## open JupyterLab on your own copies of the student notebooks, in work/ (OPTIONS=--no-browser …)
 	@$(PYTHON) -m tools.lab $(OPTIONS)

@@ -10,13 +10,49 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 import models  # noqa: E402, F401  settings of TensorFlow, before it is imported
 
-LAST = ["test_execution"]  # whatever takes minutes comes after everything that takes seconds
+LONG = [  # with several workers these begin first, so that none is left alone with one at the end; whole notebooks not together
+    "test_whole_notebook_on_the_simulated_cohort[01]",
+    "test_grading.py",
+    "test_whole_notebook_on_the_simulated_cohort[03]",
+    "test_grading_attacks.py",
+    "test_train_chest.py",
+    "test_train_brain.py",
+    "test_parallel.py",
+    "test_execution.py",
+]
 NO_REAL_DATA = "REAL_DATA is not set: name a folder that holds nih/, brats/ and predictions/ (REAL_DATA=folder make test)"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Quick tests first, so that they fail first."""
-    items.sort(key=lambda item: (item.path.stem in LAST, item.get_closest_marker("slow") is not None))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Quick tests first, so that they fail first; with several workers long ones first, so that these end together."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: next((place for place, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
+    else:
+        items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """A worker takes a file at a time, since its tests share what is costly to make; whole notebooks are taken one by one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Schedule(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid if "test_execution.py" in nodeid else super()._split_scope(nodeid)
+
+    return Schedule(config, log) if config.option.dist == "loadfile" else None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker hands over what it measured."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["measured"] = MEASURED
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error) -> None:
+    """Take over what a worker measured."""
+    MEASURED.extend(getattr(node, "workeroutput", {}).get("measured", []))
 
 
 def pytest_terminal_summary(terminalreporter) -> None:

@@ -1,8 +1,9 @@
 """Executes the notebooks: whole on the simulated cohorts, as students open them, from other folders, on real patients.
 
-These tests take minutes. They come last; without them: ``pytest -m "not slow"``.
+These tests take minutes; without them: ``pytest -m "not slow"``.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -28,12 +29,14 @@ each_lesson = pytest.mark.parametrize("lesson", LESSONS, ids=lambda path: path.s
 
 @pytest.fixture
 def run_shown(capfd, measured):
-    """`run_lesson` with its progress on the terminal, and a line about it at the end of the tests."""
+    """`run_lesson` with its progress on the terminal if it runs alone, and a line about it at the end of the tests."""
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
 
     def run(lesson: Path, target: Path, label: str, **options) -> Run:
         with capfd.disabled():
-            print(f"\n{lesson.stem}, {label}", flush=True)
-            result = run_lesson(lesson, target, **options)
+            if alone:
+                print(f"\n{lesson.stem}, {label}", flush=True)
+            result = run_lesson(lesson, target, show=alone, **options)
         measured.append(
             f"{lesson.stem[:2]} {label}: {results.duration(result.seconds)}, {result.peak_mib / 1024:.1f} GiB"
             + "".join(f", {k} {results.number(v)}" for h in result.headlines for k, v in h["numbers"].items())
