@@ -22,7 +22,7 @@ from typing import Any
 
 import public_tests
 
-from . import checks
+from . import checks, course
 from .choice import choose
 from .grade import Grader, Settings
 from .inside import confine
@@ -133,7 +133,7 @@ def _locally(todo: list[Submission], settings: Settings, yardsticks: dict, jobs:
     while queue:
         running: dict[Any, Submission] = {}
         broken = []
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_quiet) as pool:
+        with _processes(jobs) as pool:
             while queue or running:
                 while queue and len(running) < 2 * jobs and not broken:
                     submission = queue.pop()
@@ -155,15 +155,21 @@ def _locally(todo: list[Submission], settings: Settings, yardsticks: dict, jobs:
 
 def _alone(submission: Submission, settings: Settings, yardsticks: dict) -> dict[str, Any]:
     """The result of a submission in a process of its own: if that dies as well, no other one was to blame."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_quiet) as pool:
+    with _processes(1) as pool:
         try:
             return pool.submit(grade_one, submission, settings, yardsticks).result()
         except BrokenProcessPool:
             return _failed("The grader's process died here, please grade by hand.")
 
 
-def _quiet() -> None:
+def _processes(jobs: int) -> ProcessPoolExecutor:
+    """Grading processes. They get the lessons that this one has read: reading them takes two seconds."""
+    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start, initargs=(dict(course.READ),))
+
+
+def _start(read: dict) -> None:
     """In a grading process: leave Ctrl-C to the main one, and end with it, however it ends."""
+    course.READ.update(read)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     warnings.simplefilter("ignore")  # what is to be said of the sandbox was said by the main process
     if sys.platform == "linux":

@@ -5,7 +5,6 @@
 
 import json
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,9 @@ class Assignment:
         return self.number != 2
 
 
+READ: dict[tuple[int, Path], Assignment] = {}  # also what another process has read and handed over
+
+
 def lesson(number: int, root: Path = ROOT) -> Path:
     """The script of a lesson.
 
@@ -47,9 +49,14 @@ def lesson(number: int, root: Path = ROOT) -> Path:
     raise FileNotFoundError(f"There is no lesson {number:02d} in {root / 'lessons'}.")
 
 
-@cache
 def assignment(number: int, root: Path = ROOT) -> Assignment:
-    """Read a lesson. Raises FileNotFoundError, or LessonError where it breaks a convention."""
+    """Read a lesson, once. Raises FileNotFoundError, or LessonError where it breaks a convention."""
+    if (number, root) not in READ:
+        READ[number, root] = _read(number, root)
+    return READ[number, root]
+
+
+def _read(number: int, root: Path) -> Assignment:
     path = lesson(number, root)
     points = {exercise.name: float(exercise.points) for exercise in find_exercises(read_cells(path), path.name)}
     missing = [name for name, of in EXERCISES.items() if of == number and name not in points]

@@ -12,15 +12,16 @@ What a lesson may say in a cell's header, beyond jupytext's own format:
 =====================================  =================================================================
 """
 
+from __future__ import annotations
+
 import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import jupytext
-from nbformat import NotebookNode
-from nbgrader.nbgraderformat import SCHEMA_VERSION, MetadataValidator
-from nbgrader.preprocessors import ClearOutput, ClearSolutions
+if TYPE_CHECKING:  # where a lesson is read: jupytext and nbgrader take two seconds to import, in each process that grades
+    from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 # The only place that names the public repository: badges, set-up cells, README and CITATION.cff are written from it.
@@ -62,6 +63,8 @@ def lesson_sha256(path: Path) -> str:
 
 def read_cells(path: Path) -> NotebookNode:
     """A lesson as jupytext reads it: nothing added, nothing executed."""
+    import jupytext
+
     return jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
 
 
@@ -187,6 +190,10 @@ def make_notebook(path: Path, *, student: bool = False, figures: dict[str, tuple
     LessonError
         When the lesson breaks a convention.
     """
+    from nbformat import NotebookNode
+    from nbgrader.nbgraderformat import SCHEMA_VERSION, MetadataValidator
+    from nbgrader.preprocessors import ClearOutput, ClearSolutions
+
     nb = read_cells(path)
     exercises = find_exercises(nb, path.name)
     folder = "student/" if student else ""
@@ -230,6 +237,8 @@ def make_notebook(path: Path, *, student: bool = False, figures: dict[str, tuple
 
 def _with_examples(nb: NotebookNode, lesson: str, figures: dict[str, tuple[str, str]]):
     """The cells, and after each one tagged ``example`` its figure, folded, since a right answer draws the same."""
+    from nbformat import NotebookNode
+
     for position, cell in enumerate(nb.cells):
         yield cell
         if "example" in cell.metadata.get("tags", []) and cell.id in figures:
