@@ -59,6 +59,7 @@ IMPORT_TO_PACKAGE = {
     "matplotlib_inline": "ipykernel",
     "yaml": "pyyaml",
     "tensorflow": "tensorflow-cpu",
+    "xdist": "pytest-xdist",
 }
 USED_WITHOUT_IMPORT = {"jupyterlab", "ipykernel", "jinja2", "h5py", "tensorflow", "tensorflow-cpu", "keras"}
 SCANS = (".nii", ".nii.gz", ".dcm", ".mha", ".mhd", ".nrrd", ".npy", ".npz", ".tif", ".tiff", ".zip", ".tar", ".gz", ".pkl")
