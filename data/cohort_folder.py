@@ -1,6 +1,7 @@
 """A folder of simulated cases: found by what it says it is, made as a whole, resumed after a stop, drawn by several processes."""
 
 import ctypes
+import gc
 import json
 import os
 import threading
@@ -109,13 +110,15 @@ def _begin_work() -> None:
     """Set up a worker process: memory that is kept for the next array, and an end within a second of its parent's.
 
     Both simulators make thousands of short-lived arrays; the GNU allocator hands each back to the system, which clears it
-    for the next one: a fifth of their time. joblib's own workers would idle on when the process that started them is killed.
+    for the next one: a fifth of their time. None of the arrays lies in a cycle of references, so the collector of those has
+    little to do. joblib's own workers would idle on when the process that started them is killed.
     On Windows, where a process does not see its parent end, they end after five minutes without work.
     """
     with suppress(OSError, AttributeError, TypeError):  # another C library
         c_library = ctypes.CDLL(None)
         for option in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
             c_library.mallopt(option, 2**31 - 1)
+    gc.set_threshold(100_000)
     parent = os.getppid()
 
     def watch() -> None:

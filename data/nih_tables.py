@@ -9,27 +9,10 @@ import numpy as np
 import pandas as pd
 
 from data.errors import DataError
+from data.findings import FINDINGS
 from data.patient_columns import COLUMN_NAMES, film_key, patient_of, understand
 from data.png import png_size
 from data.tables import key_of, numbers, read_table, read_text
-
-FINDINGS = (
-    "Atelectasis",
-    "Cardiomegaly",
-    "Effusion",
-    "Infiltration",
-    "Mass",
-    "Nodule",
-    "Pneumonia",
-    "Pneumothorax",
-    "Consolidation",
-    "Edema",
-    "Emphysema",
-    "Fibrosis",
-    "Pleural_Thickening",
-    "Hernia",
-)
-"""The 14 findings in the order of the archive's paper."""
 
 TABLE_FILE = "Data_Entry_2017_v2020.csv"
 BOX_FILE = "BBox_List_2017.csv"

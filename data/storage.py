@@ -21,11 +21,11 @@ def actionable_disk_errors(path: Path, option: str = "") -> Iterator[None]:
 
     `option` is the one of the command line that names another folder; without it the text knows COURSE_CACHE.
     """
-    cached = Path(path).resolve().is_relative_to(cache_dir())
-    elsewhere = f"name a folder with {option}" if option else "set COURSE_CACHE to a folder" if cached else "name a folder"
     try:
         yield
     except OSError as error:
+        cached = Path(path).resolve().is_relative_to(cache_dir())
+        elsewhere = f"name a folder with {option}" if option else "set COURSE_CACHE to a folder" if cached else "name a folder"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DataError(
                 f"{path}: the disk is full. What has been written is kept, and nothing half-written is taken for whole. Free some "

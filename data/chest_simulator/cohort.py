@@ -180,7 +180,7 @@ def simulate_twins(
         When the folder is no simulated chest cohort of this version, or the X-ray or finding is not there.
     """
     from data.chest_simulator import film as one
-    from data.nih import FINDINGS
+    from data.findings import FINDINGS
 
     known = read_identity(Path(folder)) or {}
     if known.get("what") != WHAT or known.get("version") != VERSION:
@@ -217,7 +217,7 @@ BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"
 
 def _write_tables(unfinished: Path, plan: list, size: int) -> None:
     """NIH's tables and lists, the manual labels of the test X-rays and the truth of all."""
-    from data.nih import FINDINGS
+    from data.findings import FINDINGS
 
     entries, boxes, truth, reading, lists = [], [], [], [], {True: [], False: []}
     for film in plan:

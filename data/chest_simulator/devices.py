@@ -3,15 +3,15 @@
 import cv2
 import numpy as np
 
-from data.chest_simulator import anatomy
 from data.chest_simulator import projection as physics
+from data.chest_simulator.curves import Curve, ramp
 
 
 def _curve(*points) -> np.ndarray:
     """A smooth line (420, 3) through points (x, y, z)."""
     points = np.array(points, float)
     way = np.r_[0, np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))]
-    return anatomy.PchipInterpolator(way / way[-1], points)(np.linspace(0, 1, 420))
+    return Curve(way / way[-1], points)(ramp(0, 1, 420))
 
 
 def _lead(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
@@ -132,7 +132,7 @@ def _wires(out: np.ndarray, scene, rng: np.random.Generator, side: int) -> None:
     """Of a sternotomy, often with clips of bypass vessels."""
     canvas, h, shift = scene.canvas, scene.height, scene.body.shift
     for k in range(int(rng.integers(4, 7))):
-        t = np.linspace(0, 2 * np.pi, 60)
+        t = ramp(0, 2 * np.pi, 60)
         cx, cy = rng.normal(0, 2), (0.22 + 0.11 * k) * h
         turn = np.column_stack(
             [

@@ -1,6 +1,5 @@
 """One simulated X-ray: the body of `anatomy`, placed and exposed, with its findings."""
 
-from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import cv2
@@ -10,7 +9,7 @@ from data.chest_simulator import anatomy
 from data.chest_simulator import projection as physics
 from data.chest_simulator.devices import burn_in, devices
 from data.chest_simulator.scene import Scene
-from data.nih import FINDINGS
+from data.findings import FINDINGS
 
 DRAINED = {"Pneumothorax": 0.3, "Effusion": 0.08}  # share of the X-rays with a chest tube
 SEVERAL_PLACES = ("Nodule", "Effusion", "Infiltration")  # one box for each place
@@ -219,8 +218,8 @@ def compose(
     """The scene with all findings drawn, and for each finding the weight map that its box encloses."""
     from data.chest_simulator import findings as signs
 
-    body = deepcopy(body)
-    generators = {name: np.random.default_rng([finding_seed, k]) for k, name in enumerate(FINDINGS)}
+    body = replace(body, raise_dome=dict(body.raise_dome))
+    generators = {name: np.random.default_rng([finding_seed, FINDINGS.index(name)]) for name in findings}
     plans = {name: signs.prepare(name, body, setup, severity, generators[name]) for name, severity in findings.items()}
     scene = Scene(body, setup, size)
     return scene, {name: signs.draw(name, scene, plans[name], severity, generators[name]) for name, severity in findings.items()}

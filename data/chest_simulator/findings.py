@@ -13,6 +13,7 @@ import numpy as np
 
 from data.chest_simulator import anatomy
 from data.chest_simulator import projection as physics
+from data.chest_simulator.curves import ramp
 
 Plan = dict[str, Any]
 
@@ -149,7 +150,7 @@ def _atelectasis(scene, plan: Plan, severity: float, rng: np.random.Generator) -
                 [side * w * (0.42 + 0.22 * (a[2 + k] - 0.5)), scene.dome_top[side] - 14 - 22 * k - 14 * a[3 + k], 0.0]
             )
             reach, angle = 26 + 30 * a[4] + 8 * severity, 0.30 * g[k] + 0.1 * side
-            t = np.linspace(-1, 1, 80)
+            t = ramp(-1, 1, 80)
             line = middle + np.column_stack(
                 [reach * t * np.cos(angle), reach * t * np.sin(angle) + 4 * g[k + 2] * (1 - t**2), 0 * t]
             )
@@ -311,7 +312,7 @@ def _edema(scene, plan: Plan, severity: float, rng: np.random.Generator) -> np.n
         y0 = h * rng.uniform(0.62, 0.95, count)
         start = np.stack([side * (w * anatomy.LATERAL(y0 / h) - 2), y0, np.zeros(count)], -1)
         end = start - np.stack([side * rng.uniform(10, 22, count), rng.normal(0, 2.5, count), np.zeros(count)], -1)
-        t = np.linspace(0, 1, 30)[None, :, None]
+        t = ramp(0, 1, 30)[None, :, None]
         physics.tubes(scene.canvas, start[:, None] + (end - start)[:, None] * t, 0.6, onto=lines, factor=5)
     return _add(scene, haze * cloud * (5 + 32 * severity) + lines * (0.6 + severity))
 

@@ -8,10 +8,9 @@ Oakden-Rayner (Academic Radiology 2020) and Nabulsi et al. (Scientific Reports 2
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 from data.chest_simulator.site import Site, find_site
-from data.nih import FINDINGS
+from data.findings import FINDINGS
 
 # X-rays with each finding out of 112,120 in ChestX-ray14.
 NIH_COUNTS = dict(
@@ -135,7 +134,9 @@ def _films_of_patient(rng: np.random.Generator, most: int) -> int:
 
 def _patient(rng: np.random.Generator, shares: np.ndarray, forced: int | None, most: int) -> tuple[dict, list[dict]]:
     """A patient and the X-rays: view, true findings with severity, and labels with their errors."""
-    limit = norm.isf(shares)
+    from scipy.special import ndtri  # takes a moment to import, and only who plans a cohort needs it
+
+    limit = -ndtri(shares)  # exceeded by that share of a standard normal variable
     kin = _ROOT @ rng.standard_normal(15)
     keep = np.sqrt(_PERSISTENCE)
     if forced is not None:  # move this finding over its limit, and all that goes with it accordingly

@@ -12,6 +12,7 @@ densities: Hubbell and Seltzer, NIST Standard Reference Database 126 (ICRU-44 ti
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -70,19 +71,25 @@ class Canvas:
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Pixel coordinates (column, row) of points (..., 3) in the patient."""
-        return self.project_planes(*np.moveaxis(points, -1, 0))
+        x, y, z = np.moveaxis(points, -1, 0)
+        return self.project_planes(x, y, z, self.magnification(z))
 
-    def project_planes(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The same for points whose coordinates are three arrays."""
+    def project_planes(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same for points whose coordinates are three arrays; `scale` is their magnification."""
         turned = x * math.cos(self.rotation) + z * math.sin(self.rotation)
-        scale = self.magnification(z)
         column = (turned * scale - self.left) / self.pixel - 0.5
         row = ((y - self.beam_y) * scale + self.beam_y - self.top) / self.pixel - 0.5
         return column, row
 
 
 def ellipsoid(
-    x: np.ndarray, y: np.ndarray, centre: tuple[float, float], axes: tuple[float, float, float], angle: float = 0.0
+    x: np.ndarray,
+    y: np.ndarray,
+    centre: tuple[float, float],
+    axes: tuple[float, float, float],
+    angle: float = 0.0,
+    onto: np.ndarray | None = None,
+    factor: float = 1.0,
 ) -> np.ndarray:
     """Chord length along z through an ellipsoid, mm: 2 c sqrt(1 - (x/a)^2 - (y/b)^2).
 
@@ -95,18 +102,21 @@ def ellipsoid(
         Half axes; c along the ray.
     angle : float
         Turn of the axes a, b in the film plane, radians.
+    onto, factor
+        The chord length times `factor` is added to the map `onto`, or to a new one.
     """
     cosine, sine = np.float32(math.cos(angle)), np.float32(math.sin(angle))
     if x.size > 1 and x.size * y.size == max(x.size, y.size) ** 2 and x.ndim == y.ndim == 2 and len(x) == y.shape[1] == 1:
         # A regular grid: look only at the rows and columns that the ellipsoid can reach.
         wide, high = math.hypot(axes[0] * cosine, axes[1] * sine), math.hypot(axes[0] * sine, axes[1] * cosine)
-        columns = slice(*np.searchsorted(x[0], (centre[0] - wide, centre[0] + wide)))
-        rows = slice(*np.searchsorted(y[:, 0], (centre[1] - high, centre[1] + high)))
-        out = np.zeros((len(y), x.shape[1]), np.float32)
+        columns = slice(*x[0].searchsorted((centre[0] - wide, centre[0] + wide)).tolist())
+        rows = slice(*y[:, 0].searchsorted((centre[1] - high, centre[1] + high)).tolist())
+        onto = np.zeros((len(y), x.shape[1]), np.float32) if onto is None else onto
         if columns.start < columns.stop and rows.start < rows.stop:
-            out[rows, columns] = _chord(x[:, columns], y[rows], centre, axes, cosine, sine)
-        return out
-    return _chord(x, y, centre, axes, cosine, sine)
+            onto[rows, columns] += _chord(x[:, columns], y[rows], centre, axes, cosine, sine) * np.float32(factor)
+        return onto
+    chord = _chord(x, y, centre, axes, cosine, sine) * np.float32(factor)
+    return chord if onto is None else np.add(onto, chord, out=onto)
 
 
 def _chord(x, y, centre, axes, cosine, sine) -> np.ndarray:
@@ -183,21 +193,27 @@ def splat(
         Where in the canvas the part belongs; beyond it nothing is crossed.
     """
     weights = np.asarray(weights, np.float32)
-    weights = np.broadcast_to(weights[:, None] if weights.ndim == 1 else weights, (len(points), points.shape[1] - 1))
-    column, row, length, weight = pieces(canvas, points, weights)
-    return spread(canvas.n, column, row, length * weight, margin)
+    column, row, length, keep = pieces(canvas, *_steps(points))
+    length *= weights[:, None] if weights.ndim == 1 else weights
+    return spread(canvas.n, column[keep], row[keep], length[keep], margin)
 
 
-def pieces(canvas: Canvas, points: np.ndarray, facts: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Column, row, length (pixels) and `facts` (lines, steps - 1) of the steps of polylines that lie on the canvas; float32."""
-    planes = np.ascontiguousarray(np.moveaxis(points, -1, 0), np.float32)
-    step = planes[..., 1:] - planes[..., :-1]
-    x, y, z = (planes[..., 1:] + planes[..., :-1]) * np.float32(0.5)
+def _steps(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Start and end of the steps of polylines (lines, steps, 3): two arrays (3, lines, steps - 1), float32."""
+    planes = np.ascontiguousarray(points.transpose(2, 0, 1), np.float32)
+    return planes[..., :-1], planes[..., 1:]
+
+
+def pieces(canvas: Canvas, start: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Column, row and length (pixels) of straight pieces (3, ...) mm, float32, and which of them lie on the canvas."""
+    step = end - start
+    x, y, z = (end + start) * np.float32(0.5)
     length = np.sqrt(np.square(step, out=step).sum(0))
-    column, row = canvas.project_planes(x, y, z)
-    length *= canvas.magnification(z) / np.float32(canvas.pixel)
+    scale = canvas.magnification(z)
+    column, row = canvas.project_planes(x, y, z, scale)
+    length *= scale / np.float32(canvas.pixel)
     keep = (column >= 0) & (column < canvas.n - 1) & (row >= 0) & (row < canvas.n - 1)
-    return column[keep], row[keep], length[keep], facts.astype(np.float32)[keep]
+    return column, row, length, keep
 
 
 def spread(
@@ -257,15 +273,20 @@ def tube_tree(canvas: Canvas, branches: list[tuple[np.ndarray, np.ndarray]], ker
     kernels : int
         Pieces of similar radius share a kernel, and their cross-sections stay right.
     """
-    column, row, length, radius = (
-        np.concatenate(parts) for parts in zip(*(pieces(canvas, *branch) for branch in branches), strict=True)
-    )
+    ends = zip(*(_steps(points) for points, _ in branches), strict=True)
+    start, end = (np.concatenate([part.reshape(3, -1) for part in parts], 1) for parts in ends)
+    column, row, length, keep = pieces(canvas, start, end)
+    radius = np.concatenate([radii.ravel() for _, radii in branches])[keep].astype(np.float32)
+    order = np.argsort(radius)
+    column, row, length, radius = column[keep][order], row[keep][order], length[keep][order], radius[order]
     scale = float(canvas.magnification(float(np.mean([points[..., 2].mean() for points, _ in branches]))) / canvas.pixel)
     total = np.zeros((canvas.n, canvas.n), np.float32)
-    for group in np.array_split(np.argsort(radius), kernels):
-        if not len(group):
+    limits = [k * (len(radius) // kernels) + min(k, len(radius) % kernels) for k in range(kernels + 1)]
+    for first, last in pairwise(limits):
+        if first == last:
             continue
-        typical = float(np.median(radius[group]))
+        group = slice(first, last)
+        typical = float(radius[(first + last - 1) // 2] + radius[(first + last) // 2]) / 2  # the median
         kernel = disc(typical * scale, typical * scale) * np.float32(1 / scale)
         area = np.clip(np.square(radius[group] / np.float32(typical)), 0.1, 4)
         part, place = spread(canvas.n, column[group], row[group], length[group] * area, max(kernel.shape) // 2 + 1)

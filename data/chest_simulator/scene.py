@@ -5,6 +5,7 @@ import numpy as np
 
 from data.chest_simulator import anatomy
 from data.chest_simulator import projection as physics
+from data.chest_simulator.curves import Curve, ramp
 from data.chest_simulator.projection import MU_FAT, MU_LUNG, MU_SOFT
 from data.chest_simulator.skeleton import skeleton
 
@@ -122,7 +123,7 @@ class Scene:
     def _great_vessels(self) -> Map:
         """What shows behind the heart and beside the spine: arch and descending aorta, azygos vein, cava."""
         body, h = self.body, self.height
-        t = np.linspace(0, 1, 60)[None]
+        t = ramp(0, 1, 60)[None]
         r, reach, s = body.aorta, body.aorta_reach, body.shift * 0.7
         arch = np.stack([s + reach + 4 - r + (-reach - 8) * t**2, 0.265 * h - 0.02 * h * np.sin(np.pi * t), -25 + 50 * t], -1)
         down = np.stack(
@@ -134,7 +135,7 @@ class Scene:
 
     def _airways(self) -> Map:
         body, h = self.body, self.height
-        t = np.linspace(0, 1, 40)[None]
+        t = ramp(0, 1, 40)[None]
         r = (8.3 if body.sex == "M" else 7.0) * body.height / 245
         carina = np.array([3 + body.shift * 0.8, 0.345 * h, -20.0])
         top = np.array([0.0, -75.0, 12.0])
@@ -142,7 +143,7 @@ class Scene:
         trachea[..., 0] += -4 * np.sin(np.pi * t) + body.shift * 0.3 * np.sin(np.pi * t)
         right = carina + np.stack([-34 * t, 26 * t + 8 * t**2, 0 * t], -1)
         left = carina + np.stack([46 * t, 24 * t + 4 * t**2, 0 * t], -1)
-        fade = np.linspace(1, 0.2, 39)[None]
+        fade = ramp(1, 0.2, 39)[None]
         branches = physics.tubes(self.canvas, right, r * 0.70, fade)
         physics.tubes(self.canvas, left, r * 0.6, fade, onto=branches)
         return np.maximum(physics.tubes(self.canvas, trachea, r) * 0.85, branches * 0.55)
@@ -159,15 +160,16 @@ class Scene:
         total = physics.tube_tree(self.canvas, branches)
         for side in (-1, 1):  # the interlobar artery and the pulmonary artery or upper vein over it
             root = anatomy.hilum(body, side) * [1, self.breath, 1]
-            t = np.linspace(0, 1, 30)[None]
+            t = ramp(0, 1, 30)[None]
             size = body.vessel_size * rng.uniform(0.9, 1.15)
             artery = root + np.stack([side * (-4 + 15 * t - 4 * t**2), -16 + 70 * t, 0 * t], -1)
             knob = root + np.stack([side * (-10 + 26 * t), -2 - 14 * np.sin(np.pi * t * 0.8) + (0 if side < 0 else -6), 0 * t], -1)
-            physics.tubes(self.canvas, artery, 7.0 * size, np.linspace(1.2, 0.12, 29)[None], onto=total)
+            physics.tubes(self.canvas, artery, 7.0 * size, ramp(1.2, 0.12, 29)[None], onto=total)
             for _ in range(3):  # lymph nodes and vessels seen end on
                 at = root[:2] + [side * rng.normal(4, 7), rng.normal(8, 14)]
-                total += physics.ellipsoid(self.x, self.y, at, (rng.uniform(4, 9), rng.uniform(4, 9), rng.uniform(4, 9) * size))
-            physics.tubes(self.canvas, knob, 7.5 * size, np.linspace(1.3, 0.2, 29)[None], onto=total)
+                axes = (rng.uniform(4, 9), rng.uniform(4, 9), rng.uniform(4, 9) * size)
+                physics.ellipsoid(self.x, self.y, at, axes, onto=total)
+            physics.tubes(self.canvas, knob, 7.5 * size, ramp(1.3, 0.2, 29)[None], onto=total)
         return total
 
     # Soft tissue -----------------------------------------------------------------------------------------------------
@@ -182,19 +184,18 @@ class Scene:
         neck, shoulder = body.neck, body.shoulder
         fold = physics.fractal(rng, 16, 5, 2)[0].astype(np.float32)  # no outline is smooth
         chest = w * (1 + body.flare * 0.3) + body.wall
-        curve = anatomy.PchipInterpolator
         hip = chest * (0.96 + 0.06 * np.clip(body.fat / 20, 0, 1.2))
-        torso = curve(
+        torso = Curve(
             [-300, -70, -40, 0.0, 0.15 * h + 5, 0.42 * h + 8, 0.7 * h + 10, 1.05 * h + 12, 1.35 * h + 20, 2.2 * h + 40],
             [neck * 0.95, neck, neck * 1.2, 0.62 * chest, 0.86 * chest, chest, chest * 1.01, chest * 0.985, hip * 0.97, hip],
         )(y)
-        torso = torso + fat * 0.12 * curve(np.linspace(-100, 600, 16), fold)(np.clip(y, -100, 600))
+        torso = torso + fat * 0.12 * Curve(ramp(-100, 600, 16), fold)(np.clip(y, -100, 600))
         slope = body.shoulder_slope * 60
-        girdle = curve(
+        girdle = Curve(
             [-300, -62 - slope, -44 - slope * 0.6, -28 - slope * 0.3, -12, 25, 0.25 * h + 20, 0.48 * h + 30],
             [0, neck, neck * 1.25, 0.60 * shoulder, 0.86 * shoulder, shoulder, shoulder * 0.98, chest * 0.9],
         )(np.clip(y, -300, 0.48 * h + 30))
-        deep = curve(
+        deep = Curve(
             [-300, -60, -10, 0.15 * h, 0.4 * h, h, 2.2 * h],
             [84, 76, 68, 0.58 * body.depth + 32, 0.92 * body.depth + 24, body.depth + 26, body.depth + 30],
         )(y)
@@ -242,7 +243,7 @@ class Scene:
             fade = np.clip(0.5 + (y - centre[1] + 0.5 * r) / (1.8 * r), 0, 1)
             total += breast * fade * np.float32(0.5 * (MU_FAT + MU_SOFT))
             if body.seed % 5 == 0:
-                total += physics.ellipsoid(x, y, (centre[0], centre[1] + 0.35 * r), (4.5, 4.0, 3.5)) * np.float32(MU_SOFT)
+                physics.ellipsoid(x, y, (centre[0], centre[1] + 0.35 * r), (4.5, 4.0, 3.5), onto=total, factor=MU_SOFT)
         return total
 
     def _belly(self) -> Map:
@@ -265,9 +266,8 @@ class Scene:
         loops = np.zeros_like(gas)
         for _ in range(int(rng.integers(0, 7))):
             centre = (rng.uniform(-0.3, 0.95) * body.width, top + rng.uniform(35, 120))
-            loops += physics.ellipsoid(
-                x, y, centre, (rng.uniform(8, 26), rng.uniform(7, 18), rng.uniform(5, 16)), rng.normal(0, 0.8)
-            )
+            axes = (rng.uniform(8, 26), rng.uniform(7, 18), rng.uniform(5, 16))
+            physics.ellipsoid(x, y, centre, axes, rng.normal(0, 0.8), onto=loops)
         loops *= np.clip(0.5 + 0.9 * rough, 0, 1.5)
         return gas + cv2.GaussianBlur(loops, (0, 0), max(1.6 / self.pixel, 0.3))
 
@@ -285,7 +285,7 @@ class Scene:
             out += np.minimum(fat * np.float32(50), self.lungs[side] * np.float32(0.8)) * np.float32(MU_FAT - MU_LUNG)
         for _ in range(int(rng.poisson(0.5 if body.age > 35 else 0.1))):  # calcified granulomas
             at = (rng.choice([-1, 1]) * w * rng.uniform(0.25, 0.85), h * rng.uniform(0.15, 0.9))
-            out += physics.ellipsoid(x, y, at, (rng.uniform(1.5, 3.5), rng.uniform(1.5, 3.5), 2.5)) * np.float32(0.05)
+            physics.ellipsoid(x, y, at, (rng.uniform(1.5, 3.5), rng.uniform(1.5, 3.5), 2.5), onto=out, factor=0.05)
         for _ in range(int(rng.poisson(0.4))):  # scars
             start = np.array([rng.choice([-1, 1]) * w * rng.uniform(0.3, 0.85), h * rng.uniform(0.2, 0.95), 0])
             line = np.linspace(start, start + [rng.normal(0, 20), rng.normal(0, 10), 0], 30)

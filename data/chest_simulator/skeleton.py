@@ -5,6 +5,7 @@ import numpy as np
 
 from data.chest_simulator import anatomy
 from data.chest_simulator import projection as physics
+from data.chest_simulator.curves import ramp
 from data.chest_simulator.projection import MU_BONE, MU_MARROW, MU_SOFT
 
 CORTEX, MARROW = MU_BONE - MU_SOFT, MU_MARROW - MU_SOFT
@@ -43,7 +44,7 @@ def _ribs(scene) -> np.ndarray:
     physics.tubes(canvas, rib - [0, b - 0.8, 0], 0.8, thin, onto=bone, factor=1.2 * CORTEX)
     old = np.clip((body.age - 35) / 40, 0, 1)
     if old > 0.1 and body.seed % 3:  # calcified cartilage of the first ribs, in patches
-        t = np.linspace(0, 1, 40)[:, None]
+        t = ramp(0, 1, 40)[:, None]
         for k in (*range(2 if body.seed % 2 else 14),):
             end = rib[k, -1]
             goal = np.array([np.sign(end[0]) * 18.0, end[1] - 2 - 6 * max(k // 2 - 2, 0), 62.0])
@@ -98,8 +99,8 @@ def _spine(scene, out: np.ndarray) -> None:
     out[np.ix_(seen, across)] += plate[np.ix_(seen, across)] * tall[seen]
 
 
-def _polygon(scene, corners: np.ndarray, z: float, rounds: int = 3) -> tuple[np.ndarray, np.ndarray]:
-    """A rounded polygon: its inside as a map, 0 to 1, and its outline as a line (steps, 3)."""
+def _polygon(scene, corners: np.ndarray, z: float, rounds: int = 3) -> tuple[np.ndarray, tuple[slice, slice], np.ndarray]:
+    """A rounded polygon: its inside as a map, 0 to 1, where that belongs, and its outline as a line (steps, 3)."""
     points = np.concatenate([corners, corners[:1]])
     for _ in range(rounds):  # Chaikin's rule
         a, b = points[:-1], points[1:]
@@ -110,7 +111,8 @@ def _polygon(scene, corners: np.ndarray, z: float, rounds: int = 3) -> tuple[np.
     column, row = scene.canvas.project(outline)
     mask = np.zeros((scene.n, scene.n), np.uint8)
     cv2.fillPoly(mask, [np.round(np.column_stack([column, row]) * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    return mask.astype(np.float32) * np.float32(1 / 255), outline
+    place = tuple(slice(max(int(a.min()) - 2, 0), max(int(a.max()) + 4, 0)) for a in (row, column))
+    return mask[place].astype(np.float32) * np.float32(1 / 255), place, outline
 
 
 def _shoulder(scene, side: int, bone: np.ndarray) -> None:
@@ -137,28 +139,29 @@ def _shoulder(scene, side: int, bone: np.ndarray) -> None:
             [w * 0.68 + pull, 0.20 * h],
         ]
     ) * [side, 1]
-    inside, outline = _polygon(scene, blade, -70.0)
-    bone += inside * np.float32(2.8 * CORTEX)
+    inside, place, outline = _polygon(scene, blade, -70.0)
+    bone[place] += inside * np.float32(2.8 * CORTEX)
     border = np.full(359, 0.2)
     border[150:235] = 0.75  # the lateral border is thick
     physics.tubes(canvas, outline[None], 1.9, border[None], onto=bone, factor=1.8 * CORTEX)
-    t = np.linspace(0, 1, 60)[:, None]
+    t = ramp(0, 1, 60)[:, None]
     ridge = np.array([side * (w * 0.70 + pull), 0.11 * h, -82]) + t * [side * (joint + 6 - w * 0.70 - pull), -0.13 * h, 45]
     ridge[:, 1:2] += 8 * np.sin(np.pi * t)
-    thick = np.linspace(0.3, 1.2, 59)[None]
+    thick = ramp(0.3, 1.2, 59)[None]
     physics.tubes(canvas, ridge[None], 4.2, thick, 5.0, hollow=(1.2, 0.4), onto=bone, factor=0.9 * CORTEX)
     x, y = canvas.at(-20.0)
-    bone += physics.ellipsoid(x, y, (side * (joint - 26), 0.045 * h), (9, 6.5, 7), 0.5 * side) * np.float32(2.5 * MARROW)
+    physics.ellipsoid(x, y, (side * (joint - 26), 0.045 * h), (9, 6.5, 7), 0.5 * side, onto=bone, factor=2.5 * MARROW)
     # Humerus: a head and a hollow shaft along the arm.
     angle = setup.arms * (1 + 0.15 * side * np.sin(setup.seed % 11))
     start = np.array([side * (joint + 5), 0.085 * h, -20.0])
     way = np.array([side * np.sin(angle), np.cos(angle), 0.05])
-    shaft = start + way * np.linspace(4, 300, 180)[:, None] + [side * 4, 0, 0]
-    thin = np.clip(np.linspace(0.1, 12, 179), 0, 1) * (1 + 0.4 * np.exp(-np.linspace(0, 8, 179)))
+    shaft = start + way * ramp(4, 300, 180)[:, None] + [side * 4, 0, 0]
+    thin = np.clip(ramp(0.1, 12, 179), 0, 1) * (1 + 0.4 * np.exp(-ramp(0, 8, 179)))
     hollow = (3.4, 0.6 * MARROW / CORTEX)
     physics.tubes(canvas, shaft[None], 10.5, thin[None], hollow=hollow, onto=bone, factor=1.2 * CORTEX)
-    head = physics.ellipsoid(x, y, (start[0], start[1]), (22, 23, 20))
-    bone += head * np.float32(1.3 * MARROW) + np.exp(-(((head - 9) / 6) ** 2)) * np.float32(1.4 * CORTEX) * (head > 0)
+    near = np.ix_(np.abs(y[:, 0] - start[1]) < 25, np.abs(x[0] - start[0]) < 25)
+    head = physics.ellipsoid(x[:, near[1][0]], y[near[0][:, 0]], (start[0], start[1]), (22, 23, 20))
+    bone[near] += head * np.float32(1.3 * MARROW) + np.exp(-(((head - 9) / 6) ** 2)) * np.float32(1.4 * CORTEX) * (head > 0)
 
 
 def _jaw(scene) -> np.ndarray:
@@ -166,7 +169,7 @@ def _jaw(scene) -> np.ndarray:
     rng = np.random.default_rng(scene.setup.seed + 41)
     x, y = scene.canvas.at(40.0)
     centre, level = rng.normal(0, 14), -90 + rng.normal(0, 14)
-    t = np.linspace(-1, 1, 120)
+    t = ramp(-1, 1, 120)
     arch = np.column_stack([centre + 52 * t, level + 30 - 58 * t**2, 40 - 60 * t**2])
     bone = physics.tubes(scene.canvas, arch[None], 8.0, 1.0, 13.0, hollow=(2.2, 0.5), factor=0.5 * CORTEX)
     return bone + physics.ellipsoid(x, y, (centre, level - 30), (56, 62, 60)) * np.float32(0.9 * MU_SOFT)
