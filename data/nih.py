@@ -7,6 +7,7 @@ the folders
 """
 
 import filecmp
+import hashlib
 import os
 import re
 import warnings
@@ -19,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from data.errors import DataError
+from data.instead import say_in_cloud
 from data.nih_tables import (  # noqa: F401  what a folder holds, by name, is part of this reader's interface
     BOX_COLUMNS,
     BOX_FILE,
@@ -102,6 +104,8 @@ def read_chest_folder(folder: Path | str) -> ChestFolder:
         When a file or a needed column is missing, a table contradicts itself or the split lists, or no X-ray is left.
     """
     folder = existing_folder(folder, "Name a folder in the NIH ChestX-ray14 format.")
+    if away := say_in_cloud(folder, (path.name for path in folder.iterdir())):
+        raise DataError(f"{away} Download all of the folder, or copy it to this disk.")
     table_path = find_table(folder)
     table = read_labels(table_path)
     table, files = _keep_films_on_disk(table, table_path, folder)
@@ -207,6 +211,7 @@ def load_films(
     problems: dict[int, str] = {}
     not_square: dict[int, str] = {}
     inverted: dict[int, Path] = {}
+    prints: dict[int, bytes] = {}
 
     def read(row: int, name: str) -> None:
         path = chest.film_path(name)
@@ -220,6 +225,7 @@ def load_films(
         if film.shape[0] != film.shape[1]:
             not_square[row] = f"{path} has {film.shape[1]} × {film.shape[0]} pixels"
         films[row] = fit_square(film, size)
+        prints[row] = hashlib.blake2b(film.data, digest_size=12).digest()
         if looks_inverted(films[row]):
             inverted[row] = path
 
@@ -234,8 +240,25 @@ def load_films(
         warnings.warn(f"{len(not_square)} X-rays are not square (first: {first}); they {_LETTERBOX}", stacklevel=2)
     if inverted:
         warnings.warn(f"{len(inverted)} X-rays (first: {inverted[min(inverted)]}) {_INVERTED}", stacklevel=2)
+    _say_same_picture(table, prints)
     whole = readable(problems, len(table))
     return (films if whole.all() else films[whole]), table[whole].reset_index(drop=True)
+
+
+def _say_same_picture(table: pd.DataFrame, prints: Mapping[int, bytes]) -> None:
+    """One picture under two patients: whoever splits by patient cannot see it."""
+    first: dict[bytes, int] = {}
+    patients, names = list(table.get("Patient ID", [])), list(table["Image Index"])
+    same = [(first.setdefault(prints[row], row), row) for row in sorted(prints) if patients]
+    same = [(one, other) for one, other in same if patients[one] != patients[other]]
+    if same:
+        one, other = same[0]
+        count = "1 X-ray is" if len(same) == 1 else f"{len(same):,} X-rays are"
+        warnings.warn(
+            f"{count} the same picture as one of another patient, first {names[other]} (patient {patients[other]}) and "
+            f"{names[one]} (patient {patients[one]}): a split by patient cannot see that. Take one of each out of the table.",
+            stacklevel=3,
+        )
 
 
 def readable(problems: Mapping[int, str], total: int) -> np.ndarray:
@@ -261,6 +284,8 @@ def _films_on_disk(folder: Path) -> dict[str, Path]:
     for top in sorted(path for path in folder.iterdir() if path.is_dir() and path.name.lower().startswith("images")):
         for place, folders, names in os.walk(top, followlinks=True):
             folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+            if away := say_in_cloud(Path(place), names):
+                warn(f"{away} Left out.")
             for name in sorted(names):
                 if not name.lower().endswith(".png") or name.startswith("."):
                     continue

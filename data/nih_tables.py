@@ -10,7 +10,7 @@ import pandas as pd
 
 from data.errors import DataError
 from data.findings import FINDINGS
-from data.patient_columns import COLUMN_NAMES, film_key, patient_of, understand
+from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, patient_of, understand
 from data.png import png_size
 from data.tables import key_of, numbers, read_table, read_text
 
@@ -160,7 +160,14 @@ def read_splits(folder: Path, films: pd.Series) -> pd.Series:
             if len(others) != 1:
                 raise DataError(f"{path}: the split list is missing. The archive publishes it beside the films.")
             path = others[0]
-        listed[name] = {film_key(word): number for number, word in _words(read_text(path))}
+        words = _words(read_text(path))
+        listed[name] = {film_key(word): number for number, word in words}
+        if not listed[name].keys() & set(keys) and not any(patient_in_name(word) for _, word in words):
+            number, word = (words or [(1, "")])[0]
+            raise DataError(
+                f"{path}: names none of the X-rays; line {number} begins with {word[:60]!r}. Wanted is the file name of an X-ray "
+                "on each line, as in the table."
+            )
     both = [film for film, key in zip(films, keys) if all(key in part for part in listed.values())]
     if both:
         lines = " and ".join(f"line {listed[name][film_key(both[0])]} of {file}" for name, file in SPLIT_FILES.items())

@@ -1,6 +1,7 @@
 """What tables say about a patient and an X-ray, in the spellings of archives and programs: who, age, sex, view."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,13 +27,19 @@ _AGE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(y|m|w|d|years?|yrs?|yo|months?|mos?|wee
 _SEX = {"f": "F", "female": "F", "woman": "F", "m": "M", "male": "M", "man": "M"}
 _BLANK = frozenset({"", "unknown", "unk", "u", "o", "other", "x", "-", "?"})
 _NOBODY = frozenset({"unknown", "unk", "anonymous", "anon", "-", "?"})
-_REWRITTEN = r"\d[.,]?\d*[Ee][+-]\d+|\d{1,3}(?:[.,]\d{3})+"  # 12345 as 1.23E+04 or 12,345
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+_REWRITTEN = re.compile(  # what spreadsheets make of ids: 12345 as 1.23E+04 or 12,345, 2-1 as 02-Jan or 2021-01-02, =A1 as #REF!
+    r"\d[.,]?\d*e[+-]\d+|\d{1,3}(?:[.,]\d{3})+|#(?:ref!|name\?|value!|div/0!|num!|null!|#+)"
+    rf"|\d{{1,2}}-{_MONTH}(?:-\d{{2,4}})?|{_MONTH}-\d{{2,4}}|\d{{1,2}}([./])\d{{1,2}}\1\d{{2,4}}"
+    r"|(?:19|20)\d\d-[01]\d-[0-3]\d(?:[ T]\d\d:\d\d(?::\d\d)?)?",
+    re.IGNORECASE,
+)
 _NIH_NAME = re.compile(r"(\d{8})_\d{3}")
 
 
 def patient_of(value: object) -> str:
     """The patient that a table names: ``13``, ``13.0`` and ``00000013`` are one, and their name is ``13``; "" for nobody."""
-    text = str(value).strip()
+    text = unicodedata.normalize("NFC", str(value)).strip()
     if text.lower() in _NOBODY:
         return ""
     number = re.fullmatch(r"(\d+)(?:[.,]0{1,2})?", text)
@@ -41,7 +48,7 @@ def patient_of(value: object) -> str:
 
 def film_key(name: str) -> str:
     """What identifies an X-ray, however its file is written: ``images/00000013_005.PNG`` is ``00000013_005``."""
-    name = str(name).strip().replace("\\", "/").rstrip("/").rpartition("/")[2]
+    name = unicodedata.normalize("NFC", str(name)).strip().replace("\\", "/").rstrip("/").rpartition("/")[2]  # macOS: ü in two
     return re.sub(r"\.(png|jpe?g|dcm)$", "", name, flags=re.IGNORECASE).lower()
 
 
@@ -126,7 +133,7 @@ def understand(frame: pd.DataFrame, path: Path, say: Callable[[str], None]) -> p
     Raises
     ------
     DataError
-        When a spreadsheet has rewritten the patients' numbers.
+        When a spreadsheet has rewritten the patients' numbers or names.
     """
     frame = frame.copy()
     if "Patient ID" in frame:
@@ -158,11 +165,12 @@ def understand(frame: pd.DataFrame, path: Path, say: Callable[[str], None]) -> p
 
 def _patients(frame: pd.DataFrame, path: Path, say: Callable[[str], None]) -> pd.Series:
     """Patients in one spelling; what casts doubt on them is said."""
-    rewritten = frame["Patient ID"].str.fullmatch(_REWRITTEN)
+    rewritten = frame["Patient ID"].map(lambda text: bool(_REWRITTEN.fullmatch(text))).astype(bool)
     if rewritten.any():
         raise DataError(
             f"{path}: Patient ID is {frame['Patient ID'][rewritten].iloc[0]!r} in line {_line(rewritten)}: a number that a "
-            "spreadsheet has rewritten, so that patients cannot be told apart. Format the column as text and export again."
+            "spreadsheet has rewritten (shortened, as a date, or as an error), so that patients cannot be told apart. Format the "
+            "column as text and export again."
         )
     patients = frame["Patient ID"].map(patient_of)
     folded = patients.str.casefold()

@@ -55,7 +55,7 @@ def read_png(path: Path) -> np.ndarray:
     Raises
     ------
     DataError
-        When the file is missing, cut off, no 8-bit PNG, coloured, of one grey level, partly transparent, or to be turned.
+        When the file is missing, cut off, no 8-bit PNG, coloured, of one grey level, partly transparent, animated, or to be turned.
     """
     try:
         content = path.read_bytes()
@@ -64,8 +64,12 @@ def read_png(path: Path) -> np.ndarray:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Get it again, or take its row out of the table.") from error
     if not content.startswith(_PNG[:4]):
-        raise DataError(f"{path}: not a PNG file, but {_what_it_is(content)}. Convert the X-ray to 8-bit grey PNG.")
+        raise DataError(f"{path}: not a PNG file, but {what_it_is(content)}. Convert the X-ray to 8-bit grey PNG.")
     end = png_end(content)
+    if any(kind == b"acTL" for kind, *_ in _chunks(content)):
+        raise DataError(
+            f"{path}: an animation of several pictures (APNG), and nothing says which is the X-ray. Save that one alone."
+        )
     if end is None:
         raise DataError(
             f"{path}: the PNG is cut off: {len(content):,} bytes without its last chunk (IEND). Copy or download it again."
@@ -156,7 +160,8 @@ def _orientation(content: bytes) -> int:
     return 0
 
 
-def _what_it_is(content: bytes) -> str:
+def what_it_is(content: bytes) -> str:
+    """What a file is that is no PNG, by its first bytes."""
     if not content:
         return "empty (0 bytes)"
     if content[128:132] == b"DICM":

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from data.errors import DataError
+from data.instead import text_instead
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"})
 _HEADER_SEARCH = 20  # lines above the header: a title, "sep=;", the export's date
@@ -40,7 +41,7 @@ def read_text(path: Path) -> str:
     Raises
     ------
     DataError
-        When the file is missing, empty or no text.
+        When the file is missing, empty, no text, or a text of another kind (`data.instead`).
     """
     try:
         content = path.read_bytes()
@@ -48,8 +49,12 @@ def read_text(path: Path) -> str:
         raise DataError(f"{path}: the file is missing. Copy it there.") from None
     except IsADirectoryError:
         raise DataError(f"{path}: a folder, where a text file should be. Is the file in it? Move it up.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}). Copy it to where you may read it.") from error
     if not content.strip(b"\0 \r\n\t"):
         raise DataError(f"{path}: the file is empty: not a readable CSV table or list. Get the file again.")
+    if what := text_instead(content):
+        raise DataError(f"{path}: {what}.")
     head = np.frombuffer(content[:400], np.uint8)
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encodings = ["utf-16"]

@@ -1,0 +1,139 @@
+"""What lies in a folder in place of a file, or beside it: pages, pointers, files that a cloud keeps, copies, other spellings."""
+
+import unicodedata
+import warnings
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+from test_nih import folder, replace_in  # noqa: F401  the folder of six X-rays
+from test_predictions import make_table
+
+from data import nih
+from data.errors import DataError
+from data.instead import in_cloud, original_of
+from data.patient_columns import film_key, patient_of
+from data.png import read_png
+from data.prediction_tables import read_predictions, write_predictions
+
+PAGE = b"\n<!DOCTYPE html><html><title>Login</title></html>"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+INSTEAD = [(PAGE, "but a web page"), (POINTER, "but a pointer of Git LFS: `git lfs pull`"), (b"PAR1\x15", "Parquet")]
+INSTEAD += [(b"PK\x03\x04xl", "xlsx"), (b"\xd0\xcf\x11\xe0", "xls"), (b"\0\5\x16\7", "macOS' double"), (b"\x1f\x8b\x08", "gzip")]
+
+
+def said_by(call, *arguments, **options):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        result = call(*arguments, **options)
+    return result, " ".join(str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize("name", [nih.TABLE_FILE, nih.BOX_FILE, nih.MANUAL_FILE, "train_val_list.txt", "test_list.txt"])
+def test_what_is_no_table_or_list_is_named(folder, name):
+    for content, words in INSTEAD:
+        (folder / name).write_bytes(content)
+        with pytest.raises(DataError, match=f"{name}: not .*{words}"):
+            nih.read_chest_folder(folder)
+
+
+def test_what_is_no_prediction_table_is_named(tmp_path):
+    for content, words in INSTEAD:
+        (tmp_path / "one.csv").write_bytes(content)
+        with pytest.raises(DataError, match=f"one.csv: not .*{words}"):
+            read_predictions(tmp_path)
+
+
+def test_a_list_of_something_else_is_refused(folder):
+    (folder / "test_list.txt").write_text("4\n")
+    with pytest.raises(DataError, match="test_list.txt: names none of the X-rays; line 1 begins with '4'"):
+        nih.read_chest_folder(folder)
+
+
+def test_files_that_a_cloud_keeps(folder):
+    assert in_cloud([".x.csv.icloud", "y.csv", ".icloud"]) == ["x.csv"]
+    film = folder / "images" / "00000001_000.png"
+    film.rename(film.with_name(".00000001_000.png.icloud"))
+    chest, said = said_by(nih.read_chest_folder, folder)
+    assert len(chest.table) == 5 and "images/00000001_000.png is still in iCloud" in said
+    (folder / nih.BOX_FILE).rename(folder / f".{nih.BOX_FILE}.icloud")
+    with pytest.raises(DataError, match=f"{nih.BOX_FILE} is still in iCloud and not on this disk"):
+        nih.read_chest_folder(folder)
+
+
+def test_letters_in_one_piece_and_in_two(folder):
+    """macOS writes ü as u and two dots; the tables have it in one piece."""
+    for film in (folder / "images").iterdir():
+        film.rename(film.with_name("Mu\u0308ller" + film.name))
+    for name in (nih.TABLE_FILE, "train_val_list.txt", "test_list.txt", nih.BOX_FILE, nih.MANUAL_FILE):
+        replace_in(folder / name, "0000000", "M\u00fcller0000000")
+    chest, said = said_by(nih.read_chest_folder, folder)
+    assert len(chest.table) == 6 and len(chest.boxes) == 1 and not said
+    assert nih.load_films(chest, 16, progress=False)[0].shape == (6, 16, 16)
+    for one in (film_key, patient_of):
+        assert one("M\u00fcller") == one(unicodedata.normalize("NFD", "M\u00fcller"))
+
+
+def test_an_animation_is_no_xray(tmp_path):
+    pictures = [Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) + level) for level in (0, 99)]
+    pictures[0].save(tmp_path / "a.png", save_all=True, append_images=pictures[1:])
+    with pytest.raises(DataError, match="a.png: an animation of several pictures"):
+        read_png(tmp_path / "a.png")
+
+
+def test_one_picture_of_two_patients_is_said(folder):
+    images = folder / "images"
+    chest = nih.read_chest_folder(folder)
+    (images / "00000001_001.png").write_bytes((images / "00000001_000.png").read_bytes())
+    assert not said_by(nih.load_films, chest, 16, progress=False)[1], "two of one patient may be alike"
+    film = cv2.imread(str(images / "00000001_000.png"), cv2.IMREAD_UNCHANGED)
+    (images / "00000004_000.png").write_bytes(cv2.imencode(".png", np.dstack([film] * 3))[1].tobytes())
+    (films, _), said = said_by(nih.load_films, chest, 16, progress=False)
+    assert (
+        len(films) == 6 and "1 X-ray is the same picture as one of another patient, first 00000004_000.png (patient 4) and" in said
+    )
+
+
+@pytest.mark.parametrize(
+    "patient", ["1-Jan", "02-Jan-2021", "Mar-05", "3/5/2021", "01.01.2021", "2021-01-02 00:00:00", "#REF!", "#NAME?"]
+)
+def test_patients_that_a_spreadsheet_made_dates_of(tmp_path, patient):
+    table = make_table(4)
+    table.about["Patient ID"] = [patient, patient, "2", "2"]
+    write_predictions(tmp_path, {"one": table}, simulated=False)
+    with pytest.raises(DataError, match=r"Patient ID is '.*' in line 2: a number that a spreadsheet has rewritten"):
+        read_predictions(tmp_path)
+
+
+def test_patients_that_only_look_a_little_like_dates(tmp_path):
+    table = make_table(20)
+    table.about["Patient ID"] = ["1-2", "ABC-05", "P-2021-01-02", "3/5", "19-may-b"] * 4
+    write_predictions(tmp_path, {"one": table}, simulated=False)
+    found = read_predictions(tmp_path)
+    assert len(set(found.valid.patients) | set(found.test.patients)) == 5
+
+
+@pytest.mark.parametrize(
+    "copy",
+    [
+        "{} (1)",
+        "{}(2)",
+        "{} - Copy",
+        "{} - Copy (2)",
+        "{} copy",
+        "{} copy 3",
+        "{}-Copy1",
+        "{} - Kopie",
+        "Copy of {}",
+        "Kopie von {}",
+    ]
+    + ["{} \u2013 Copy", "{}-DESKTOP-4F2AB1", "{} (Ada's conflicted copy 2026-11-20)", "{}.sync-conflict-20261120-101010-ABC"],
+)
+def test_copies_that_computers_make(copy):
+    assert original_of(copy.format("ada_t1")) == "ada_t1" and original_of("ada_t1") is None
+
+
+@pytest.mark.parametrize("name", ["ada_1", "ada_final", "photocopy", "ada 2", "copy", "laptop-ada"])
+def test_names_that_are_no_copies(name):
+    assert original_of(name) is None
