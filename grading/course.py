@@ -5,6 +5,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,16 @@ def notebook(number: int, *, solved: bool = False, hidden_tests: dict[str, str] 
     hidden_tests : dict of str to str, optional
         Exercise → code to put between nbgrader's marks for hidden tests, after the public check.
     """
-    made = make_notebook(lesson(number, root), student=not solved)
-    for cell in made.cells:
-        name = cell.metadata.get("nbgrader", {}).get("grade_id", "").removesuffix("_test")
-        if hidden_tests and cell.metadata.get("nbgrader", {}).get("grade"):
-            cell.source += f"\n### BEGIN HIDDEN TESTS\n{hidden_tests[name]}\n### END HIDDEN TESTS"
-    return json.loads(json.dumps(made))
+    made = json.loads(_text(number, solved, root))
+    for cell in made["cells"]:
+        of = cell["metadata"].get("nbgrader", {})
+        if hidden_tests and of.get("grade"):
+            tests = hidden_tests[of["grade_id"].removesuffix("_test")]
+            cell["source"] += f"\n### BEGIN HIDDEN TESTS\n{tests}\n### END HIDDEN TESTS"
+    return made
+
+
+@cache
+def _text(number: int, solved: bool, root: Path) -> str:
+    """A lesson as a notebook file."""
+    return json.dumps(make_notebook(lesson(number, root), student=not solved))
