@@ -20,10 +20,11 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from data.errors import DataError
+from data.instead import original_of
 from data.nifti import open_nifti, stem
 
 PARTS = {
@@ -170,7 +171,12 @@ def list_cases(folder: Path, edition: int | None = None) -> list[Listed]:
             masks = [path for path in others.get(place, []) if re.search(r"seg", path.name, re.IGNORECASE)]
             if len(masks) == 1 and "tumor_segmentation" not in masks[0].name.lower():
                 parts = parts | {"seg": masks}
-        cases.append(_listed(place, case, parts, new_parts[place, case], edition))
+        listed = _listed(place, case, parts, new_parts[place, case], edition)
+        unread = [path.name for path in others.get(place, []) if _may_be_meant(path, case) and path not in parts.get("seg", ())]
+        if unread and not listed.problem:
+            sentence = f"{place}: not read, because of their names: {', '.join(unread)}. Is one of them meant? Put it in its place."
+            listed = replace(listed, note=" ".join(filter(None, [listed.note, sentence])))
+        cases.append(listed)
     return cases
 
 
@@ -199,6 +205,13 @@ def _listed(place: Path, case: str, parts: dict, new_parts: bool, edition: int |
     return Listed(case, tuple(chosen.get(channel) for channel in range(4)), chosen.get("seg"), convention, problem, note)
 
 
+def _may_be_meant(file: Path, case: str) -> bool:
+    """Whether a file beside a case is a copy that a computer made of one of its files, or looks like another mask of it."""
+    name = stem(file) or ""
+    mask = name.lower().startswith(case.lower()) and re.search("seg|glistr", name, re.IGNORECASE)
+    return bool(mask and "pred" not in name.lower()) or bool((base := original_of(name)) and _NAME.fullmatch(base))
+
+
 def open_or_none(file: Path) -> object:
     """Fingerprint of a file's content; None where it cannot be read."""
     try:
@@ -209,8 +222,13 @@ def open_or_none(file: Path) -> object:
 
 def _nifti_files(folder: Path) -> Iterator[tuple[str, Path, Path]]:
     """Name without suffix, file, and folder of the case, of every NIfTI file; a folder named like one stands for the file in it."""
+    visited = set()
     for top, folders, names in os.walk(folder, followlinks=True):
         place = Path(top)
+        if (real := os.path.realpath(top)) in visited:  # a link that leads back
+            folders[:] = []
+            continue
+        visited.add(real)
         for name in sorted(folders):
             inner = place / name
             if (called := stem(inner)) is not None:  # archives unpacked by some programs: x_flair.nii/00000057_brain_flair.nii

@@ -7,10 +7,12 @@
 Both come out the same: axes to the patient's right, front and top (RAS), four channels, labels 0 to 3.
 """
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from pathlib import Path
 
 import nibabel as nib
@@ -19,7 +21,8 @@ import numpy as np
 from data import brats, decathlon_index
 from data.decathlon_index import CHANNELS
 from data.errors import DataError
-from data.nifti import Nifti, open_nifti
+from data.instead import say_in_cloud
+from data.nifti import Nifti, open_nifti, stem
 from data.storage import existing_folder
 
 LABELS = ("background", "edema", "non-enhancing tumour", "enhancing tumour")
@@ -27,6 +30,8 @@ CLASS_COLOURS = ("#F0E442", "#0072B2", "#D55E00")  # of the labels 1 to 3 in pic
 
 _NO_PLACE = "do not say in their headers where the voxels lie: which side is left is a guess."
 _NOT_1_MM = "have voxels of {} mm. The course's network has learned from 1 mm: resample them, or expect worse masks."
+_NO_NIFTI = (".mha", ".mhd", ".nrrd", ".mgz", ".mgh", ".mnc", ".dcm", ".h5", ".npy", ".npz", ".zip", ".tar", ".tgz", ".bz2", ".xz")
+_NO_NIFTI += (".zst", ".7z", ".rar")
 _ROUNDING = 0.01  # of a label that was stored as a float, or in 8 bits with a slope
 
 
@@ -92,7 +97,7 @@ class BrainCase:
         Raises
         ------
         DataError
-            When a file cannot be decompressed, holds NaN or infinity, or has an empty channel.
+            When a file cannot be decompressed, holds NaN or infinity, has an empty channel, or one twice.
         """
         parts = [open_nifti(file).voxels() for file in self.image_files]
         image = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
@@ -106,6 +111,7 @@ class BrainCase:
                 raise DataError(
                     f"{file}: {name} is {_word(values.flat[0])} everywhere. Export the scan again, or take the case out."
                 )
+        _refuse_equal_channels(image, self)
         return _without_background(image, self)
 
     def label(self) -> np.ndarray:
@@ -130,11 +136,14 @@ class BrainCase:
             values[np.isnan(values) | (np.abs(values - np.rint(values)) > _ROUNDING)] if values.dtype.kind == "f" else values[:0]
         )
         if between.size:
-            raise DataError(
-                f"{self.label_file}: {between.size} values are no labels, such as {between[0]:g}. Was the mask resampled with "
-                "interpolation? "
-                "Resample the original one with nearest neighbours."
+            cause = (
+                "Was the mask resampled with interpolation? Resample the original one with nearest neighbours."
+                if between[-1] > 1
+                else "Are they probabilities? Save the likeliest label of each voxel."
+                if between[0] > 0
+                else "Export the mask again."
             )
+            raise DataError(f"{self.label_file}: {between.size} values are no labels, such as {between[0]:g}. {cause}")
         found = {round(value) for value in values.tolist()}
         unknown = sorted(found - set(known))
         if unknown:
@@ -223,6 +232,9 @@ def read_brain(folder: str | Path, *, strict: bool = False, edition: int | None 
         When the folder is missing or has no usable case; with `strict`, when any case is broken.
     """
     folder = existing_folder(folder, "Set DATA_DIR to a folder of brain scans, or to None.")
+    for place, _, names in os.walk(folder):
+        if away := say_in_cloud(Path(place), names):
+            warnings.warn(away, stacklevel=2)
     simulated = (folder / "SIMULATED.json").exists()
     source = "simulated" if simulated else f"real patients: {folder.resolve().name}"
     decathlon = (folder / "imagesTr").is_dir() or (folder / "dataset.json").exists()
@@ -310,6 +322,8 @@ def _open_case(entry: brats.Listed, known_as: str, masks: bool) -> tuple[BrainCa
             f"{files[one]}: the same as {files[content.index(content[one])].name}, to the last bit. A sequence cannot replace "
             "another: get the right one, or take the case out."
         )
+    if mask and (same := next((scan for scan in scans if scan.fingerprint == mask.fingerprint), None)):
+        raise DataError(f"{mask.file}: the mask is the same file as {same.file.name}. Get both again, or take the case out.")
     case = BrainCase(name, tuple(files), label_file, first.shape[:3], first.affine, entry.convention, known_as)
     return case, content, all(scan.placed for scan in scans)
 
@@ -333,13 +347,26 @@ def _instead(folder: Path) -> str:
     for path in sorted(folder.rglob("*")):
         if path.is_dir() and path.name == "imagesTr" and path.parent != folder:
             return f" There is one in {path.parent}: name that folder."
-        if path.suffix.lower() in (".mha", ".mhd", ".nrrd", ".dcm", ".zip", ".tar"):
+        if path.suffix.lower() in _NO_NIFTI:
             return f" It holds {path.suffix} files, such as {path.name}: convert them to NIfTI, or unpack them."
+    for path in sorted(folder.rglob("*.nii*")):
+        if (stem(path) or "").lower() in brats.PARTS:
+            return f" It holds {path.name} without a patient's name before it: call it {path.parent.name}_{path.name}, and so on."
     return ""
 
 
 def _word(value: float) -> str:
     return "zero" if value == 0 else f"{value:g}"
+
+
+def _refuse_equal_channels(image: np.ndarray, case: BrainCase) -> None:
+    """One sequence under the names of two, whatever their headers say."""
+    for one, other in combinations(range(len(CHANNELS)), 2):
+        if all((image[place][..., one] == image[place][..., other]).all() for place in (image.shape[0] // 2, slice(None))):
+            raise DataError(
+                f"{case.image_files[other if len(case.image_files) > 1 else 0]}: {CHANNELS[other]} is the same as {CHANNELS[one]}, "
+                "voxel by voxel. A sequence cannot replace another: get the right one, or take the case out."
+            )
 
 
 def _without_background(image: np.ndarray, case: BrainCase) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data import brats
 from data.errors import DataError
+from data.instead import text_instead
 from data.nifti import stem
 
 CHANNELS = ("FLAIR", "T1w", "T1gd", "T2w")
@@ -28,13 +29,16 @@ def list_cases(folder: Path) -> Iterator[brats.Listed]:
         )
     index = folder / "dataset.json"
     if index.exists():
+        content = index.read_bytes()
+        if what := text_instead(content):
+            raise DataError(f"{index}: {what}, or delete this one to read imagesTr/ as it is.")
         try:
-            description = json.loads(index.read_text(encoding="utf-8-sig"))
+            description = json.loads(content)
             channels = [name for _, name in sorted(description["modality"].items(), key=lambda item: int(item[0]))]
-            pairs = sorted(
-                tuple(entry[part].replace("\\", "/") for part in ("image", "label")) for entry in description["training"]
-            )
+            pairs = sorted(_pair(index, entry) for entry in list(description["training"]))
             labels = {str(key): str(value) for key, value in dict(description.get("labels") or {}).items()}
+        except DataError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{index}: not a Decathlon index ({type(error).__name__}: {error}). It needs 'modality' and 'training'; "
@@ -65,9 +69,25 @@ def list_cases(folder: Path) -> Iterator[brats.Listed]:
             "the Decathlon's: 1 edema, 2 non-enhancing tumour, 3 enhancing tumour.",
             stacklevel=4,
         )
+    cases = {stem(Path(image)) for image, _ in pairs}
     for image, label in pairs:
         file, mask = (_as_on_disk(folder / part) for part in (image, label))
-        yield brats.Listed(stem(Path(image)) or Path(image).name, (file,), mask, DECATHLON)
+        name, other, problem = stem(Path(image)) or Path(image).name, stem(Path(label)), None
+        if other != name and other in cases:
+            problem = f"{index}: gives {name} the mask of {other}. Give each case its own."
+        yield brats.Listed(name, (file,), mask, DECATHLON, problem)
+
+
+def _pair(index: Path, entry: object) -> tuple[str, str]:
+    """Image and mask of one entry of the list "training"."""
+    pair = tuple(entry.get(part) for part in ("image", "label")) if isinstance(entry, dict) else ()
+    if len(pair) < 2 or not all(isinstance(part, str) for part in pair):
+        raise DataError(
+            f"{index}: not a Decathlon index: an entry of 'training' is {str(entry)[:80]}, not an image with its label, such as "
+            '{"image": "./imagesTr/BRATS_001.nii.gz", "label": "./labelsTr/BRATS_001.nii.gz"}. Correct it, or delete this file to '
+            "read imagesTr/ and labelsTr/ as they are."
+        )
+    return pair[0].replace("\\", "/"), pair[1].replace("\\", "/")
 
 
 def _as_on_disk(file: Path) -> Path:

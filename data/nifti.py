@@ -6,6 +6,7 @@ order, needs no care of whoever reads it.
 """
 
 import gzip
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ _OTHERS = (
 
 def stem(file: Path) -> str | None:
     """Name without the suffix of a NIfTI file, in small or capital letters; None for any other file, hidden ones included."""
-    name = file.name
+    name = unicodedata.normalize("NFC", file.name)
     if name.startswith("."):
         return None
     return next((name[: -len(suffix)] for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
@@ -140,6 +141,11 @@ def open_nifti(file: Path) -> Nifti:
                 length = wanted
         else:
             length = file.stat().st_size
+    if header["magic"].item() in (b"n+1", b"n+2") and image.dataobj.offset < header["sizeof_hdr"]:  # the header read as voxels
+        raise DataError(
+            f"{file}: its header says that the voxels begin at byte {image.dataobj.offset}, inside the header itself (vox_offset). "
+            "Export the scan again."
+        )
     if length < wanted:
         raise DataError(f"{file}: cut off ({length:,} of {wanted:,} bytes). Copy or download it again.")
     if len(shape) < 3:
