@@ -6,6 +6,7 @@ The format is described in ``data/predictions/README.md``: a folder with ``train
 
 import json
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from data.errors import DataError
+from data.instead import say_in_cloud
 from data.nih_tables import FINDING_NAMES, FINDINGS
 from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, understand
 from data.storage import atomic_file, existing_folder
@@ -90,8 +92,15 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
     )
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".csv" and not path.name.startswith("."))
     named = {path.name.lower(): path for path in files}
+    if len(named) < len(files):
+        one, other = next((path, named[path.name.lower()]) for path in files if path is not named[path.name.lower()])
+        raise DataError(f"{folder}: holds {one.name} and {other.name}. Keep the one that is meant.")
+    if away := say_in_cloud(folder, (path.name for path in folder.iterdir())):
+        raise DataError(f"{away} Download all of the folder, or copy it to this disk.")
     notes: list[str] = []
     if {"valid.csv", "test.csv"} <= named.keys():
+        if unread := [path.name for path in files if path.stem.lower() not in ("train", "valid", "test")]:
+            notes.append(f"not read, because of their names: {', '.join(unread)}. Is one of them meant? Put it in its place.")
         tables = {name: read_table(named[f"{name}.csv"], notes) for name in ("train", "valid", "test") if f"{name}.csv" in named}
         _refuse_shared(folder, tables, notes)
     elif len(files) == 1 and files[0].stem.lower() not in ("train", "valid", "test"):
@@ -100,8 +109,9 @@ def read_predictions(folder: str | Path | None = None, seed: int = 0) -> Predict
             f"{files[0].name} is one table: its patients were split at random (seed {seed}) into a validation and a test half."
         )
     else:
-        others = ", ".join(path.name for path in sorted(folder.iterdir()) if not path.name.startswith("."))
-        found = ", ".join(path.name for path in files) or "no CSV file" + (f" (but {others[:200]})" if others else "")
+        others = ", ".join(p.name for p in sorted(folder.iterdir()) if p.name[:1] != "." and (p not in files or not files))
+        found = ", ".join(path.name for path in files) or "no CSV file"
+        found += f" ({'and' if files else 'but'} {others[:200]})" if others else ""
         raise DataError(
             f"{folder}: holds {found}. Needed are valid.csv and test.csv (and train.csv, if any), or exactly one other CSV."
         )
@@ -149,6 +159,12 @@ def read_table(path: Path, notes: list[str] | None = None) -> PredictionTable:
         raise DataError(f"{path}: not one row under the header. Write the predictions again, for example with notebook 01.")
     _need_columns(path, frame)
 
+    swapped = [numbers(frame[[f"{f}{end}" for f in FINDINGS]]) for end in ("_pred", "")]
+    if np.isin(swapped[0], (0, 1)).all() and ((swapped[1] > 0) & (swapped[1] < 1)).any():
+        raise DataError(
+            f"{path}: all F_pred are 0 or 1, and the labels F lie between: were the two swapped? F is the label, F_pred the "
+            "probability."
+        )
     y = _labels(path, frame, FINDINGS)
     p = _probabilities(path, frame, notes)
     notes += _doubts(path, frame, y, p)
@@ -268,6 +284,11 @@ def _doubts(path: Path, frame: pd.DataFrame, y: np.ndarray, p: np.ndarray) -> li
         for name, value, same in zip(FINDINGS, p[0], (p == p[0]).all(axis=0)):
             if same and len(p) > 1:
                 notes.append(f"{path.name}: {name}_pred is {value:g} in every row, so that it tells nobody apart.")
+        for one, other in combinations(range(len(FINDINGS)), 2):
+            if len(p) > 9 and (p[:, one] == p[:, other]).all() and (p[:, one] != p[0, one]).any():
+                notes.append(
+                    f"{path.name}: {FINDINGS[other]}_pred is the same as {FINDINGS[one]}_pred in every row. Was a column copied?"
+                )
     varied = [k for k in range(len(FINDINGS)) if 5 <= y[:, k].sum() <= len(y) - 5]
     if len(y) >= 100 and len(varied) >= 3 and (mean := np.mean([roc_auc_score(y[:, k], p[:, k]) for k in varied])) < 0.55:
         cause = "Is the sign reversed" if mean < 0.4 else "Are the rows of labels and predictions in one order"

@@ -137,3 +137,53 @@ def test_copies_that_computers_make(copy):
 @pytest.mark.parametrize("name", ["ada_1", "ada_final", "photocopy", "ada 2", "copy", "laptop-ada"])
 def test_names_that_are_no_copies(name):
     assert original_of(name) is None
+
+
+# -- prediction tables --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def predictions(tmp_path):
+    return write_predictions(tmp_path, {"valid": make_table(20), "test": make_table(20, 100, 1)}, simulated=False)
+
+
+@pytest.mark.parametrize("name", ["test (1).csv", "test-DESKTOP-4F2.csv", "val.csv"])
+def test_tables_that_are_not_read_are_said(predictions, name):
+    (predictions / name).write_bytes((predictions / "test.csv").read_bytes())
+    assert any(note.startswith(f"not read, because of their names: {name}.") for note in read_predictions(predictions).notes)
+
+
+def test_two_tables_of_one_name(predictions):
+    (predictions / "Test.csv").write_bytes((predictions / "valid.csv").read_bytes())
+    if len(list(predictions.glob("*.csv"))) < 3:
+        pytest.skip("this disk does not tell capitals apart")
+    with pytest.raises(DataError, match=r"holds Test.csv and test.csv. Keep the one that is meant"):
+        read_predictions(predictions)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [(".valid.csv.icloud", "valid.csv is still in iCloud"), ("valid.xlsx", r"holds test.csv \(and valid.xlsx\)")]
+)
+def test_a_table_that_is_there_in_another_way(predictions, name, words):
+    (predictions / "valid.csv").rename(predictions / name)
+    with pytest.raises(DataError, match=words):
+        read_predictions(predictions)
+
+
+def test_labels_and_probabilities_swapped(predictions):
+    path = predictions / "test.csv"
+    names = [name[:-5] if name.endswith("_pred") else f"{name}_pred" if name in nih.FINDINGS else name for name in columns_of(path)]
+    path.write_text("\n".join([",".join(names), *path.read_text().splitlines()[1:]]))
+    with pytest.raises(DataError, match="test.csv: all F_pred are 0 or 1, and the labels F lie between: were the two swapped"):
+        read_predictions(predictions)
+
+
+def columns_of(path):
+    return path.read_text().splitlines()[0].split(",")
+
+
+def test_the_probabilities_of_one_finding_under_two(predictions):
+    table = make_table(20, 100, 1)
+    table.p[:, 4] = table.p[:, 5]
+    write_predictions(predictions, {"test": table}, simulated=False)
+    assert any("Nodule_pred is the same as Mass_pred in every row" in note for note in read_predictions(predictions).notes)
