@@ -20,6 +20,7 @@ _OTHERS = (  # first bytes, what the file is
     (b"RIFF", "a WebP picture under another name"),
     (b"\x1f\x8b", "compressed by gzip"),
     (b"PK\x03\x04", "a zip archive"),
+    (b"%PDF", "a PDF"),
     (b"version https://git-lfs", "a pointer of Git LFS in place of the picture: `git lfs pull` fetches it"),
     (b"<", "a web page in place of the picture"),
 )

@@ -7,15 +7,21 @@ This is teaching material and not a medical device: no decision about a patient 
 """
 
 import argparse
+import io
+import re
+import warnings
 from pathlib import Path
 
 import cv2
 import keras
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from data.errors import DataError
 from data.nih import FINDINGS
+from data.patient_columns import view_of
+from data.png import fit_square, looks_inverted, what_it_is
 from data.storage import atomic_file
 from models.chest import network_card
 from models.chest.films import standardize_films
@@ -24,6 +30,8 @@ from models.terminal import one_sentence
 
 NOTICE = "Not a medical device: no decision about a patient may rest on these numbers."
 LAYER = "conv4_block24_concat"  # the last that still tells places apart: 8 × 8 at 128 pixels, the end of the network has 4 × 4
+SMALLEST = 64  # pixels of a side below which nothing of a lung is seen
+RADIOGRAPHY = ("", "CR", "DX", "DR", "RG", "XR", "RF", "OT", "SC")  # what DICOM, and some machines, call an X-ray, or any picture
 SIDE = 512  # of each half of the picture, in pixels
 
 
@@ -38,18 +46,53 @@ def read_xray(path: Path | str) -> np.ndarray:
     Raises
     ------
     DataError
-        When the file is missing, cut off, coloured, has 16 bits without a window, or needs pydicom.
+        When the file is missing, cut off, coloured, of one grey level, partly transparent, to be turned, one of several pictures,
+        has 16 bits without a window or one bit, needs pydicom, or is by its header no frontal X-ray.
     """
     path = Path(path)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Name a PNG, JPEG or DICOM file.") from None
-    if content[128:132] == b"DICM" or path.suffix.lower() in (".dcm", ".dicom"):
-        return _read_dicom(path)
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-    if pixels is None or (content.startswith(b"\x89PNG") and b"IEND" not in content[-16:]):
-        raise DataError(f"{path}: cut off, or not a PNG, JPEG or DICOM file. Export the X-ray again.")
+    picture = content.startswith((b"\x89PNG", b"\xff\xd8"))
+    what = what_it_is(content)
+    if content[128:132] == b"DICM" or (
+        path.suffix.lower() in (".dcm", ".dicom") and not picture and what.startswith("something")  # DICOM without its preamble
+    ):
+        pixels = _read_dicom(path)
+    else:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
+        if pixels is None or (content.startswith(b"\x89PNG") and b"IEND" not in content[-16:]):
+            seen = "cut off, or not a PNG, JPEG or DICOM file" if picture else f"not a PNG, JPEG or DICOM file, but {what}"
+            raise DataError(f"{path}: {seen if content else 'cut off: an empty file (0 bytes)'}. Export the X-ray again.")
+        pixels = _grey(path, content, pixels)
+    if pixels.min() == pixels.max():
+        raise DataError(f"{path}: every pixel has the grey level {pixels.min()}: nothing is on it. Export the X-ray again.")
+    if looks_inverted(fit_square(pixels, SMALLEST)):
+        warnings.warn(
+            f"{path}: looks inverted, bone black and air white, and is taken so. If it is, save it with 255 − grey level.",
+            stacklevel=2,
+        )
+    return pixels
+
+
+def _grey(path: Path, content: bytes, pixels: np.ndarray) -> np.ndarray:
+    """Grey levels of a picture that OpenCV has decoded, if nothing says that they are other than they look."""
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            turned, mode = picture.getexif().get(0x0112, 1), picture.mode
+            frames = getattr(picture, "n_frames", 1) if picture.format != "MPO" else 1  # telephones: a photo and its preview
+    except Exception:  # Pillow raises what it likes for what it does not know
+        turned, mode, frames = 1, "", 1
+    if turned not in (0, 1):
+        raise DataError(
+            f"{path}: its EXIF data say that it is to be turned or mirrored before it is shown (orientation {turned}). Save it "
+            "upright."
+        )
+    if frames > 1:
+        raise DataError(f"{path}: {frames} pictures in one file, and nothing says which is the X-ray. Save that one alone.")
+    if mode == "1":
+        raise DataError(f"{path}: one bit a pixel, so only black and white. Export the X-ray again with 256 grey levels.")
     if pixels.dtype != np.uint8:
         raise DataError(
             f"{path}: {8 * pixels.itemsize} bits a pixel, and nothing says which are black and white. Give the DICOM file."
@@ -58,6 +101,10 @@ def read_xray(path: Path | str) -> np.ndarray:
         colours = pixels[..., :3].astype(int)
         if np.ptp(colours, axis=-1).mean() > 8:  # JPEG leaves traces of colour in grey pictures
             raise DataError(f"{path}: a colour picture, not an X-ray. Give the X-ray itself, without marks or a frame.")
+        if pixels.shape[2] == 4 and (pixels[..., 3] != 255).any():
+            raise DataError(
+                f"{path}: partly transparent, so that its grey levels depend on what lies behind. Save it without alpha."
+            )
         pixels = colours.mean(axis=-1).round().astype(np.uint8)
     return pixels
 
@@ -77,6 +124,7 @@ def _read_dicom(path: Path) -> np.ndarray:
     except Exception as error:  # pydicom raises whatever the broken part of the file makes it raise
         raise DataError(f"{path}: not a readable DICOM image ({error}). Export it again, uncompressed.") from error
     kind = header.get("PhotometricInterpretation", "")
+    _refuse_other_pictures(path, header)
     if stored.ndim != 2 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise DataError(f"{path}: {kind or 'no'} pixels of shape {stored.shape}; one grey image is needed. Export a single X-ray.")
     values = np.asarray(apply_modality_lut(stored, header), float)
@@ -88,6 +136,33 @@ def _read_dicom(path: Path) -> np.ndarray:
     if kind == "MONOCHROME1":  # low values are white
         grey = 1 - grey
     return np.round(255 * np.clip(grey, 0, 1)).astype(np.uint8)
+
+
+def _refuse_other_pictures(path: Path, header) -> None:
+    """It must be a frontal X-ray by its header; of the chest is only asked, for body parts are named in all languages."""
+    modality = str(header.get("Modality", "") or "").upper()
+    if modality not in RADIOGRAPHY:
+        raise DataError(
+            f"{path}: its modality is {modality}, not that of an X-ray (CR, DX). The network knows X-rays of the chest only."
+        )
+    view, rows = str(header.get("ViewPosition", "") or ""), str((header.get("PatientOrientation") or [""])[0])
+    try:
+        lateral = view_of(view) == "lateral"
+    except ValueError:  # an oblique one, or a word of the machine's
+        lateral = False
+        warnings.warn(f"{path}: its view is {view!r}, neither PA nor AP. The network has seen no others.", stacklevel=4)
+    if lateral or rows[:1] in ("A", "P"):
+        raise DataError(f"{path}: a lateral view by its header. The network has seen frontal ones only: give the PA or AP image.")
+    body = str(header.get("BodyPartExamined", "") or "")
+    if body and not re.search("chest|thora|tora[xc]|lung|pulm|brust|pecho", body, re.IGNORECASE):
+        warnings.warn(f"{path}: the body part is {body!r} by its header. The network has seen chests only.", stacklevel=4)
+    shape, kind = header.get("PresentationLUTShape", ""), header.get("PhotometricInterpretation", "")
+    if (shape, kind) in (("INVERSE", "MONOCHROME2"), ("IDENTITY", "MONOCHROME1")):
+        warnings.warn(
+            f"{path}: {kind} and the presentation {shape} contradict each other about what is white; {kind} was believed. Look at "
+            "the picture.",
+            stacklevel=4,
+        )
 
 
 def _windowed(values: np.ndarray, header) -> np.ndarray:
@@ -121,6 +196,8 @@ def predict_xray(model: keras.Model, pixels: np.ndarray) -> tuple[pd.DataFrame, 
     standardised : ndarray of float32, (size, size, 1)
         What the network was given.
     """
+    if min(pixels.shape) < SMALLEST:
+        warnings.warn(f"an X-ray of {pixels.shape[1]} × {pixels.shape[0]} pixels: too few for any finding.", stacklevel=2)
     card, side = network_card(), model.input_shape[1]
     small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
     standardised = standardize_films(small[None], *card.pixels)
