@@ -4,7 +4,6 @@ Everything lives on the grid of the BraTS atlas space (240 x 240 x 155 voxels of
 second to the front, third to the top), cropped to the `Grid` in which a brain can lie.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -249,85 +248,99 @@ def grow_brain(rng: np.random.Generator, grid: Grid, push: list[np.ndarray] | No
 
     def full(values: np.ndarray) -> np.ndarray:
         """Values of the voxels inside, as a volume that is 0 elsewhere."""
-        out = np.zeros(grid.shape, np.float32)
+        out = np.zeros(grid.shape, values.dtype)
         out.reshape(-1)[inside] = values
         return out
 
-    def look(volume: np.ndarray) -> np.ndarray:
-        return full(places.look(volume))
+    def noise(knot_distance: float) -> np.ndarray:
+        return smooth_noise(rng, grid.axes(), knot_distance).reshape(-1)[inside]
 
-    mask = full(found[kept])
-    t1, ventricle, vein, artery = map(look, (source.t1, source.ventricle, source.vein, source.artery))
+    t1, ventricle, nuclei, vein, artery = map(places.look, (source.t1, source.ventricle, source.nuclei, source.vein, source.artery))
+    whole = source.surface
+    foot = np.stack([places.look(part) for part in whole.foot])
+    surface = Surface(places.look(whole.depth), foot, *map(places.look, (whole.small_brain, whole.stem)))
     # Skull stripping cuts at a depth that differs from scan to scan and place to place; some scans end above the neck.
-    ragged = 0.06 * smooth_noise(rng, grid.axes(), 5) + rng.uniform(0.02, 0.1) * smooth_noise(rng, grid.axes(), 2.5)
-    depth = mask - rng.uniform(0.45, 0.75) - np.clip(ragged, -0.2, 0.2)
-    mask = _largest_part((depth > 0) & (axes[2] > rng.choice([-1, rng.uniform(0, 14)])))
-    rim = np.clip(1 - depth / 0.3, 0, 1) * mask
+    ragged = 0.06 * noise(5) + rng.uniform(0.02, 0.1) * noise(2.5)
+    depth = found[kept] - rng.uniform(0.45, 0.75) - np.clip(ragged, -0.2, 0.2)
+    mask = _largest_part(full(depth > 0) & (axes[2] > rng.choice([-1, rng.uniform(0, 14)])))
+    rim = np.clip(1 - depth / 0.3, 0, 1) * mask.reshape(-1)[inside]
 
     csf_t = np.clip((0.60 - t1) / 0.30, 0, 1)
     wm_t = np.clip((t1 - 0.72) / 0.14, 0, 1)
-    fluid, white, veinlets = _fold(rng, grid, points, places, full, atrophy)
-    nuclei, small_brain, stem = map(look, (source.nuclei, source.surface.small_brain, source.surface.stem))
-    own = np.maximum(nuclei, np.maximum(stem, 0.6 * small_brain))  # here the template's tissue is shown, elsewhere the folds
-    folded = 1 - np.maximum(nuclei, stem)
+    fluid, white, veinlets = _fold(rng, grid, points, inside, surface, atrophy)
+    own = np.maximum(
+        nuclei, np.maximum(surface.stem, 0.6 * surface.small_brain)
+    )  # here the template's tissue is shown, elsewhere the folds
+    folded = 1 - np.maximum(nuclei, surface.stem)
     fluid, white = fluid * folded, 1 - (1 - white) * folded
     csf = np.maximum(np.maximum(fluid, np.clip(1.3 * ventricle - 0.15, 0, 1)), own * csf_t)
     wm = white * (1 - own * (1 - wm_t)) * (1 - csf)
     return Brain(
         grid,
         mask,
-        wm,
-        1 - csf - wm,
-        csf,
-        deep=np.maximum(nuclei, stem),
-        ventricle=ventricle,
-        vein=np.maximum(vein, 0.8 * veinlets),
-        artery=artery,
-        rim=rim,
+        full(wm),
+        full(1 - csf - wm),
+        full(csf),
+        deep=full(np.maximum(nuclei, surface.stem)),
+        ventricle=full(ventricle),
+        vein=full(np.maximum(vein, 0.8 * veinlets)),
+        artery=full(artery),
+        rim=full(rim),
     )
 
 
 def _fold(
-    rng: np.random.Generator,
-    grid: Grid,
-    points: np.ndarray,
-    places: Points,
-    full: Callable[[np.ndarray], np.ndarray],
-    atrophy: float,
+    rng: np.random.Generator, grid: Grid, points: np.ndarray, inside: np.ndarray, surface: Surface, atrophy: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fluid, white matter and veins in the sulci of a patient whose voxels lie at `points` of the template.
+    """Fluid, white matter and veins in the sulci of a patient.
 
-    `places` are the same points for looking up; `full` makes a volume of their values.
+    Parameters
+    ----------
+    points : (3, n)
+        Where in the template the patient's voxels lie.
+    inside : (n,)
+        Which voxels of the grid these are.
+    surface : Surface
+        The template's, looked up at the points.
     """
-    surface, origin = template().surface, (TEMPLATE_ORIGIN - template().corner).astype(np.float32)
-    depth = full(places.look(surface.depth))
-    foot = points + np.stack([places.look(part) for part in surface.foot])
+    source = template()
+    origin = (TEMPLATE_ORIGIN - source.corner).astype(np.float32)
+    depth, foot = surface.depth, points + surface.foot
     apart = foot.copy()  # the two walls of the falx are one surface, but have sulci of their own
     apart[0] += np.where(points[0] < origin[0], 0, 20).astype(np.float32)
-    samples = [np.arange(0, n + 20 + NOISE_STEP, NOISE_STEP, dtype=np.float32) for n in surface.depth.shape]
-
+    samples = [np.arange(0, n + 20 + NOISE_STEP, NOISE_STEP, dtype=np.float32) for n in source.mask.shape]
     on_samples = Points(apart / np.float32(NOISE_STEP), tuple(map(len, samples)))
 
     def on_surface(knot_distance: float) -> np.ndarray:
-        return full(on_samples.look(smooth_noise(rng, samples, knot_distance)))
+        return on_samples.look(smooth_noise(rng, samples, knot_distance))
 
-    spacing = grid.spacing
+    def noise(knot_distance: float) -> np.ndarray:
+        return smooth_noise(rng, grid.axes(), knot_distance).reshape(-1)[inside]
+
+    def to_zero(values: np.ndarray, more: np.ndarray | None = None) -> np.ndarray:
+        """Distance to where the function with these values, or with `more` on the whole grid added, is zero."""
+        field = np.zeros(grid.shape, np.float32)
+        field.reshape(-1)[inside] = values
+        if more is not None:
+            field += more
+        return sheet_distance(field, grid.spacing).reshape(-1)[inside]
+
     pattern = on_surface(rng.uniform(6.3, 7.5)) + 0.35 * on_surface(4.5)
-    pattern += 0.3 * smooth_noise(rng, grid.axes(), 10)  # sulci bend on their way down
-    sulcus = sheet_distance(pattern, spacing)
-    reach = rng.uniform(11, 15) + 4 * smooth_noise(rng, grid.axes(), 22)  # mm: how deep the sulci are
+    sulcus = to_zero(pattern, 0.3 * smooth_noise(rng, grid.axes(), 10))  # sulci bend on their way down
+    reach = rng.uniform(11, 15) + 4 * noise(22)  # mm: how deep the sulci are
     sulcus = np.hypot(sulcus, np.maximum(depth - np.maximum(reach, 7), 0))
-    gap = -0.1 + 0.7 * atrophy + 0.25 * smooth_noise(rng, grid.axes(), 30)
-    fluid, white = cortex(np.minimum(sulcus, depth), np.clip(gap, -0.3, 1.2), 2.0 + 0.25 * smooth_noise(rng, grid.axes(), 40))
+    gap = -0.1 + 0.7 * atrophy + 0.25 * noise(30)
+    thickness = 2.0 + 0.25 * noise(40)
+    fluid, white = cortex(np.minimum(sulcus, depth), np.clip(gap, -0.3, 1.2), thickness)
     # The cerebellum's folds are thin parallel leaves, its cortex thinner.
-    angle = full(folia_angle(foot, origin))
+    angle = folia_angle(foot, origin)
     folia = np.sin(2 * np.pi / FOLIA * (angle + 2.0 * on_surface(10) + 0.8 * on_surface(4)))
-    leaf = np.hypot(sheet_distance(folia, spacing), np.maximum(depth - 9, 0))
+    leaf = np.hypot(to_zero(folia), np.maximum(depth - 9, 0))
     leaf_fluid, leaf_white = cortex(np.minimum(leaf, depth), np.clip(gap, -0.2, 0.5) - 0.2, 1.5)
-    small_brain = full(places.look(surface.small_brain))
     # Veins and arteries run in the sulci: lines in which a second function is zero too.
-    line = np.hypot(np.minimum(sulcus, depth), sheet_distance(on_surface(11), spacing))
-    seen = np.clip(smooth_noise(rng, grid.axes(), 20) - rng.uniform(-0.3, 1.0), 0, 1)
+    line = np.hypot(np.minimum(sulcus, depth), to_zero(on_surface(11)))
+    seen = np.clip(noise(20) - rng.uniform(-0.3, 1.0), 0, 1)
+    small_brain = surface.small_brain
     veinlets = np.clip(rng.uniform(0.9, 1.5) - line, 0, 1) * seen * (small_brain < 0.5)
     return fluid + (leaf_fluid - fluid) * small_brain, white + (leaf_white - white) * small_brain, veinlets
 

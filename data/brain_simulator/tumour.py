@@ -59,16 +59,18 @@ def arrival_time(
     ndarray, float32
         Days; ``inf`` where the front did not arrive.
     """
-    u = density.astype(np.float32)
+    arrived = np.where(density >= level, 0.0, np.inf).astype(np.float32)
+    box = around(diffusivity > 0, 0)  # beyond it nothing moves
+    inner = np.ascontiguousarray(arrived[box])
+    u, diffusivity = density[box].astype(np.float32), diffusivity[box]
     step = 0.9 * spacing**2 / (2 * u.ndim * float(diffusivity.max()) + spacing**2 * proliferation)
     faces = []
     for axis in range(u.ndim):
         low, high = _halves(diffusivity, axis)
         faces.append(np.where(low * high > 0, 2 * low * high / np.maximum(low + high, 1e-9), 0) * (step / spacing**2))
     can_grow = (diffusivity > 0).astype(np.float32) * np.float32(proliferation * step)
-    arrived = np.where(u >= level, 0.0, np.inf).astype(np.float32)
     faces = [face.astype(np.float32) for face in faces]
-    voxels = volume / spacing**u.ndim
+    voxels = volume / spacing**u.ndim - np.count_nonzero(arrived == 0) + np.count_nonzero(inner == 0)
     new, flows, waiting = np.empty_like(u), [np.empty_like(face) for face in faces], u < level
     for n in range(max_steps):
         np.subtract(1, u, out=new)
@@ -83,11 +85,12 @@ def arrival_time(
             to_low += flow
             to_high -= flow
         passed = (new >= level) & waiting
-        arrived[passed] = step * (n + (level - u[passed]) / np.maximum(new[passed] - u[passed], 1e-9))
+        inner[passed] = step * (n + (level - u[passed]) / np.maximum(new[passed] - u[passed], 1e-9))
         waiting ^= passed
         u, new = new, u
-        if n % 8 == 7 and np.count_nonzero(np.isfinite(arrived)) > voxels:
+        if n % 8 == 7 and np.count_nonzero(np.isfinite(inner)) > voxels:
             break
+    arrived[box] = inner
     return arrived
 
 
