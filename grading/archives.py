@@ -51,6 +51,7 @@ OFFICE = (
     ".whl",
 )
 TEXTS = re.compile(r"(^|/)(timestamp\.txt|submission_metadata\.yml)$|_attempt_[\d-]+\.txt$")
+CLOUD = re.compile(r"\.(?P<name>.+)\.icloud")
 WHAT = {  # first bytes → what a file is that cannot be opened here
     b"Rar!": "a RAR archive, which cannot be unpacked here; hand in the notebook itself, or a .zip",
     b"7z\xbc\xaf": "a 7-Zip archive, which cannot be unpacked here; hand in the notebook itself, or a .zip",
@@ -123,6 +124,10 @@ def _is_notebook(data: bytes) -> bool:
 def _entries(where: str, read: Reader, time: datetime | None, budget: Budget, depth: int) -> Iterator[Entry]:
     """What a file is, by its first bytes rather than by its name: one entry, or all that is in an archive."""
     name = PurePosixPath(where).name
+    if cloud := CLOUD.fullmatch(name):
+        problem = f"{cloud['name'][:80]} was still in iCloud when this folder was copied: only its placeholder is here. Download it"
+        yield Entry(f"{where.removesuffix(name)}{cloud['name']}", problem=problem, time=time, broken=True)
+        return
     lower = name.lower()
     try:
         head = read(512)

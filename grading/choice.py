@@ -18,6 +18,7 @@ from .platforms import own_name
 from .submissions import Submission
 
 LARGE = 4 << 20  # bytes: a notebook with so many pictures in it has no vote in what the class handed in
+OLDER = "not the newest"
 DEFINITION = re.compile(r"^[ \t]*(?:async[ \t]+)?(?:def[ \t]+(\w+)|(\w+)[ \t]*=[^=])", re.MULTILINE)
 
 
@@ -107,7 +108,16 @@ def choose(submission: Submission, number: int) -> Choice:
         return Choice(None, "This is the lesson's own solved notebook, not a student's work. It is not graded.")
     where, content = files[chosen]
     notes = []
-    others = [(own_name(files[i][0], submission.platform), kind) for i, kind in enumerate(kinds) if files[i][1] != content]
+    time = submission.times.get(where) if submission.platform == "Moodle" else None  # elsewhere numbers or names tell the order
+    others = [
+        (
+            own_name(one, submission.platform),
+            kind,
+            "as new: look which is meant" if time and submission.times.get(one) == time else OLDER,
+        )
+        for (one, other), kind in zip(files, kinds)
+        if other != content
+    ]
     if others:
         notes.append(f"{len(others) + 1} notebooks; graded: {own_name(where, submission.platform)}")
         words = {
@@ -117,8 +127,8 @@ def choose(submission: Submission, number: int) -> Choice:
             "another": "no exercises",
         }
         left = [
-            f"{name} ({words.get(kind.state) or ('notebook ' + str(kind.number) if kind.number != number else 'not the newest')})"
-            for name, kind in others
+            f"{name} ({words.get(kind.state) or ('notebook ' + str(kind.number) if kind.number != number else age)})"
+            for name, kind, age in others
         ]
         notes.append(f"not graded: {', '.join(left[:4])}" + (f" and {len(left) - 4} more" if len(left) > 4 else ""))
     if submission.problem:

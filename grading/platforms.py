@@ -37,6 +37,11 @@ ENDINGS = re.compile(
     r"\.(ipynb|json|txt|zip|tar|tgz|tbz2?|txz|gz|bz2|xz|7z|rar|py|html?|pdf|docx?|odt|rtf|md|pages|png|jpe?g|xlsx?|gdoc|url|webloc|lnk|part|download)$",
     re.IGNORECASE,
 )
+# What editors and downloads put behind a notebook's name: "ada.ipynb.bak", "ada.ipynb~", "ada.ipynb (1)".
+BACKUP = re.compile(r"^(?P<base>.+)\.ipynb(?P<number> \(\d+\))?(?P<old>~|\.[A-Za-z]{1,8})?$", re.IGNORECASE)
+COPIED = re.compile(
+    r"^(?:Copy of )?(?P<title>.+?)(?: \((?P<number>\d+)\))?$", re.DOTALL
+)  # Google's second and later copies of one file
 
 
 @dataclass(frozen=True)
@@ -57,10 +62,11 @@ def plain(text: str) -> str:
 
 
 def without_endings(name: str) -> str:
-    """`bob.ipynb.json` → `bob`, `x.tar.gz` → `x`."""
+    """`bob.ipynb.json` → `bob`, `x.tar.gz` → `x`, `bob.ipynb (1).json` → `bob (1)`, `bob.ipynb.bak` → `bob`."""
     while (shorter := ENDINGS.sub("", name)) != name and shorter:
         name = shorter
-    return name
+    match = BACKUP.match(name)
+    return f"{match['base']}{match['number'] or ''}" if match else name
 
 
 def read_time(text: str) -> datetime | None:
@@ -127,7 +133,7 @@ def google_title(tops: Iterable[str]) -> str:
 def _halves(top: str) -> list[str]:
     stem = without_endings(top)
     first, last = stem.partition(" - "), stem.rpartition(" - ")
-    return [half for half in (first[0], first[2], last[0], last[2]) if " - " in stem and half]
+    return [COPIED.match(half)["title"] for half in (first[0], first[2], last[0], last[2]) if " - " in stem and half]
 
 
 def owner(top: str, platform: str, receipts: dict[str, tuple[str, str]] | None = None, title: str = "") -> Owner:
@@ -168,10 +174,18 @@ def owner(top: str, platform: str, receipts: dict[str, tuple[str, str]] | None =
     elif platform == "Sakai" and (match := SAKAI.match(top)):
         named = Owner(plain(match["id"]), plain(match["name"]))
     elif platform == "Google Classroom" and title in _halves(top):
-        stem = without_endings(top)
-        name = stem.removeprefix(f"{title} - ").removesuffix(f" - {title}").removeprefix("Copy of ")
-        named = Owner(plain(name), plain(name))
-    return named or Owner(plain(without_endings(top)) or plain(top))
+        stem, number = without_endings(top), 0
+        for (name, _, half), behind in ((stem.rpartition(" - "), True), (stem.partition(" - "), False)):
+            name, half = (name, half) if behind else (half, name)
+            if COPIED.match(half)["title"] == title:
+                number = int(COPIED.match(half)["number"] or 0)
+                break
+        name = name.removeprefix("Copy of ")
+        named = Owner(plain(name), plain(name), order=number)
+    old = BACKUP.match(top)
+    return named or Owner(
+        plain(without_endings(top)) or plain(top), order=-1 if old and old["old"] and not ENDINGS.search(top) else 0
+    )
 
 
 def _brightspace_time(found: re.Match[str]) -> datetime | None:

@@ -95,6 +95,9 @@ def _decoded(path: Path, data: bytes) -> str:
     """The text of a file, in the encodings that spreadsheets write."""
     if data[:4] == b"PK\x03\x04" or data[:4] == b"\xd0\xcf\x11\xe0":
         raise ValueError(f"{path} is a spreadsheet file. Save it as CSV (UTF-8) and name that file.")
+    if data.lstrip(b"\xef\xbb\xbf \r\n").lower().startswith((b"<!doctype", b"<html", b"version https://git-lfs")):
+        what = "a pointer of Git LFS" if b"git-lfs" in data[:60] else "a web page, of a login or an error"
+        raise ValueError(f"{path} is {what}, and not the list. Download it again.")
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
     zeros = data[:2000].count(b"\0")
@@ -154,20 +157,28 @@ def read_roster(path: Path) -> Roster:
     if not id_columns:
         raise ValueError(f"{path} has no column of ids, only {', '.join(columns)}. Call the one that holds them `id`.")
 
+    double = [
+        name for name, count in Counter(name.strip().casefold() for name in columns).items() if count > 1 and name in ID_COLUMNS
+    ]
+    if double:
+        raise ValueError(f"{path} has two columns {by_name[double[0]]}. Keep the one that holds the ids.")
+
     def value(row: dict[str, str], names: tuple[str, ...]) -> str:
         return next((row[by_name[name]].strip() for name in names if name in by_name and row[by_name[name]].strip()), "")
 
     people = []
     for number, row in enumerate(rows, head + 2):
         student = row[id_columns[0]].strip()
-        if not student or student.casefold() in ("points possible", "student, test"):
+        name = value(row, NAME_COLUMNS) or f"{value(row, FIRST_COLUMNS)} {value(row, LAST_COLUMNS)}".strip()
+        if {student.casefold(), name.casefold()} & {"points possible", "student, test"} or not (student or name):
             continue  # Canvas: the row of possible points
+        if not student:
+            raise ValueError(f"{path}, row {number}: {name} has no {id_columns[0]}. Add it, or take the row out.")
         if re.fullmatch(r"\d[.,]\d+E\+\d+", student, re.IGNORECASE):
             raise ValueError(
                 f"{path}, row {number}: the id {student} was shortened by a spreadsheet. Export the list again, "
                 f"or make the column {id_columns[0]} a column of texts."
             )
-        name = value(row, NAME_COLUMNS) or f"{value(row, FIRST_COLUMNS)} {value(row, LAST_COLUMNS)}".strip()
         ids = frozenset(_plain(row[column]) for column in id_columns if row[column].strip())
         people.append(Person(re.fullmatch(r'=?"?(.*?)"?', student)[1], name, ids, row))
     if not people:

@@ -22,7 +22,11 @@ BESIDE = re.compile(
     r"^(readme[^/]*|licen[cs]e[^/]*|index\.html?|[^/]*\.(csv|xlsx?|db|sqlite)|expected\.json|seed\.txt|submission_metadata\.yml|nbgrader_config\.py)$",
     re.IGNORECASE,
 )
-COPY = re.compile(r"^(?P<base>.+?)( \((?P<one>\d+)\)|-Copy(?P<two>\d+)| - Copy( \((?P<three>\d+)\))?| copy( (?P<four>\d+))?)$")
+COPY = re.compile(  # what browsers, Jupyter, systems and clouds call a second file of one name, before the ending
+    r"^(?P<base>.+?)( ?\((?P<one>\d+)\)|-Copy(?P<two>\d+)| [-\u2013] (Copy|Kopie|Copie)( \((?P<three>\d+)\))?"
+    r"| copy( (?P<four>\d+))?|-(DESKTOP|LAPTOP)-\w+| \([^()]*conflict[^()]*\)|\.sync-conflict-[\w-]+)$"
+)
+COPY_BEFORE = re.compile(r"^(Copy of|Kopie von|Copie de) (?P<base>.+)$")
 GENERIC = re.compile(r"^\d\d[_ -]|home ?work|hw|assignment|notebook|untitled|exercise|submission|solution|abgabe", re.IGNORECASE)
 
 
@@ -248,10 +252,11 @@ def _gradescope(text: str) -> dict[str, list[Owner]]:
 def _join_copies(found: dict[str, _Found]) -> None:
     """`ada (1).ipynb` beside `ada.ipynb` is ada's: a browser numbers what is downloaded again. Not where the name says nobody."""
     for key in sorted(found):
-        match = COPY.match(found[key].owner.student)
+        match = COPY.match(found[key].owner.student) or COPY_BEFORE.match(found[key].owner.student)
         base = match["base"].casefold() if match else ""
         if match and base in found and not GENERIC.search(base):
-            number = next((int(match[name]) for name in ("one", "two", "three", "four") if match[name]), 1)
+            numbers = match.groupdict()
+            number = next((int(numbers[name]) for name in ("one", "two", "three", "four") if numbers.get(name)), 1)
             found[base].entries += [(entry, time, late, number) for entry, time, late, _ in found[key].entries]
             del found[key]
 

@@ -68,7 +68,8 @@ def read_cells(data: bytes) -> list[str]:
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
         content = json.loads(text, strict=False)
     except (ValueError, RecursionError, UnicodeError) as error:
-        what = "a web page" if data.lstrip()[:1] == b"<" else "broken"
+        pointer = data.startswith(b"version https://git-lfs")
+        what = "a web page" if data.lstrip()[:1] == b"<" else "a pointer of Git LFS in its place" if pointer else "broken"
         raise NotebookError(f"The file is no notebook, it is {what}: {str(error)[:120]}") from None
     try:
         return _sources(content)
