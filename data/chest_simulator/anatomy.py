@@ -282,6 +282,23 @@ def vessel_tree(body: Body, side: int, rng: np.random.Generator) -> list[tuple[n
     return tree
 
 
+_latest_trees: dict[tuple, tuple] = {}  # one patient's
+
+
+def vessel_trees(body: Body) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.random.Generator]:
+    """Pulmonary vessels of both lungs, and the generator that drew them; most X-rays of a patient share them."""
+    rng = np.random.default_rng(body.seed + 1)
+    key = (body.seed, body.height, body.width, body.depth, body.mediastinum, body.shift)  # all that they depend on
+    branches, state = _latest_trees.get(key, (None, None))
+    if branches is None:
+        branches = [generation for side in (-1, 1) for generation in vessel_tree(body, side, rng)]
+        _latest_trees.clear()
+        _latest_trees[key] = branches, rng.bit_generator.state
+    else:
+        rng.bit_generator.state = state
+    return branches, rng
+
+
 def _length(vectors: np.ndarray) -> np.ndarray:
     """Lengths (n, 1) of (n, 3)."""
     return np.sqrt((vectors * vectors).sum(1, keepdims=True))

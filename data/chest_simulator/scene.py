@@ -151,9 +151,9 @@ class Scene:
     def _vessels(self) -> Map:
         """Chord length of the pulmonary vessels, of the body's own tree, scaled with the breath."""
         body = self.body
-        rng = np.random.default_rng(body.seed + 1)
+        trees, rng = anatomy.vessel_trees(body)
         branches = []
-        for points, radii in (generation for side in (-1, 1) for generation in anatomy.vessel_tree(body, side, rng)):
+        for points, radii in trees:
             points = points * [1.0, self.breath, 1.0]
             upper = points[:, :1, 1] < 0.42 * self.height
             branches.append((points, radii * body.vessel_size * np.where(upper, body.upper_vessels, 1.0)))
