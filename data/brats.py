@@ -15,7 +15,6 @@ names                                labels
 ===================================  =======================================================================
 """
 
-import csv
 import os
 import re
 import warnings
@@ -26,6 +25,7 @@ from pathlib import Path
 from data.errors import DataError
 from data.instead import original_of
 from data.nifti import open_nifti, stem
+from data.tables import read_table
 
 PARTS = {
     **dict.fromkeys(("flair", "t2f", "t2flair", "t2_flair", "t2-flair"), 0),
@@ -36,6 +36,7 @@ PARTS = {
 }
 """Names of the sequences, in small letters, to their place among FLAIR, T1w, T1gd, T2w."""
 _NAME = re.compile(rf"(?P<case>.+?)(?P<dash>[_-])(?P<part>{'|'.join(sorted(PARTS, key=len, reverse=True))})", re.IGNORECASE)
+MAYBE_MASK = re.compile("seg|glistr", re.IGNORECASE)
 _NEW_PARTS = ("t2f", "t1n", "t1c", "t2w")
 _NEW_CASE = re.compile(r"BraTS-(?P<kind>[A-Za-z]+(?:-RT)?)-", re.IGNORECASE)
 
@@ -208,7 +209,7 @@ def _listed(place: Path, case: str, parts: dict, new_parts: bool, edition: int |
 def _may_be_meant(file: Path, case: str) -> bool:
     """Whether a file beside a case is a copy that a computer made of one of its files, or looks like another mask of it."""
     name = stem(file) or ""
-    mask = name.lower().startswith(case.lower()) and re.search("seg|glistr", name, re.IGNORECASE)
+    mask = name.lower().startswith(case.lower()) and MAYBE_MASK.search(name)
     return bool(mask and "pred" not in name.lower()) or bool((base := original_of(name)) and _NAME.fullmatch(base))
 
 
@@ -317,12 +318,17 @@ def cannot_be_compared(names: Iterable[str]) -> tuple[str, str] | None:
 def aliases(folder: Path) -> dict[str, str]:
     """Names of BraTS 2020 to their names in 2019, 2018 or 2017, by the ``name_mapping.csv`` that the challenge gives along."""
     known = {}
+    years = {year: f"BraTS_{year}_subject_ID" for year in (2019, 2018, 2017)}
     for path in sorted(folder.rglob("name_mapping*.csv")):
-        with path.open(newline="", encoding="utf-8-sig", errors="replace") as text:
-            for row in csv.DictReader(text):
-                new = row.get("BraTS_2020_subject_ID") or ""
-                old = [row.get(f"BraTS_{year}_subject_ID") or "NA" for year in (2019, 2018, 2017)]
-                old = [name for name in old if name.strip() not in ("", "NA")]
-                if new and old:
-                    known[new] = old[0]
+        if path.name.startswith("."):
+            continue
+        try:
+            table = read_table(path, ["BraTS_2020_subject_ID"], list(years.values()))
+        except DataError as error:
+            warnings.warn(f"{error} Without it, it cannot be told who is whom.", stacklevel=3)
+            continue
+        for row in table.to_dict("records"):
+            old = next((row[name] for name in years.values() if row.get(name)), "")
+            if old and row["BraTS_2020_subject_ID"]:
+                known[row["BraTS_2020_subject_ID"]] = old
     return known

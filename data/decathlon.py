@@ -19,6 +19,7 @@ import nibabel as nib
 import numpy as np
 
 from data import brats, decathlon_index
+from data.brats import MAYBE_MASK
 from data.decathlon_index import CHANNELS
 from data.errors import DataError
 from data.instead import say_in_cloud
@@ -301,8 +302,10 @@ def _open_case(entry: brats.Listed, known_as: str, masks: bool) -> tuple[BrainCa
     if label_file is not None and not label_file.exists() and not masks:
         label_file = None
     if masks and (label_file is None or not label_file.exists()):
-        wanted = label_file or f"{files[0].parent}/{name}_seg.nii.gz"
-        raise DataError(f"{wanted}: the mask is missing. Only cases with an expert's mask can be used; add it.")
+        wanted, place = label_file or f"{files[0].parent}/{name}_seg.nii.gz", files[0].parent
+        near = [path.name for path in sorted(place.glob("*")) if path.name.startswith(name) and MAYBE_MASK.search(path.name)]
+        hint = f" There is {' and '.join(near)}: call the expert's mask {name}_seg." if near else ""
+        raise DataError(f"{wanted}: the mask is missing. Only cases with an expert's mask can be used; add it.{hint}")
     scans, mask = [open_nifti(file) for file in files], label_file and open_nifti(label_file)
     first = scans[0]
     if len(scans) == 1 and first.shape[3:] != (len(CHANNELS),):
@@ -344,6 +347,8 @@ def _compare(scan: Nifti, first: Nifti) -> None:
 
 def _instead(folder: Path) -> str:
     """What the folder holds that may be meant."""
+    if folder.name in ("imagesTr", "labelsTr"):
+        return f" Name the folder above, {folder.parent}."
     for path in sorted(folder.rglob("*")):
         if path.is_dir() and path.name == "imagesTr" and path.parent != folder:
             return f" There is one in {path.parent}: name that folder."

@@ -31,14 +31,15 @@ from data.nih_tables import (  # noqa: F401  what a folder holds, by name, is pa
     SPLIT_FILES,
     TABLE_COLUMNS,
     TABLE_FILE,
-    beside,
     find_table,
+    optional_file,
     read_boxes,
     read_labels,
     read_manual,
     read_splits,
     warn,
     warn_left_out,
+    warn_of_none,
 )
 from data.patient_columns import film_key
 from data.png import fit_square, looks_inverted, read_png
@@ -125,11 +126,15 @@ def read_chest_folder(folder: Path | str) -> ChestFolder:
             f"{folder}: {len(shared)} patients are in both split lists, first {min(shared)}: scores on the test list will be "
             "too good."
         )
+    paths = [optional_file(folder, name) for name in (BOX_FILE, MANUAL_FILE)]
+    boxes, manual = read_boxes(paths[0], files), read_manual(paths[1], files)
+    for path, rows in zip(paths, (boxes, manual)):
+        warn_of_none(path, rows["Image Index"], table["Image Index"])
     return ChestFolder(
         folder=folder,
         table=table,
-        boxes=read_boxes(beside(folder, BOX_FILE), files),
-        manual=read_manual(beside(folder, MANUAL_FILE), files),
+        boxes=boxes,
+        manual=manual,
         source="simulated" if (folder / SIMULATED_FILE).exists() else f"real patients: {folder.resolve().name}",
         files=files,
     ).with_table(table)

@@ -80,6 +80,24 @@ def beside(folder: Path, name: str) -> Path:
     return next((path for path in sorted(folder.iterdir()) if path.name.lower() == name.lower()), folder / name)
 
 
+def optional_file(folder: Path, name: str) -> Path:
+    """A file that may be there, also as a browser or an edition calls it: ``BBox_List_2017 (1).csv``; what is not read is said."""
+    path, start = beside(folder, name), re.split(r"[_.]20|\.", name)[0].lower()
+    others = [] if path.exists() else sorted(other for other in folder.iterdir() if other.name.lower().startswith(start))
+    tables = [other for other in others if other.suffix.lower() in (".csv", ".tsv", ".txt")]
+    if len(tables) == 1:
+        return tables[0]
+    if others:
+        warn(f"{folder}: {' and '.join(other.name for other in others)} not read. Wanted is one table, {name}.")
+    return path
+
+
+def warn_of_none(path: Path, films: pd.Series, known: pd.Series) -> None:
+    """Say that nothing of a table is about any X-ray that is read."""
+    if len(films) and not films.isin(set(known)).any():
+        warn(f"{path}: no row is about an X-ray that is read here; the first names {films.iloc[0]}. The table is not used.")
+
+
 def find_table(folder: Path) -> Path:
     """The label table: that of 2020 where there are two, because it corrects that of 2017."""
     found = sorted(path for path in folder.iterdir() if re.fullmatch(r"data_entry_2017.*\.csv", path.name, re.IGNORECASE))

@@ -117,13 +117,14 @@ def _read(path: Path) -> tuple[list[Entry], bool]:
             return list(in_folder(path / "submitted")), True
         entries = list(in_folder(path))
         files = [file for file in path.rglob("*") if file.is_file() and not BESIDE.match(file.name) and file.name[:1] != "."]
-        if len(files) == 1 and files[0].suffix.lower() in (".zip", ".tgz", ".gz", ".tar"):
-            inside = list(in_archive(files[0]))  # a folder with nothing but the platform's archive
-            tops = {part for entry in inside if not entry.junk for part in entry.where.split("/")[:2]}
-            if any(p.search(top) for top in tops for p in (platforms.MOODLE, platforms.BLACKBOARD, platforms.BRIGHTSPACE)) or (
-                len({entry.where.split("/")[0] for entry in inside if entry.notebook is not None or entry.broken}) > 3
-            ):
-                return inside, False
+        if files and all(file.suffix.lower() in (".zip", ".tgz", ".gz", ".tar") for file in files):
+            # a folder with nothing but what the platform has made, perhaps downloaded again later
+            wheres = [plain(file.relative_to(path).as_posix()) for file in files]
+            own = all(_is_platforms_own(entries, where) for where in wheres)
+            if own or len(files) == 1:
+                inside = [entry for file in files for entry in in_archive(file)]
+                if own or len({entry.where.split("/")[0] for entry in inside if entry.notebook is not None or entry.broken}) > 3:
+                    return inside, False
         stamps = [entry.where for entry in entries if re.fullmatch(r"[^/]+/[^/]+/timestamp\.txt", entry.where)]
         students = {entry.where.split("/")[0] for entry in entries if entry.notebook is not None}
         return entries, path.name == "submitted" or 2 * len({where.split("/")[0] for where in stamps}) > len(students)
@@ -135,6 +136,15 @@ def _read(path: Path) -> tuple[list[Entry], bool]:
             return [_moved(entry, match.end()) for entry, match in inside if match], True
         return entries, False
     return list(in_file(path)), False
+
+
+def _is_platforms_own(entries: list[Entry], archive: str) -> bool:
+    """Whether what lies at the top of an archive in the folder, or one below, is named by a platform."""
+    inside = [
+        entry.where.removeprefix(f"{archive}/") for entry in entries if entry.where.startswith(f"{archive}/") and not entry.junk
+    ]
+    tops = {part for where in inside for part in where.split("/")[:2]}
+    return any(p.search(top) for top in tops for p in (platforms.MOODLE, platforms.BLACKBOARD, platforms.BRIGHTSPACE))
 
 
 def _moved(entry: Entry, start: int) -> Entry:

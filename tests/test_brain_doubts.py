@@ -10,6 +10,7 @@ from test_brats import OLD, only, release
 from test_decathlon import SHAPE, a_scan, decathlon, write
 from test_instead import PAGE, POINTER, said_by
 
+from data.brats import aliases
 from data.decathlon import read_brain
 from data.errors import DataError
 
@@ -162,3 +163,27 @@ def test_files_without_a_name_of_the_patient(tmp_path):
     write(tmp_path / "P1" / "flair.nii.gz", a_scan()[0][..., 0])
     with pytest.raises(DataError, match="It holds flair.nii.gz without a patient's name before it: call it P1_flair.nii.gz"):
         read_brain(tmp_path)
+
+
+def test_a_mask_that_could_be_meant_is_named(case):
+    file(case, "_seg").rename(file(case, "_segm"))
+    write(file(case, "_automated_approx_segm"), a_scan()[1], EYE)
+    words = f"the mask is missing.*There is {NAME}_automated_approx_segm.nii.gz and {NAME}_segm.nii.gz: call the expert's mask {NAME}_seg"
+    with pytest.raises(DataError, match=words):
+        read_brain(case, strict=True)
+
+
+def test_the_folder_above_is_named(tmp_path):
+    with pytest.raises(DataError, match=f"Name the folder above, {decathlon(tmp_path)}"):
+        read_brain(tmp_path / "imagesTr")
+
+
+def test_name_mapping_that_excel_wrote_or_that_is_none(tmp_path):
+    path = tmp_path / "name_mapping.csv"
+    path.write_bytes(
+        "BraTS_2019_subject_ID;BraTS_2020_subject_ID\r\nBraTS19_CBICA_AAB_1;BraTS20_Training_001\r\nNA;B\r\n".encode("utf-16")
+    )
+    assert aliases(tmp_path) == {"BraTS20_Training_001": "BraTS19_CBICA_AAB_1"}
+    path.write_bytes(PAGE)
+    found, said = said_by(aliases, tmp_path)
+    assert found == {} and "name_mapping.csv: not a table, list or index, but a web page" in said

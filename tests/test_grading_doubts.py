@@ -119,3 +119,17 @@ def test_rows_of_a_gradebook_that_are_nobody(tmp_path):
 def test_archives_in_archives_stay_with_their_student(tmp_path):
     one = folder_of(tmp_path, {"ada.zip": zip_of({"../../bob.ipynb": work(1)}), "bob.ipynb": work(2)})
     assert choose(one["ada"], 2).file[1] == work(1) and choose(one["bob"], 2).file[1] == work(2)
+
+
+def test_a_class_downloaded_again_is_one_class(tmp_path):
+    """Two of the platform's zips in a folder; in a folder of students' zips none speaks for the class."""
+    form, later = "{}_assignsubmission_file_/02.ipynb", (2026, 11, 21, 12, 0, 0)
+    again = {form.format("Ada_101"): work(3), form.format("Cy_103"): work(4)}
+    zips = {
+        "HW2.zip": zip_of({form.format("Ada_101"): work(1), form.format("Bo_102"): work(2)}),
+        "HW2 (1).zip": zip_of(again, later),
+    }
+    one = folder_of(tmp_path, zips)
+    assert set(one) == {"101", "102", "103"} and choose(one["101"], 2).file[1] == work(3) and one["102"].platform == "Moodle"
+    one = folder_of(tmp_path, {"ada.zip": zip_of({"02.ipynb": work(1)})})
+    assert set(one) == {"HW2", "HW2 (1)", "ada"}

@@ -187,3 +187,24 @@ def test_the_probabilities_of_one_finding_under_two(predictions):
     table.p[:, 4] = table.p[:, 5]
     write_predictions(predictions, {"test": table}, simulated=False)
     assert any("Nodule_pred is the same as Mass_pred in every row" in note for note in read_predictions(predictions).notes)
+
+
+# -- tables of which nothing is used ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["BBox_List_2017 (1).csv", "bbox_list_2017.csv", "BBox_List_2017_v2.csv"])
+def test_boxes_under_another_name(folder, name):
+    (folder / nih.BOX_FILE).rename(folder / name)
+    chest, said = said_by(nih.read_chest_folder, folder)
+    assert len(chest.boxes) == 1 and not said
+
+
+@pytest.mark.parametrize("name", [nih.BOX_FILE, nih.MANUAL_FILE])
+def test_a_table_that_cannot_be_used_is_said(folder, name):
+    content = (folder / name).read_text()
+    (folder / name).write_text(content.replace("0000000", "0000900"))
+    assert (
+        f"{name}: no row is about an X-ray that is read here; the first names 0000900" in said_by(nih.read_chest_folder, folder)[1]
+    )
+    (folder / name).rename(folder / f"{name[:-4]}.xlsx")
+    assert f"{name[:-4]}.xlsx not read. Wanted is one table, {name}" in said_by(nih.read_chest_folder, folder)[1]
