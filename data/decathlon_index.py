@@ -42,7 +42,7 @@ def list_cases(folder: Path) -> Iterator[brats.Listed]:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
                 f"{index}: not a Decathlon index ({type(error).__name__}: {error}). It needs 'modality' and 'training'; "
-                "download the task again, or delete this file to read imagesTr/ as it is."
+                "download the task again, or delete this file to read imagesTr/, or folders in BraTS' format, as they are."
             ) from error
         if [brats.PARTS.get(str(name).lower()) for name in channels] != [0, 1, 2, 3]:
             raise DataError(f"{index}: sequences {channels}, but the course needs {list(CHANNELS)} in this order.")

@@ -126,6 +126,8 @@ def platform_of(tops: Iterable[str]) -> str:
 def google_title(tops: Iterable[str]) -> str:
     """What all file names have in common beside " - ": Google Classroom calls a copy "Ada Lovelace - homework"; "" if nothing."""
     halves = [half for top in tops for half in set(_halves(top))]
+    if any(re.match(r"\d{4}-\d\d-\d\d", half) for half in halves):
+        return ""  # times behind the names, as others write them: no title
     title, count = Counter(halves).most_common(1)[0] if halves else ("", 0)
     return title if count > 1 and 2 * count > len(set(tops)) else ""
 

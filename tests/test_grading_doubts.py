@@ -80,6 +80,13 @@ def test_google_numbers_its_copies(tmp_path):
     assert choose(one["Bo Li"], 2).file[1] == work(3)
 
 
+def test_a_time_is_no_title(tmp_path):
+    """Names that end with a time are not Google's: whose they are must not depend on who handed in at one second."""
+    names = [f"{who} - 2026-11-2{day}T10-00-00" for who, day in (("Ada", 0), ("Ada", 1), ("Bo", 0))]
+    one = found(tmp_path, {f"{name}/02.ipynb": work(1) for name in names})
+    assert set(one) == set(names) and {submission.platform for submission in one.values()} == {""}
+
+
 def test_two_files_of_one_minute_are_not_called_old_and_new(tmp_path):
     top = "Ada_101_assignsubmission_file_"
     one = found(
