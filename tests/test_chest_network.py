@@ -21,8 +21,19 @@ def films():
     return np.random.default_rng(0).integers(0, 256, (10, 32, 32)).astype(np.uint8)
 
 
-def test_densenet_has_the_layers_that_the_lessons_name():
-    model = densenet121(32, classes=3, weights=None)
+@pytest.fixture(scope="module")
+def untrained():
+    """Building it takes seconds; its weights are of no interest."""
+    return densenet121(32, classes=3, weights=None)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return densenet121(weights="course")
+
+
+def test_densenet_has_the_layers_that_the_lessons_name(untrained):
+    model = untrained
     assert model.input_shape == (None, 32, 32, 1) and model.output_shape == (None, 3)
     logits = keras.Model(model.input, model.get_layer("logits").output)
     x = np.random.default_rng(1).normal(size=(2, 32, 32, 1)).astype(np.float32)
@@ -73,8 +84,8 @@ def test_fused_normalisation_in_16_bits_keeps_statistics_in_32():
             np.testing.assert_allclose(ours, theirs, rtol=3e-3)
 
 
-def test_every_normalisation_of_densenet_is_the_fused_one_and_is_stored_as_keras_stores_its_own(tmp_path):
-    model = densenet121(32, weights=None)
+def test_every_normalisation_of_densenet_is_the_fused_one_and_is_stored_as_keras_stores_its_own(tmp_path, untrained):
+    model = untrained
     kinds = {type(layer) for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
     assert kinds == {chest_network.BatchNormalization}
     plain = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(32, 32, 3))
@@ -88,8 +99,8 @@ def test_every_normalisation_of_densenet_is_the_fused_one_and_is_stored_as_keras
         np.testing.assert_array_equal(here, there)
 
 
-def test_course_weights_serve_any_number_of_classes():
-    all_findings = densenet121(32, weights="course")
+def test_course_weights_serve_any_number_of_classes(shipped):
+    all_findings = shipped
     two = densenet121(32, classes=2, weights="course")
     for layer in ("conv1_conv", "conv5_block16_2_conv", "bn"):
         for ours, theirs in zip(two.get_layer(layer).get_weights(), all_findings.get_layer(layer).get_weights(), strict=True):
@@ -287,8 +298,8 @@ def test_marker_is_in_the_corner_only(films):
     assert changed.any() and not changed[:, 16:].any() and not changed[16:].any()
 
 
-def test_shipped_weights_fit_the_shipped_size():
-    assert densenet121(weights="course").input_shape[1] == chest_network.CHEST_SIZE
+def test_shipped_weights_fit_the_shipped_size(shipped):
+    assert shipped.input_shape[1] == chest_network.CHEST_SIZE
 
 
 def test_the_shipped_network_says_whom_it_knows_and_what_is_usual():
