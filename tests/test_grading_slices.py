@@ -1,7 +1,10 @@
 """Grading: what a notebook allows at its top level, a graded function may use; the same notebook is right there and here."""
 
+import re
+
 import pytest
 
+from grading.course import assignment
 from grading.inside import loading, notebook
 from grading.inside.newer_python import translate
 
@@ -257,10 +260,23 @@ def test_every_way(tmp_path, monkeypatch, capsys):
         (["def get_ppv(y):\n    return 7", "p = get_ppv(load())\nmetrics = {'PPV': get_ppv}\nmetrics['x'] = p"], 1),
         (["import numpy as np\nx = np.arange(3)\nprint(np.mean(x))", "def get_ppv(y):\n    return np.mean(y)"], 2),
         (["def f(): return 1", "def f(): return 2", "def get_ppv(y):\n    return f()"], 2),
+        (
+            ["import keras\nn = load()\nm = train()\nm.add(keras.layers.Dense(n))", "def get_ppv(y):\n    return keras.ops.max(y)"],
+            2,
+        ),
     ],
 )
 def test_nothing_is_run_that_the_function_does_not_need(cells, kept):
     assert len(notebook.find_answers(cells, ["get_ppv"])["get_ppv"].code) == kept
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_of_a_whole_lesson_an_exercise_needs_imports_and_other_exercises_only(number):
+    """No film is loaded and no network trained in a student's ten seconds."""
+    homework = assignment(number)
+    harmless = r"import |from |keras\.utils\.set_random_seed\(|tf\.get_logger\(\)|def ({})\(".format("|".join(homework.exercises))
+    for name, answer in notebook.find_answers(list(homework.solution), homework.exercises, list(homework.skeleton)).items():
+        assert answer.code and not [source for *_, source in answer.code if not re.match(harmless, source)], name
 
 
 def test_a_line_that_does_not_run_is_named():

@@ -18,6 +18,7 @@ CHANGERS = re.compile(
     r"(shuffle|heap\w+|insort\w*|put\w*|place|copyto|fill_diagonal|setitem|delitem|iadd|ior|imul|isub|setattr|delattr|next|append|"
     r"extend|insert|update|add|setdefault|pop|remove|clear|sort|reverse|__setattr__|__setitem__)$"
 )
+ATTRIBUTES = {"setattr", "delattr", "__setattr__", "__delattr__"}  # change even a module
 SETTERS = re.compile(r"(set|seed|manual_seed|filterwarnings|simplefilter|enable|disable|append|insert|update|register|run_func)")
 READERS = BUILTINS - {"setattr", "delattr", "next", "exec", "eval"}  # built-in functions that leave their arguments as they are
 WRITERS = re.compile(r"(open|write\w*|save\w*|to_(csv|json|pickle|parquet)|dump|mkdir|makedirs|touch)$")
@@ -218,8 +219,9 @@ def _call(statement: Statement, call: ast.Call, changes: set[str]) -> None:
         changes.add(f"{owner}.{name}")  # whether it is a module's function or an object's method, only the whole notebook tells
     if name in READERS and not owner:
         return
+    by = "" if CHANGERS.match(name) else owner or name
     for argument in [*call.args, *(keyword.value for keyword in call.keywords)]:
-        changes |= {f"{owner or name}({part}" if not CHANGERS.match(name) else part for part in _roots(argument)}
+        changes |= {part if name in ATTRIBUTES else f"{by}({part}" for part in _roots(argument)}
 
 
 def _kind(statement: Statement, node: ast.stmt) -> None:
