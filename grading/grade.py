@@ -1,5 +1,6 @@
 """Grades one submission: finds its functions, runs them in the sandbox, judges, and says so in a plain dictionary."""
 
+import ast
 import re
 import sys
 import time
@@ -63,6 +64,7 @@ class Grader:
             image=settings.image,
             warm=settings.warm,
             hidden=settings.hidden,
+            libraries=self._libraries,
         )
         try:
             self.yardsticks = yardsticks or self.calibrate()
@@ -84,9 +86,8 @@ class Grader:
         SandboxBroken
             When they are not right: then nobody else may be graded.
         """
-        answers = notebook.find_answers(list(self.assignment.solution), self.assignment.exercises)
         yardsticks = {}
-        for name, answer in answers.items():
+        for name, answer in self._solution.items():
             runs = [self._run(name, answer, seed) for seed in (self.settings.seed, None)]
             if not all(isinstance(run, checks.Run) and run.right for run in runs):
                 said = "; ".join(str(getattr(run, "message", run) or getattr(run, "hint", "")) for run in runs)
@@ -142,6 +143,16 @@ class Grader:
     @cached_property
     def _solution(self) -> dict[str, notebook.Answer]:
         return notebook.find_answers(list(self.assignment.solution), self.assignment.exercises)
+
+    @property
+    def _libraries(self) -> list[str]:
+        """What the lesson's own answers import: read once, not in every student's time."""
+        statements = {source for answer in self._solution.values() for *_, source in answer.code}
+        nodes = [node for source in statements for node in ast.parse(source).body]
+        return sorted(
+            {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+            | {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+        )
 
     def _helpers(self, answer: notebook.Answer) -> set[str]:
         """The other exercises whose functions an answer comes with, because it calls them."""

@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -157,8 +157,10 @@ class Sandbox:
         image: str = "ai-for-medical-diagnosis",
         warm: bool = True,
         hidden: tuple[str, ...] = (),
+        libraries: Sequence[str] = (),
     ) -> None:
         self.kind, self.tensorflow, self.image, self.hidden = walls.choose(kind), tensorflow, image, hidden
+        self.libraries = list(libraries)  # what the template imports besides
         if self.kind == "process":
             warnings.warn(walls.unprotected(confine.landlock() > 0), stacklevel=2)
         self.warm = warm and self.kind in ("bubblewrap", "process") and sys.platform == "linux"
@@ -190,7 +192,7 @@ class Sandbox:
                 cwd=self.scratch and f"{self.scratch.name}/scratch",
             )
         self.control = ours
-        self.control.send(json.dumps({"tensorflow": self.tensorflow}).encode())
+        self.control.send(json.dumps({"tensorflow": self.tensorflow, "libraries": self.libraries}).encode())
         try:
             self.import_seconds = self._control_message(START_SECONDS)["ready"]
         except (wire.Ended, OSError, ValueError) as error:

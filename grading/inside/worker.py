@@ -11,6 +11,7 @@ import array
 import contextlib
 import ctypes
 import gc
+import importlib
 import json
 import os
 import re
@@ -290,6 +291,9 @@ def template(fd: int) -> None:
     if limits["tensorflow"]:
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
+    for name in limits["libraries"]:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": round(time.perf_counter() - start, 3)}).encode())
