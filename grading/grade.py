@@ -65,6 +65,7 @@ class Grader:
             warm=settings.warm,
             hidden=settings.hidden,
             libraries=self._libraries,
+            given=self.assignment.skeleton,
         )
         try:
             self.yardsticks = yardsticks or self.calibrate()

@@ -158,9 +158,10 @@ class Sandbox:
         warm: bool = True,
         hidden: tuple[str, ...] = (),
         libraries: Sequence[str] = (),
+        given: Sequence[str] = (),
     ) -> None:
         self.kind, self.tensorflow, self.image, self.hidden = walls.choose(kind), tensorflow, image, hidden
-        self.libraries = list(libraries)  # what the template imports besides
+        self.prepared = {"libraries": list(libraries), "given": list(given)}  # what the template imports and reads once for all
         if self.kind == "process":
             warnings.warn(walls.unprotected(confine.landlock() > 0), stacklevel=2)
         self.warm = warm and self.kind in ("bubblewrap", "process") and sys.platform == "linux"
@@ -192,7 +193,8 @@ class Sandbox:
                 cwd=self.scratch and f"{self.scratch.name}/scratch",
             )
         self.control = ours
-        self.control.send(json.dumps({"tensorflow": self.tensorflow, "libraries": self.libraries}).encode())
+        begin = {**self.prepared, "tensorflow": self.tensorflow, "alone": self.kind == "bubblewrap"}
+        self.control.send(json.dumps(begin).encode())
         try:
             self.import_seconds = self._control_message(START_SECONDS)["ready"]
         except (wire.Ended, OSError, ValueError) as error:

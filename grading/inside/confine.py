@@ -143,20 +143,47 @@ def check(result: int, what: str) -> None:
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def private_namespaces(scratch: str) -> None:
-    """Own users, mounts, IPC and (for children) processes; `scratch` and /dev/shm new and empty, /proc gone.
+def _map_user(uid: int, gid: int) -> None:
+    """In a new namespace of users: be who one was."""
+    for name, text in [("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")]:
+        with open(f"/proc/self/{name}", "w") as file:
+            file.write(text)
+
+
+def may_make_namespaces() -> int:
+    """Become process 1 of namespaces in which this process may make others; the number of the file that leads back here.
 
     Raises
     ------
     OSError
         Where the system does not let an ordinary user do so.
     """
+    uid, gid = os.getuid(), os.getgid()
+    check(libc().unshare(NEW_USER | NEW_PID), "unshare")
+    _map_user(uid, gid)
+    if child := os.fork():
+        os.waitpid(child, 0)
+        os._exit(0)
+    end_with_parent()
+    return os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def fork_alone(home: int) -> int:
+    """os.fork, but the child sees no other process. `home`: from may_make_namespaces."""
+    c = libc()
+    check(c.unshare(NEW_PID), "unshare")
+    child = os.fork()
+    if child:
+        check(c.setns(home, NEW_PID), "setns")
+    return child
+
+
+def private_namespaces(scratch: str) -> None:
+    """Own users, mounts and IPC; `scratch` and /dev/shm new and empty, /proc gone. Raises OSError as may_make_namespaces."""
     c, uid, gid = libc(), os.getuid(), os.getgid()
     network = 0 if platform.machine() in ARCH else NEW_NET  # the filter refuses sockets, where there is one
-    check(c.unshare(NEW_USER | NEW_MOUNT | NEW_IPC | NEW_PID | network), "unshare")
-    for name, text in [("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")]:
-        with open(f"/proc/self/{name}", "w") as file:
-            file.write(text)
+    check(c.unshare(NEW_USER | NEW_MOUNT | NEW_IPC | network), "unshare")
+    _map_user(uid, gid)
     for place in (scratch, "/dev/shm", "/proc"):
         check(c.mount(b"tmpfs", place.encode(), b"tmpfs", NO_SET_UID | NO_DEVICES, b"size=16m,nr_inodes=1000"), f"mount {place}")
     os.mkdir("/proc/self")

@@ -13,6 +13,7 @@ import difflib
 import json
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from . import newer_python
@@ -346,6 +347,12 @@ class Slices:
         return sorted(wanted.values(), key=lambda one: one.at)
 
 
+@lru_cache(maxsize=4)
+def handed_out(given: tuple[str, ...]) -> list[Statement]:
+    """Imports, functions and constants of the notebook as it was handed out: the same for a whole class, so read once."""
+    return [one for source in given for one in _statements(source, -1)[0] if one.functions or one.modules or one.constants]
+
+
 def find_answers(cells: list[str], exercises: list[str], given: list[str] = ()) -> dict[str, Answer]:
     """For each exercise, what the notebook has for it.
 
@@ -364,12 +371,7 @@ def find_answers(cells: list[str], exercises: list[str], given: list[str] = ()) 
             found, errors = _statements(source, number)
             statements += found
             broken.update(errors)
-    lost = [
-        one
-        for source in given
-        for one in _statements(source, -1)[0]
-        if (one.functions or one.modules or one.constants) and not one.binds & set(exercises)
-    ]
+    lost = [one for one in handed_out(tuple(given)) if not one.binds & set(exercises)]
     slices = Slices(statements, lost, set(exercises))
     chosen = {name: one for name in exercises if (one := _definition(name, slices.binding.get(name, [])))}
     answers = {}

@@ -208,123 +208,115 @@ def run_exercise(fd_in: int, fd_out: int, limits: dict, private: bool = False) -
     os._exit(0)
 
 
-def keeper(channel: int, limits: dict) -> None:
-    """Between the template and the student's process: makes its namespaces, waits, kills it in time. Does not return."""
-    status, child, late, stopped, starved, private = {"how": "failed"}, 0, False, False, 0.0, True
-    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
-
-    def stop(number: int, frame: Any) -> None:
-        nonlocal late, stopped, starved
-        late = late or number == signal.SIGALRM
-        ending = child != 0  # gone already: the grader may have asked because the process was just ended by its limits
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fd = os.open(f"{child}/stat", os.O_RDONLY, dir_fd=proc)
-            ending = bool(int(os.read(fd, 1000).rpartition(b")")[2].split()[6]) & 4)  # the kernel's PF_EXITING
+def starved(child: int, proc: int) -> float:
+    """Seconds that a process's main thread was ready to run and got no core, less those that threads beside it ran."""
+    waited = 0.0
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        tasks = os.open(f"{child}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=proc)
+        for task in os.listdir(tasks):
+            fd = os.open(f"{task}/schedstat", os.O_RDONLY, dir_fd=tasks)
+            ran, ready = (int(part) / 1e9 for part in os.read(fd, 200).split()[:2])
+            waited += ready if task == str(child) else -ran
             os.close(fd)
-        stopped = stopped or not ending
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            # Seconds that the main thread was ready to run and got no core, less those that threads beside it ran.
-            tasks = os.open(f"{child}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=proc)
-            for task in os.listdir(tasks):
-                fd = os.open(f"{task}/schedstat", os.O_RDONLY, dir_fd=tasks)
-                ran, waited = (int(part) / 1e9 for part in os.read(fd, 200).split()[:2])
-                starved += waited if task == str(child) else -ran
-                os.close(fd)
-            starved = max(0.0, starved)
-        if child:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(child, signal.SIGKILL)
+        os.close(tasks)
+    return max(0.0, waited)
 
-    try:
-        signal.signal(signal.SIGALRM, stop)
-        signal.signal(signal.SIGTERM, stop)
+
+def is_ending(child: int, proc: int) -> bool:
+    """Whether a process is on its way out already: it was just ended by its limits, say."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        fd = os.open(f"{child}/stat", os.O_RDONLY, dir_fd=proc)
+        flags = int(os.read(fd, 1000).rpartition(b")")[2].split()[6])
+        os.close(fd)
+        return bool(flags & 4)  # the kernel's PF_EXITING
+    return False
+
+
+def exercise(control: socket.socket, channel: int, limits: dict, home: int | None) -> dict:
+    """Fork the process of one exercise and kill it in time; how it ended. Without `home` it gets no namespaces of its own."""
+    failed, fail = os.pipe()
+    begun = time.monotonic()
+    child = os.fork() if home is None else confine.fork_alone(home)
+    if child == 0:
         try:
-            confine.private_namespaces(limits["scratch"])
-        except OSError:
-            if not limits["readable"]:  # bubblewrap's promise; an ordinary process does without
-                raise
-            private = False
-        child = os.fork()
-        if child == 0:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            run_exercise(channel, channel, limits, private)
-        os.close(channel)
-        if stopped:
-            stop(signal.SIGTERM, None)
-        begun = time.monotonic()
-        signal.setitimer(signal.ITIMER_REAL, limits["wall"])
-        _, code, usage = os.wait4(child, 0)
-        spent = usage.ru_utime + usage.ru_stime
-        # At its CPU limit the kernel kills a process. It counts in ticks, which on a busy machine are far from what wait4 says
-        # was used; so what tells this end from others is that some time has passed.
-        out_of_time = os.WIFSIGNALED(code) and (
-            os.WTERMSIG(code) == signal.SIGXCPU
-            or (os.WTERMSIG(code) == signal.SIGKILL and not stopped and time.monotonic() - begun >= 0.3 * limits["cpu"])
-        )
-        slow = late or out_of_time
-        status = {
-            "how": "slow" if slow else "signal" if os.WIFSIGNALED(code) else "exit",
-            "code": os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code),
-            "cpu": spent,
-            "starved": starved,
-        }
-        if not private:  # what it left behind is not for the next one
-            for name in os.listdir(limits["scratch"]):
-                place = os.path.join(limits["scratch"], name)
-                shutil.rmtree(place, ignore_errors=True) if os.path.isdir(place) and not os.path.islink(place) else os.remove(place)
-    except BaseException as error:
-        status = {"how": "failed", "text": f"{type(error).__name__}: {error}"[:300]}
-    wire.send(limits["status_fd"], status)
-    os._exit(0)
+            if home is not None:
+                confine.private_namespaces(limits["scratch"])
+        except BaseException as error:
+            os.write(fail, f"{type(error).__name__}: {error}".encode()[:300])
+            os._exit(1)
+        os.close(fail)  # from here on nobody is believed
+        run_exercise(channel, channel, limits, home is not None)
+    os.close(channel)
+    os.close(fail)
+    process = os.pidfd_open(child)
+    with open(f"/proc/self/fdinfo/{process}") as file:  # its number in /proc, which may be another one than here
+        number = next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+    proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    stopped, waited, late = False, 0.0, False
+    if process not in (ready := select.select([process, control], [], [], limits["wall"])[0]):
+        if ready:
+            _next(control)  # the grader asks for no more
+        late, stopped, waited = not ready, not is_ending(number, proc), starved(number, proc)
+        signal.pidfd_send_signal(process, signal.SIGKILL)
+    _, code, usage = os.wait4(child, 0)
+    # At its CPU limit the kernel kills a process. It counts in ticks, which on a busy machine are far from what wait4 says
+    # was used; so what tells this end from others is that some time has passed.
+    out_of_time = os.WIFSIGNALED(code) and (
+        os.WTERMSIG(code) == signal.SIGXCPU
+        or (os.WTERMSIG(code) == signal.SIGKILL and not stopped and time.monotonic() - begun >= 0.3 * limits["cpu"])
+    )
+    slow = late or out_of_time
+    status = {
+        "how": "slow" if slow else "signal" if os.WIFSIGNALED(code) else "exit",
+        "code": os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code),
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "starved": waited,
+    }
+    if text := os.read(failed, 300):
+        status = {"how": "failed", "text": text.decode(errors="replace")}
+    for fd in (failed, process, proc):
+        os.close(fd)
+    if home is None:  # what it left behind is not for the next one
+        for name in os.listdir(limits["scratch"]):
+            place = os.path.join(limits["scratch"], name)
+            shutil.rmtree(place, ignore_errors=True) if os.path.isdir(place) and not os.path.islink(place) else os.remove(place)
+    return status
 
 
 def template(fd: int) -> None:
     """Import what takes long, say so, then fork one process for each exercise, one at a time."""
-    control = socket.socket(fileno=fd)
+    control, home = socket.socket(fileno=fd), None
     if sys.platform == "linux":
         confine.end_with_parent()
     start = time.perf_counter()
-    limits = _next(control)[0]
+    begin = _next(control)[0]
+    try:
+        home = confine.may_make_namespaces()
+    except OSError:
+        if begin["alone"]:
+            raise
     import pandas  # noqa: F401
 
-    if limits["tensorflow"]:
+    if begin["tensorflow"]:
         import keras  # noqa: F401
         import tensorflow  # noqa: F401
-    for name in limits["libraries"]:
+    for name in begin["libraries"]:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    notebook.handed_out(tuple(begin["given"]))
     gc.collect()
     gc.freeze()
     control.send(json.dumps({"ready": round(time.perf_counter() - start, 3)}).encode())
     while True:
         limits, channel = _next(control)
-        if channel is None:
-            continue  # a "stop" that came late
-        ready, limits["status_fd"] = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            control.close()
-            os.close(ready)
-            keeper(channel, limits)
-        os.close(channel)
-        os.close(limits["status_fd"])
-        while ready not in select.select([ready, fd], [], [])[0]:
-            if _next(control)[0].get("stop"):
-                os.kill(pid, signal.SIGTERM)
-        try:
-            status, _ = wire.receive(ready)
-        except wire.Ended:
-            status = {"how": "failed", "text": "the keeper died"}
-        os.close(ready)
-        os.waitpid(pid, 0)
-        control.send(json.dumps(status).encode())
+        if channel is not None:  # not a "stop" that came late
+            control.send(json.dumps(exercise(control, channel, limits, home)).encode())
 
 
 def _next(control: socket.socket) -> tuple[dict, int | None]:
     """The next message of the grader and the channel that came with it. Ends the template when the grader is gone."""
     size = array.array("i").itemsize
-    data, ancillary, _, _ = control.recvmsg(65536, socket.CMSG_SPACE(size))
+    data, ancillary, _, _ = control.recvmsg(1 << 18, socket.CMSG_SPACE(size))
     if not data:
         os._exit(0)
     fds = array.array("i")
