@@ -12,18 +12,24 @@ import sys
 from pathlib import Path
 
 from .course import ROOT, assignment, notebook
+from .handed_out import ANSWERS, DATA, withheld
 from .inside.notebook import plain_python
 
 FILES = ("requirements.txt", "LICENSE", "models/checksums.txt", "data/README.md")
 WORKFLOW = Path(__file__).parent / "templates" / "classroom.yml"
-DATA = ("data/predictions/*", "models/*.weights.h5", "models/*/*.txt", "models/*/*.json")
 STARTED = (  # modules that are started, not imported
     "grading.public_checks",
     "public_tests",
     "data.nih",  # by this file the notebook's first cell knows the course's folder
 )
-# In modules that a notebook needs: what only trainers use and what is nearly an answer.
-ANSWERS = {"dice_cross_entropy", "region_loss", "LOSSES", "deeply_supervised", "standardize_scan"}
+UNUSED = {
+    "dice_cross_entropy",
+    "region_loss",
+    "LOSSES",
+    "deeply_supervised",
+    "standardize_scan",
+}  # in modules that a notebook needs
+CALLED = {"resample_patients"}  # by the notebook itself, after its exercise
 
 
 def _file_of(module: str, root: Path) -> Path | None:
@@ -77,12 +83,15 @@ def make_template(folder: Path, number: int, root: Path = ROOT) -> Path:
     """
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty. Name a new folder.")
-    name = f"{assignment(number, root).name}.ipynb"
+    name, exercises = f"{assignment(number, root).name}.ipynb", assignment(number, root).exercises
     code = [plain_python(cell["source"]) for cell in notebook(number, root=root)["cells"] if cell["cell_type"] == "code"]
     for file in imported_files([*code, *(f"import {module}" for module in STARTED)], root):
         target = folder / file.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(without(file.read_text(encoding="utf-8"), ANSWERS), encoding="utf-8")
+        answers = ANSWERS.get(file.relative_to(root).as_posix(), {})
+        answers = {function: exercise for function, exercise in answers.items() if exercise in exercises and function not in CALLED}
+        source = withheld(without(file.read_text(encoding="utf-8"), UNUSED), answers)
+        target.write_text(source, encoding="utf-8")
     for file in [*(root / file for file in FILES), *(file for pattern in DATA for file in root.glob(pattern))]:
         target = folder / file.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)

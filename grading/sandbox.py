@@ -29,8 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from . import walls
+from .handed_out import copy_course
 from .inside import confine, wire
-from .walls import COURSE, INSIDE, ROOT, SandboxBroken
+from .walls import INSIDE, SandboxBroken
 
 START_SECONDS = 900  # importing TensorFlow on a busy machine
 UNREADABLE = "the answer could not be read: is it something else than numbers and arrays, or very large?"
@@ -166,7 +167,7 @@ class Sandbox:
             warnings.warn(walls.unprotected(confine.landlock() > 0), stacklevel=2)
         self.warm = warm and self.kind in ("bubblewrap", "process") and sys.platform == "linux"
         self.process: subprocess.Popen | None = None
-        self.scratch: tempfile.TemporaryDirectory | None = None
+        self.folder: tempfile.TemporaryDirectory | None = None  # of the course, and of what an ordinary process may write
         self.started = 0  # templates that had to be started
         self.import_seconds = 0.0
 
@@ -178,11 +179,11 @@ class Sandbox:
         with theirs:
             number = str(theirs.fileno())
             if self.kind == "process":
-                self.scratch = _folder()
                 command = [sys.executable, "-sBP", str(INSIDE / "worker.py"), "template", number]
-                variables = walls.environment() | {"HOME": f"{self.scratch.name}/scratch"}
+                variables = walls.environment() | {"HOME": self._place("scratch")}
             else:
-                command, variables = walls.bubblewrap_command(["/inside/worker.py", "template", number], self.hidden), None
+                inner = ["/inside/worker.py", "template", number]
+                command, variables = walls.bubblewrap_command(inner, self.hidden, self._place("course")), None
             self.process = subprocess.Popen(
                 command,
                 pass_fds=[theirs.fileno()],
@@ -190,7 +191,7 @@ class Sandbox:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 env=variables,
-                cwd=self.scratch and f"{self.scratch.name}/scratch",
+                cwd=self._place("scratch"),
             )
         self.control = ours
         begin = {**self.prepared, "tensorflow": self.tensorflow, "alone": self.kind == "bubblewrap"}
@@ -202,6 +203,16 @@ class Sandbox:
             text = self.process.stderr.read().decode(errors="replace")[-500:]
             raise SandboxBroken(f"the sandbox does not start ({error}): {text}") from None
         self.started += 1
+
+    def _place(self, name: str) -> str:
+        """`course`: a copy of what notebooks import. `scratch`: where an ordinary process may write."""
+        if self.folder is None:
+            self.folder = tempfile.TemporaryDirectory(prefix="grading-")
+            os.chmod(self.folder.name, 0o755)  # a container's user is somebody else
+            for made in ("scratch", "course"):
+                (Path(self.folder.name) / made).mkdir()
+            copy_course(Path(self.folder.name) / "course")
+        return str(Path(self.folder.name).resolve() / name)
 
     def _control_message(self, seconds: float) -> dict:
         """What the template (not the student) says."""
@@ -232,9 +243,9 @@ class Sandbox:
             self.process.wait()
             self.process.stderr.close()
             self.process = None
-        if self.scratch is not None:
-            self.scratch.cleanup()
-            self.scratch = None
+        if self.folder is not None:
+            self.folder.cleanup()
+            self.folder = None
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -265,7 +276,7 @@ class Sandbox:
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                job = self._job(limits, self.scratch) | {"wall": 2 * STRETCH * limits.wall}
+                job = self._job(limits, self._place("scratch")) | {"wall": 2 * STRETCH * limits.wall}
                 socket.send_fds(self.control, [json.dumps(job).encode()], [theirs.fileno()])
         except OSError:
             self.stop()
@@ -274,21 +285,21 @@ class Sandbox:
         fd = ours.detach()
         return Session(fd, fd, limits, self._finish_fork)
 
-    def _job(self, limits: Limits, folder: tempfile.TemporaryDirectory | None) -> dict[str, Any]:
+    def _job(self, limits: Limits, scratch: str) -> dict[str, Any]:
         """What the worker is told: limits, the folder that it may write to, the course, what it may read (empty: all it sees)."""
-        if folder is None:
+        if self.kind != "process":
             return {**asdict(limits), "scratch": "/tmp", "course": "/course", "readable": []}
-        scratch, course = (str(Path(folder.name).resolve() / name) for name in ("scratch", "course"))
+        scratch, course = str(Path(scratch).resolve()), self._place("course")
         return {**asdict(limits), "scratch": scratch, "course": course, "readable": [course, *walls.readable(self.hidden)]}
 
     def _once(self, limits: Limits) -> Session:
         if self.kind in ("docker", "podman"):
-            command = walls.container_command(self.kind, self.image, limits.memory)
+            command = walls.container_command(self.kind, self.image, limits.memory, self._place("course"))
         elif self.kind == "bubblewrap":
-            command = walls.bubblewrap_command(["/inside/worker.py", "once", "0", "1"], self.hidden)
+            command = walls.bubblewrap_command(["/inside/worker.py", "once", "0", "1"], self.hidden, self._place("course"))
         else:
             command = [sys.executable, "-sBP", str(INSIDE / "worker.py"), "once", "0", "1"]
-        folder = _folder() if self.kind == "process" else None
+        scratch = tempfile.TemporaryDirectory(prefix="grading-") if self.kind == "process" else None
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -296,7 +307,7 @@ class Sandbox:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
             env=None if self.kind in ("docker", "podman") else walls.environment(),
-            cwd=folder and f"{folder.name}/scratch",
+            cwd=scratch and scratch.name,
         )
 
         def finish() -> dict:
@@ -307,8 +318,8 @@ class Sandbox:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-            if folder:
-                folder.cleanup()
+            if scratch:
+                scratch.cleanup()
             code = before if before is not None else -signal.SIGKILL
             code = 128 - code if code > 128 else code  # bubblewrap and containers: 128 + signal
             if before is None or -code in (signal.SIGXCPU, signal.SIGKILL):
@@ -319,15 +330,5 @@ class Sandbox:
         process.stdout.close()
         process.stdin.close()
         with contextlib.suppress(wire.Ended):
-            wire.send(fd_out, self._job(limits, folder))
+            wire.send(fd_out, self._job(limits, scratch.name if scratch else ""))
         return Session(fd_in, fd_out, limits, finish, patience=STRETCH / 3)
-
-
-def _folder() -> tempfile.TemporaryDirectory:
-    """A folder for an ordinary process: `scratch`, where it may write, and `course`, which links to what it may import."""
-    folder = tempfile.TemporaryDirectory(prefix="grading-")
-    for name in ("scratch", "course"):
-        (Path(folder.name) / name).mkdir()
-    for name in COURSE:
-        (Path(folder.name) / "course" / name).symlink_to(ROOT / name)
-    return folder

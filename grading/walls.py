@@ -1,7 +1,7 @@
 """What stands between a student's code and the machine: the command that starts each kind of sandbox, and what can be seen in it.
 
-Only what Python needs is shown: its own folders, the environment's, the system's shared libraries, and the part of the course
-that every notebook imports. The rest of the course, the folder of results, the submissions and nbgrader's exchange stay
+Only what Python needs is shown: its own folders, the environment's, the system's shared libraries, and a copy of what notebooks
+import of the course (`handed_out`). The course itself, the folder of results, the submissions and nbgrader's exchange stay
 hidden, even where they lie inside of a folder that Python needs.
 """
 
@@ -16,19 +16,10 @@ from pathlib import Path
 
 from models import ENGINE
 
+from .handed_out import ROOT
+
 INSIDE = Path(__file__).resolve().parent / "inside"
-ROOT = INSIDE.parents[1]
 KINDS = ("bubblewrap", "docker", "podman", "process")
-COURSE = (  # what notebooks import; every student has it
-    "util.py",
-    "brain_charts.py",
-    "brain_figures.py",
-    "chest_figures.py",
-    "heat_maps.py",
-    "sliders.py",
-    "data",
-    "models",
-)
 LIBRARIES = ("/usr/lib", "/usr/lib64", "/usr/lib32", "/usr/local/lib", "/lib", "/lib64", "/lib32")
 ALWAYS_HIDDEN = (ROOT, Path("/usr/local/share/nbgrader/exchange"), Path("/srv/nbgrader/exchange"))
 INSTALL = (
@@ -90,17 +81,18 @@ def visible(hidden: tuple[str, ...] = ()) -> list[tuple[Path, Path]]:
         keep = [one for one in hidden if one not in inside_of]
         found += [(part, at / part.relative_to(place)) for part in without(place, keep)]
     found += [(part, part) for part in map(Path, ("/etc/ld.so.cache", "/etc/alternatives")) if part.exists()]
-    return found + [(INSIDE, Path("/inside")), *((ROOT / name, Path("/course") / name) for name in COURSE)]
+    return [*found, (INSIDE, Path("/inside"))]
 
 
-def bubblewrap_command(inner: list[str], hidden: tuple[str, ...] = ()) -> list[str]:
-    """The command that runs `inner` in a sandbox: Python and libraries read-only, /tmp in memory, nothing else."""
+def bubblewrap_command(inner: list[str], hidden: tuple[str, ...] = (), course: str = "") -> list[str]:
+    """The command that runs `inner` in a sandbox: Python, libraries and a copy of the course read-only, /tmp in memory."""
     bind: list[str] = []
     for place, at in visible(hidden):
         if place == at and place.is_symlink():
             bind += ["--symlink", os.readlink(place), str(at)]
         else:
             bind += ["--ro-bind", str(place), str(at)]
+    bind += ["--ro-bind", course, "/course"] if course else []
     for name, value in environment().items():
         bind += ["--setenv", name, value]
     inside = sys.prefix != sys.base_prefix
@@ -119,14 +111,14 @@ def readable(hidden: tuple[str, ...] = ()) -> list[str]:
     return [*(str(place) for place, _ in visible(hidden)), "/etc/localtime", "/dev/null", "/dev/urandom"]
 
 
-def container_command(engine: str, image: str, memory: int) -> list[str]:
+def container_command(engine: str, image: str, memory: int, course: str) -> list[str]:
     """The command that runs one exercise in a container without network, privileges or a writable disk."""
     variables = [option for name, value in environment().items() for option in ("--env", f"{name}={value}")]
-    course = [option for name in COURSE for option in ("--volume", f"{ROOT / name}:/course/{name}:ro")]
     return [
         *(engine, "run", "--rm", "--interactive", "--network", "none", "--read-only", "--tmpfs", "/tmp:size=16m"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "256", "--cpus", "1"),
-        *("--memory", str(2 * memory), "--user", "1000:1000", "--volume", f"{INSIDE}:/inside:ro", *course, *variables),
+        *("--memory", str(2 * memory), "--user", "1000:1000"),
+        *("--volume", f"{INSIDE}:/inside:ro", "--volume", f"{course}:/course:ro", *variables),
         *(image, "python", "-sBP", "/inside/worker.py", "once", "0", "1"),
     ]
 
