@@ -196,6 +196,15 @@ _ERRORS = {
     r"keras\.(api\.)?(_?v2\.)?.*backend.* has no attribute": "keras.backend (K) is gone in Keras 3: keras.ops has it",
     r"'(K|backend)' is not defined": "keras.backend (K) is gone in Keras 3: keras.ops has its functions",
     r"'tf' is not defined": "import it: `import tensorflow as tf`",
+    r"output size would be zero or negative": (
+        'the map is too small for a convolution without a border: keep the size, `padding="same"`'
+    ),
+    r"is out of bounds for axis|index \d+ is out of bounds|slice index .* out of bounds|Invalid reduction dimension": (
+        "an index or an axis is beyond the end: is a number fixed in your code, or one too large? Take it from the argument"
+    ),
+    r"is incompatible with the layer: expected shape=\(None": (
+        "the model takes a batch: give it a first axis, `image[np.newaxis]`"
+    ),
     r"matching shapes except for the concatenation": (
         "the tensors that are joined differ in size: enlarge x by 2 along all three axes first, to the size of `skip`"
     ),
@@ -383,11 +392,18 @@ class Check:
             if array.dtype == object:  # for example a Fraction
                 array = np.array([float(part) for part in array.ravel()]).reshape(array.shape)
         except Exception as error:
-            raise CheckFailed(self.message(wanted, value, f"this cannot be read as numbers: {error}")) from error
+            hint = f"this is a {type(value).__name__}, not {wanted}"
+            if not isinstance(value, (set, frozenset, dict)):
+                hint = f"this cannot be read as numbers: {error}"
+            raise CheckFailed(self.message(wanted, value, hint)) from error
         if array.dtype.kind not in "buif":
             self.fail(wanted, value, f"real numbers are needed, not values of type {array.dtype}")
         if shape is not None and array.shape != shape:
-            hint = "; over which axes do you sum or average?" if shape == () else ""
+            hint = "" if shape else "; over which axes do you sum or average?"
+            if shape == () and array.size == 1:
+                hint = ": return the number itself, without an array or list around it"
+            elif shape == () and array.dtype == bool:
+                hint = ": this says True or False for each one; what is asked for is one number"
             self.fail(wanted, f"{_show(value)}, shape {array.shape}", f"the shape is {array.shape}, not {shape}{hint}")
         return array
 
@@ -589,7 +605,7 @@ def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: 
             "the row labels do not matter",
         ),
         ("text", frame(["a1", "b2"]), frame(["c3", "a1"]), "PatientId", True, "patient numbers may be text"),
-        ("text", frame(["1", "2"]), frame(["12", "21"]), "PatientId", False, "compare whole numbers, not parts of them"),
+        ("text", frame(["1", "2"]), frame(["12", "21"]), "PatientId", False, "no patient is in both tables: 1 is not 12"),
         ("column", frame([1, 2], "case"), frame([2, 5], "case"), "case", True, column),
         ("column", frame([1, 2], "case"), frame([4, 5], "case"), "case", False, column),
         ("patients", frame([1, 2]), frame([1, 2]).iloc[:0], "PatientId", False, "an empty table shares no patient"),
@@ -633,6 +649,16 @@ def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: 
         "the columns were compared as a whole: one patient in both is enough": said(lambda a, b: a == b),
         "one patient in both is enough, not all of them": said(lambda a, b: set(a) <= set(b)),
         "one patient in both is enough, not all of the second table": said(lambda a, b: set(b) <= set(a)),
+        "the smallest and the largest numbers were compared: those between need not be in both tables": said(
+            lambda a, b: bool(a and b) and max(a) >= min(b) and max(b) >= min(a)
+        ),
+        "the sorted numbers were compared place by place: a shared patient may stand at another place": said(
+            lambda a, b: any(one == other for one, other in zip(sorted({*a}), sorted({*b})))
+        ),
+        "two patients in both were asked for: one is enough": said(lambda a, b: len({*a} & {*b}) > 1),
+        "this is True for all tables: are their columns compared in place of the patients (`set(df)` has the names)?": said(
+            lambda a, b: True
+        ),
         "numbers that are part of others were found: compare whole ones": said(
             lambda a, b: any(str(one) in str(other) for one in a for other in b)
         ),
@@ -644,8 +670,9 @@ def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: 
     }
 
     def read(value: Any) -> bool:
-        answer = value if isinstance(value, str) else check.array(value, None, "True or False")
-        if isinstance(value, str) or answer.shape != () or answer.dtype != bool:
+        other = isinstance(value, (str, set, frozenset, dict, pd.DataFrame))
+        answer = value if other else check.array(value, None, "True or False")
+        if other or answer.shape != () or answer.dtype != bool:
             hint = "return one bool, True or False: not the shared patients, not their number, not one value per row, not a text"
             check.fail("True or False", value, hint)
         return bool(answer)
@@ -688,12 +715,9 @@ def repair_leakage_test(target: Callable, *, seed: int | None = None, check: typ
         "the index was renumbered: keep the row labels of `train` (no reset_index, no merge)": lambda t, v, c: kept(
             t, v, c
         ).reset_index(drop=True),
-        "the order of the rows has changed: keep the order of `train` (no sort_values)": lambda t, v, c: kept(t, v, c).sort_values(
-            c
-        ),
-        "the order of the rows has changed: keep the order of `train` (sorted by row label)": lambda t, v, c: kept(
-            t, v, c
-        ).sort_index(),
+        "only the last patient of `valid` is gone: take each away from what remains, not from `train` again": lambda t, v, c: t[
+            t[c] != v[c].unique()[-1]
+        ],
         "several rows of one patient became one: keep all rows of a patient": lambda t, v, c: kept(t, v, c).drop_duplicates(c),
         "only the first row of each shared patient was removed: all of them must go": first_row_only,
         "rows were removed by row label: compare the column `patient_col`": lambda t, v, c: t[~t.index.isin(v.index)],
@@ -734,12 +758,22 @@ def repair_leakage_test(target: Callable, *, seed: int | None = None, check: typ
             check.fail("the columns of `train`", f"columns {', '.join(map(str, got.columns))}", hint)
         return got
 
+    def ask(case: Case) -> pd.DataFrame:
+        got, right = read(check.call(*case.args, hint=case.error)), case.expected
+        same = len(got) == len(right) and set(got.index) == set(right.index) and list(got.columns) == list(right.columns)
+        if same and not _alike(got, right) and _alike(got.loc[right.index], right):
+            hint = "the order of the rows has changed: keep the order of `train` (no sort_values, sort_index or merge)"
+            check.fail(right, got, hint)
+        if len(got) == len(case.args[0]) and got.isna().all(axis=1).any():
+            check.fail(right, got, "rows are blank now, they are still there: `train[…]` in place of `train.where(…)`")
+        return got
+
     columns = ["Image", "View", "PatientId", *{name for *_, name, _ in tables_of}]
     error = "is it a column that is not there? Use the column that `patient_col` names"
     cases = [
         Case(key, (t, v, name), kept(t, v, name), hint, {}, error if key == "column" else "") for key, t, v, name, hint in tables_of
     ]
-    check.judge(cases, mistakes, read)
+    check.judge(cases, mistakes, ask=ask)
     check.done()
 
 
@@ -758,6 +792,7 @@ def compute_class_freqs_test(target: Callable, *, seed: int | None = None, check
         (rng.random((37, 14)) < rng.random(14)).astype(int),
         (rng.random((4, 9)) < 0.3).astype(np.int64),
         (rng.random((211, 1)) < 0.2).astype(np.float32),
+        (rng.random((700, 3)) < [0.9, 0.5, 0.1]).astype(int),  # more than 255 positives: no sum in uint8
     ]
     for kind in ("int64", "float32", "float64") * check.rounds:
         cases.append((rng.random(rng.integers(2, 40, 2)) < rng.uniform(0.1, 0.6)).astype(kind))
@@ -773,6 +808,14 @@ def compute_class_freqs_test(target: Callable, *, seed: int | None = None, check
         "the second one should be the negative frequencies": lambda a: (a.mean(0), a.mean(0)),
         "these are rounded: return the values themselves": lambda a: (a.mean(0).round(2), (1 - a.mean(0)).round(2)),
         "`//` leaves whole numbers only: divide with `/`": lambda a: (a.sum(0) // len(a), 1 - a.sum(0) // len(a)),
+        "`//` leaves whole numbers only: divide both counts with `/`": lambda a: (a.sum(0) // len(a), (1 - a).sum(0) // len(a)),
+        "the second ones are minus the first ones: subtract these from 1": lambda a: (a.mean(0), -a.mean(0)),
+        "the last X-ray is left out": lambda a: (a[:-1].sum(0) / len(a), 1 - a[:-1].sum(0) / len(a)),
+        "you divided by n − 1: divide by the number of patients": lambda a: (a.sum(0) / (len(a) - 1), 1 - a.sum(0) / (len(a) - 1)),
+        "the sums are above 255 and begin again at 0: do not add up in uint8": lambda a: (
+            a.sum(0) % 256 / len(a),
+            1 - a.sum(0) % 256 / len(a),
+        ),
         "the negative frequencies are 1 − the positive ones, not the other way round": lambda a: (a.mean(0), a.mean(0) - 1),
         f"the second ones are counts: {rows}": lambda a: (a.mean(0), (1 - a).sum(0)),
         f"the first ones are counts: {rows}": lambda a: (a.sum(0), 1 - a.mean(0)),
@@ -787,6 +830,15 @@ def compute_class_freqs_test(target: Callable, *, seed: int | None = None, check
         parts = check.pair(value, "positive_frequencies", "negative_frequencies")
         return tuple(check.array(part, None, "one frequency for each class") for part in parts)
 
+    def ask(case: Case) -> tuple[np.ndarray, ...]:
+        got, classes = read(check.call(*case.args)), case.args[0].shape[1]
+        for part in got:
+            if part.shape == (1, classes) or (part.shape == (1,) and classes > 1):
+                why = "only the first class is there: is the `return` inside of the loop?" if part.shape == (1,) else ""
+                why = why or "there is an axis too many: no keepdims, no list around the array"
+                check.fail(f"two arrays of shape ({classes},)", f"{_show(got)}, shape {part.shape}", why)
+        return got
+
     hint = "two arrays, one value per class: the share of ones, and the share of zeros, in each column"
     check.judge(
         [
@@ -799,7 +851,7 @@ def compute_class_freqs_test(target: Callable, *, seed: int | None = None, check
             for labels in cases
         ],
         {slip: lambda labels, wrong=wrong: wrong(labels.astype(float)) for slip, wrong in mistakes.items()},
-        read,
+        ask=ask,
     )
     check.done()
 
@@ -910,6 +962,15 @@ def get_weighted_loss_test(target: Callable, *, seed: int | None = None, check: 
         "the second logarithm is that of 1 − p + ε": lambda y, p, pos, neg, epsilon=1e-7: (
             -(pos * y * np.log(p + epsilon) + neg * (1 - y) * np.log(p + epsilon)).mean(0).sum()
         ),
+        "rows are taken for classes: class i is the column y_true[:, i]": lambda y, p, pos, neg, epsilon=1e-7: sum(
+            _loss_terms(y[i], p[i], pos[i], neg[i], epsilon).mean() for i in range(len(pos))
+        ),
+        "the positives and the negatives are averaged each by themselves: divide both sums by the whole batch": (
+            lambda y, p, pos, neg, epsilon=1e-7: (
+                np.where(y == 1, _loss_terms(y, p, pos, neg, epsilon), 0).sum(0) / (y.sum(0) + epsilon)
+                + np.where(y == 0, _loss_terms(y, p, pos, neg, epsilon), 0).sum(0) / ((1 - y).sum(0) + epsilon)
+            ).sum()
+        ),
         "the last class is left out: the loop runs over all classes": value(lambda terms: terms.mean(0)[:-1].sum()),
         "the first class is left out: the loop runs over all classes": value(lambda terms: terms.mean(0)[1:].sum()),
         "this is the mean over batch and classes: sum over the classes": value(np.mean),
@@ -1014,14 +1075,19 @@ def _cam_model(
         first, second, last = np.abs(first), np.abs(second), sign * np.abs(last)
     model.set_weights([first[None, None], second[None, None], last, np.full(classes, bias)])
 
-    def closed_form(image: np.ndarray, index: int, layer: str, mean: bool = True) -> np.ndarray:
-        """The map before ReLU and scaling: activations times the gradient of the logit, its mean or (pool 1) place by place."""
+    def closed_form(image: np.ndarray, index: int, layer: str, how: str = "mean") -> np.ndarray:
+        """The map before ReLU and scaling: activations times the gradient of the logit, or (pool 1) a wrong variant of it.
+
+        `how`: "mean" of the gradient over the places, "places" one by one, "channels" (mean over them), "positive" means only.
+        """
         a = image.astype(float) @ first
         b = np.maximum(a.reshape(rows, pool, columns, pool, 4).mean(axis=(1, 3)) @ second, 0)
         gradient = np.broadcast_to(last[:, index].reshape(-1, 5), (rows * columns, 5)).reshape(rows, columns, 5)
         if layer == "early":
             gradient = ((b > 0) * gradient) @ second.T
-        return ((b if layer == "late" else a) * (gradient.mean(axis=(0, 1)) if mean else gradient)).sum(axis=-1)
+        weight = gradient.mean(axis=-1, keepdims=True) if how == "channels" else gradient
+        weight = gradient.mean(axis=(0, 1)) if how in ("mean", "positive") else weight
+        return ((b if layer == "late" else a) * (np.maximum(weight, 0) if how == "positive" else weight)).sum(axis=-1)
 
     return model, closed_form
 
@@ -1058,12 +1124,17 @@ def grad_cam_test(target: Callable, *, seed: int | None = None, check: type[Chec
             "nan or inf",
             "divide by the maximum only where it is above 0 (and take the logit: a saturated sigmoid has gradient 0)",
         )
+        hint = "ReLU first, then divide by the maximum"
+        if heat.min() >= 0 and 254 <= heat.max() <= 255.01:
+            hint = "these are grey levels up to 255: divide by the maximum, and no more"
+        elif heat.min() >= 0:
+            hint = "divide by the maximum of what ReLU leaves (was the absolute value taken in its place?)"
         check.require(
             key,
             heat.min() >= -1e-4 and heat.max() <= 1 + 1e-4,
             "values between 0 and 1",
             f"values between {heat.min():.3g} and {heat.max():.3g}",
-            "ReLU first, then divide by the maximum",
+            hint,
         )
         check.require(
             "model left alone",
@@ -1078,28 +1149,41 @@ def grad_cam_test(target: Callable, *, seed: int | None = None, check: type[Chec
         model, closed_form = built
         with check.case(key):
             heat, raw = heat_map(key, model, image, index, layer), closed_form(image, index, layer)
-            check.match(
-                key, heat, scaled(raw), hint, lambda: check.explain(heat, scaled(raw), mistakes(built, image, index, layer))
-            )
+            check.match(key, heat, scaled(raw), hint, lambda: slips(heat, scaled(raw), mistakes(built, image, index, layer, heat)))
 
-    def mistakes(built: tuple, image: np.ndarray, index: int, layer: str) -> dict[str, np.ndarray]:
+    def slips(heat: np.ndarray, right: np.ndarray, values: dict[str, np.ndarray]) -> list[str]:
+        """The mistakes that explain the map: of several (the maps of a tiny network are alike) those that do so exactly."""
+        found = check.explain(heat, right, values)
+        return [slip for slip in found if np.abs(heat - values[slip]).max() < 2e-3] or found
+
+    def mistakes(built: tuple, image: np.ndarray, index: int, layer: str, heat: np.ndarray) -> dict[str, np.ndarray]:
         model, closed_form = built
         raw, another = closed_form(image, index, layer), "late" if layer == "early" else "early"
-        return {
+        classes = range(model.output_shape[-1])
+        found = {
             "all zeros: a saturated sigmoid has gradient 0; take the output of the layer `logits`": np.zeros_like(raw),
             "ReLU is missing: the map was shifted to [0, 1] by its minimum": (raw - raw.min()) / max(np.ptp(raw), 1e-12),
             "the absolute value was taken: evidence against the finding counts as evidence for it": scaled(np.abs(raw)),
             "the map is inside out: the sign of the gradient is wrong": scaled(-raw),
-            "the map is not divided by its maximum": np.maximum(raw, 0),
             "the map is divided by its largest absolute value: ReLU first": np.maximum(raw, 0) / np.abs(raw).max(),
+            "ReLU belongs to the sum of the maps, not to their weights": scaled(closed_form(image, index, layer, "positive")),
+            "the gradient is averaged over the channels: average over height and width, one weight per channel": scaled(
+                closed_form(image, index, layer, "channels")
+            ),
+            "the scores of all classes are added up: take that of class_index": scaled(
+                sum(closed_form(image, i, layer) for i in classes)
+            ),
             "this is the map of another layer: use layer_name": scaled(closed_form(image, index, another)),
             "this is gradient × activation, place by place: first average the gradient of each channel over height and width, "
-            "then multiply the channel's activations by that one weight": scaled(closed_form(image, index, layer, mean=False)),
-        } | {
-            f"this is the map of class {i}: use class_index": scaled(closed_form(image, i, layer))
-            for i in range(model.output_shape[-1])
-            if i != index
+            "then multiply the channel's activations by that one weight": scaled(closed_form(image, index, layer, "places")),
         }
+        found |= {
+            f"this is the map of class {i}: use class_index": scaled(closed_form(image, i, layer)) for i in classes if i != index
+        }
+        if heat.max() > 0 and np.allclose(heat / heat.max(), scaled(raw), atol=0.02):  # right but for its scale
+            found = {slip: value for slip, value in found.items() if "largest absolute value" in slip and check.close(heat, value)}
+            return found or {"the map is not divided by its maximum": heat}
+        return found
 
     hint = (
         "ReLU of the sum over channels of activation × weight; the weight of a channel is the gradient of the logit "
@@ -1107,18 +1191,12 @@ def grad_cam_test(target: Callable, *, seed: int | None = None, check: type[Chec
     )
     rng = check.rng(4)
     image, narrow = (rng.normal(size=shape).astype("float32") for shape in ((8, 12, 2), (9, 6, 1)))
+    # first: only here gradient × activation, place by place, is not the map of the other layer, too
+    judge("gradient that differs from place to place", _cam_model(image.shape, check.rng(12), flat=True), image, 1, "early", hint)
     built = _cam_model(image.shape, check.rng(10))
     for index, layer in ((0, "early"), (2, "late"), (1, "early"), (1, "late")):
         judge(f"{layer} layer", built, image, index, layer, hint)
     judge("early layer", _cam_model(narrow.shape, check.rng(11), classes=14), narrow, 9, "early", hint)
-    judge(
-        "gradient that differs from place to place",
-        _cam_model(image.shape, check.rng(12), flat=True),
-        image,
-        1,
-        "early",
-        "the weight of a channel is the gradient averaged over all positions, not the gradient at each position",
-    )
     for bias, layer in ((60.0, "early"), (-60.0, "late")):
         built = _cam_model(image.shape, check.rng(13), bias=bias)
         judge("saturated sigmoid", built, image, 1, layer, "the gradient of the logit, not of the sigmoid")
@@ -1232,7 +1310,7 @@ def _metric_mistakes(name: str) -> Mistakes:
 
     fixed = "the threshold is fixed at 0.5 here: use the argument `th`"
     mistakes: Mistakes = {
-        "this is what you get with `>` in place of `>=`": slip(formula, np.greater),
+        "this is what you get with `>` in place of `>=`, or `<=` in place of `<`": slip(formula, np.greater),
         fixed: slip(formula, lambda pred, th: pred >= 0.5),
         "the threshold is fixed at 0.5, and `>` is in place of `>=`": slip(formula, lambda pred, th: pred > 0.5),
         "positive is `pred >= th`; here it is `pred <= th`": slip(formula, np.less_equal),
@@ -1332,25 +1410,34 @@ def _metric_check(name: str, undefined: str = "") -> Callable[..., None]:
                     add("one class or one answer", truth, score, missing)
         check.judge(cases, mistakes)
         add("nobody", np.zeros(0), np.zeros(0))
-        _check_empty(check, cases[-1].args, cases[-1].expected, cases[-1].hint)
+        _check_empty(check, cases[-1].args, cases[-1].expected, cases[-1].hint, name == "get_accuracy")
         check.done()
 
     check_metric.__name__ = check_metric.__qualname__ = f"{name}_test"
     check_metric.__doc__ = (
         f"Check `{name}(y, pred, th)`.\n\n    Not checked: labels other than 0 and 1, predictions that "
-        "are nan, an error for an empty table."
+        f"are nan, {'a library that refuses' if name == 'get_accuracy' else 'an error for'} an empty table."
     )
     return check_metric
 
 
 def _check_empty(
-    check: Check, args: tuple, expected: Any = np.nan, hint: str = "of no patients at all the value is undefined: return np.nan"
+    check: Check,
+    args: tuple,
+    expected: Any = np.nan,
+    hint: str = "of no patients at all the value is undefined: return np.nan",
+    named: bool = True,
 ) -> None:
-    """What a function answers for no patients at all. (An error is let pass: some libraries refuse an empty table.)"""
+    """What a function answers for no patients at all. An error is let pass: some libraries refuse an empty table.
+
+    But not a division by zero where the exercise names the answer (`named`).
+    """
     with check.case("nobody"):
         try:
-            got = check.call(*args)
-        except AssertionError:
+            got = check.call(*args, hint=hint)
+        except AssertionError as error:
+            if named and isinstance(error.__cause__, ZeroDivisionError):
+                raise
             return
         check.match("nobody", float(check.array(got, ())), expected, hint)
 
@@ -1363,7 +1450,7 @@ get_accuracy_test = _metric_check("get_accuracy")
 
 
 def get_prevalence_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
-    """Check `get_prevalence(y)`. Not checked: labels other than 0 and 1, an error for an empty table."""
+    """Check `get_prevalence(y)`. Not checked: labels other than 0 and 1, a library that refuses an empty table."""
     check = check("get_prevalence", target, ["y"], seed=seed)
     rng = check.rng(6)
     mistakes: Mistakes = {
@@ -1408,7 +1495,8 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
 
     def draw(ids: np.ndarray, whose: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """One sample: how often each patient was drawn, in the order of np.unique. `whose`: the number of each row's patient."""
-        rows = check.array(check.call(ids, rng), None, "row indices")
+        only = "there is one patient only, who is drawn: is the range of the draw empty? rng.integers(0, n) never gives n"
+        rows = check.array(check.call(ids, rng, hint="" if whose.max() else only), None, "row indices")
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
             check.fail(
                 "a one-dimensional array of row indices (integers)",
@@ -1426,12 +1514,18 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
             check.fail(
                 "each row of a patient equally often: patients are drawn, with all their rows",
                 rows,
-                "draw patients, not rows, and take every row of each draw",
+                "draw patients, not rows, and take every row of each draw, wherever it stands"
+                if len(set(times[times > 0])) > 1 or len(rows) == len(ids)
+                else "take every row of each draw, and no other patient's: they need not be next to each other",
             )
         check.require("all rows of each draw", True, "", "", "")
         hint = "draw as many patients as there are patients, with replacement"
-        if drawn.max() <= 1 and drawn.sum() < patients:
-            hint = "a patient drawn twice must contribute its rows twice: np.isin and np.unique lose the repeats"
+        if not rows.size:
+            hint = "no row at all: draw from the patients, np.unique(patient_ids); are their positions taken for their numbers?"
+        elif drawn.sum() == 1 and patients > 2:
+            hint = "only one draw is there: add up all draws, and `return` after the loop"
+        elif drawn.max() <= 1 and drawn.sum() < patients:
+            hint = "a patient drawn twice must contribute its rows twice: np.isin, np.unique and sets lose the repeats"
         elif drawn.sum() == len(ids):
             hint = "there are as many draws as rows: draw as many as there are patients"
         check.require(
@@ -1508,7 +1602,7 @@ def _calibration_error(
 def expected_calibration_error_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `expected_calibration_error(y, pred, n_bins)`.
 
-    Not checked: to which bin an inner edge such as 0.3 belongs, an empty table.
+    Not checked: to which bin an inner edge such as 0.3 belongs, a library that refuses an empty table.
     """
     check = check("expected_calibration_error", target, ["y", "pred"], tolerance=1e-5, seed=seed)
     rng = check.rng(8)
@@ -1535,6 +1629,10 @@ def expected_calibration_error_test(target: Callable, *, seed: int | None = None
         filled = len(np.unique(np.minimum((pred * n_bins).astype(int), n_bins - 1)))
         return _calibration_error(y, pred, n_bins) if filled == n_bins else float("nan")
 
+    def last_left_out(y: np.ndarray, pred: np.ndarray, n_bins: int) -> float:
+        kept = (pred * n_bins).astype(int) < n_bins - 1
+        return np.mean(kept) * _calibration_error(y[kept], pred[kept], n_bins) if kept.any() else 0.0
+
     weight = "weight each bin by its count"
     mistakes: Mistakes = {
         f"this is the mean over the bins: {weight}": variant(mean=lambda gaps, share, n_bins: gaps.mean()),
@@ -1554,6 +1652,10 @@ def expected_calibration_error_test(target: Callable, *, seed: int | None = None
         ),
         "predictions of exactly 1 are left out: the last bin includes 1": without(1.0),
         "predictions of exactly 0 are left out: the first bin includes 0": without(0.0),
+        "the last bin is left out": lambda y, pred, n_bins=10: last_left_out(y, pred, n_bins),
+        "only the first bin with predictions is counted: is the `return` inside of the loop?": variant(
+            mean=lambda gaps, share, n_bins: gaps[0] * share[0]
+        ),
         "a bin without predictions has no mean, and its nan spoils the sum: skip it": without_skipping,
         "this takes the median of the predictions in a bin: take the mean": variant(centre=np.median),
         "this is the accuracy in the bin: compare the mean prediction with the share of positives": lambda y, pred, n_bins=10: (
@@ -1609,7 +1711,7 @@ def _net_benefit(y: np.ndarray, pred: np.ndarray, th: float, weight: Callable = 
 def net_benefit_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `net_benefit(y, pred, th)`.
 
-    Not checked: thresholds outside of [0, 1], labels other than 0 and 1, an error for an empty table.
+    Not checked: thresholds outside of [0, 1], labels other than 0 and 1, a library that refuses an empty table.
     """
     check = check("net_benefit", target, ["y", "pred", "th"], seed=seed)
     rng = check.rng(22)
@@ -1640,7 +1742,12 @@ def net_benefit_test(target: Callable, *, seed: int | None = None, check: type[C
         "the missed patients are subtracted here: subtract the false alarms": of(
             lambda tp, tn, fp, fn, n, th: (tp - fn * th / (1 - th)) / n
         ),
-        "the false alarms are missing: subtract FP/n · th/(1 − th)": of(lambda tp, tn, fp, fn, n, th: tp / n),
+        "the net benefit may be negative: do not cut it off at 0": of(
+            lambda tp, tn, fp, fn, n, th: max(0, (tp - fp * th / (1 - th)) / n)
+        ),
+        "the false alarms are missing, or weigh nothing (`th / 1 - th` is 0: brackets): subtract FP/n · th/(1 − th)": of(
+            lambda tp, tn, fp, fn, n, th: tp / n
+        ),
         "the threshold is fixed at 0.5 here: use the argument `th` in `pred >= th` and in the weight": lambda y, pred, th: (
             _net_benefit(y, pred, 0.5)
         ),
@@ -1736,6 +1843,13 @@ def positives_needed_test(target: Callable, *, seed: int | None = None, check: t
         "z is not squared: n = z² s (1 − s) / half_width²": lambda s, h, c=0.95: np.ceil(
             _positives_needed(s, h, c) / normal.inv_cdf((1 + c) / 2)
         ),
+        "z is the quantile of 1 − confidence / 2 here: take that of (1 + confidence) / 2": size(
+            quantile=lambda confidence: normal.inv_cdf(1 - confidence / 2)
+        ),
+        "nothing is squared: n = z² s (1 − s) / half_width²": lambda s, h, c=0.95: np.ceil(
+            _positives_needed(s, h, c) / normal.inv_cdf((1 + c) / 2) * h
+        ),
+        "this is √n: n = z² s (1 − s) / half_width²": lambda s, h, c=0.95: np.ceil(np.sqrt(_positives_needed(s, h, c))),
         "z is missing: n = z² s (1 − s) / half_width²": size(quantile=lambda confidence: 1.0),
         "half_width is not squared: n = z² s (1 − s) / half_width²": lambda s, h, c=0.95: np.ceil(_positives_needed(s, h, c) * h),
         "s (1 − s) stands under the root once too often: n = z² s (1 − s) / half_width²": lambda s, h, c=0.95: np.ceil(
@@ -1746,13 +1860,14 @@ def positives_needed_test(target: Callable, *, seed: int | None = None, check: t
     cases: list[tuple] = [
         ("sizes", 0.8, 0.05, {}, "z = 1.96: 1.96² · 0.8 · 0.2 / 0.05² = 245.9, so 246"),
         ("sizes", 0.5, 0.1, {}, "z = 1.96: 1.96² · 0.25 / 0.01 = 96.04, so 97"),
+        ("sizes", 0.5, 0.01, {}, "z = 1.96: 1.96² · 0.25 / 0.0001 = 9603.6, so 9604; a search must not give up before"),
         ("confidence", 0.8, 0.05, {"confidence": 0.99}, rule),
         ("confidence", 0.9, 0.04, {"confidence": 0.8}, rule),
-        ("at least one", 1.0, 0.05, {}, "the formula gives 0 here: at least one patient is needed"),
-        ("at least one", 0.0, 0.1, {}, "the formula gives 0 here: at least one patient is needed"),
+        ("at least one", 1.0, 0.05, {}, "the formula gives 0 here, and at least one patient is needed: 1"),
+        ("at least one", 0.0, 0.1, {}, "the formula gives 0 here, and at least one patient is needed: 1"),
         ("at least one", 0.6, 0.99, {}, "a very wide interval: at least one patient is needed"),
     ]
-    while len(cases) < 7 + 8 * check.rounds:
+    while len(cases) < 8 + 8 * check.rounds:
         s, h, confidence = (float(rng.uniform(*ends)) for ends in ((0.3, 0.97), (0.02, 0.2), (0.7, 0.99)))
         options = {"confidence": confidence} if len(cases) % 2 else {}
         if 0.1 < _positives_needed(s, h, **options) % 1 < 0.9:  # never so close to a whole number that rounding of z decides
@@ -1860,7 +1975,10 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
         )
         return tuple(int(a) for a in start)
 
-    none = "return None when no draw has a background share below background_threshold"
+    none = (
+        "return None when no draw has a background share below background_threshold; the share is that of the zeros in the label "
+        "(not in the image)"
+    )
     for size, channels, classes in [((3, 2, 4), 2, 4), ((2, 3, 2), 1, 3), ((4, 1, 3), 4, 2), ((2, 2, 2), 3, 6)]:
         labels = rng.integers(0, classes, size)  # the scan is as large as the output: one position
         labels[0, 0, :2] = [0, 1]
@@ -1875,6 +1993,9 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
                 )
                 check.require("whole scan", got is not None, expected, None, hint)
 
+    with check.case("no tumour"):
+        got = cut(*scan(np.zeros((4, 4, 4))), (2, 2, 2), max_tries=20, rng=check.rng(2))
+        check.require("no tumour", got is None, "None: there is no tumour", "a patch", none)
     half, quarter = np.zeros((2, 4, 2), int), np.zeros((2, 4, 2), int)
     half[0], quarter[0], quarter[1, :2] = [[1, 2], [3, 1], [2, 2], [1, 3]], 2, 3
     for labels, share in [(half, 0.5), (quarter, 0.25)]:
@@ -1893,9 +2014,6 @@ def get_sub_volume_test(target: Callable, *, seed: int | None = None, check: typ
                     else f"the share of background is {share}, background_threshold is {threshold}: use the argument, and the "
                     "share of zeros in the label (not in the image)",
                 )
-    with check.case("no tumour"):
-        got = cut(*scan(np.zeros((4, 4, 4))), (2, 2, 2), max_tries=20, rng=check.rng(2))
-        check.require("no tumour", got is None, "None: there is no tumour", "a patch", none)
 
     for shape, size in [((5, 3, 6), (3, 1, 5)), ((3, 6, 4), (3, 2, 4)), ((2, 2, 7), (1, 2, 3))]:
         with check.case("every position"):
@@ -2055,6 +2173,13 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
         "the voxels where all channels are 0 stay 0 (here they became another value)": lambda i: _standardized(
             i, np.ones(i.shape[:3], bool), among=brain(i)
         ),
+        f"{rule}: a value of 0 there is standardised like the others": lambda i: _standardized(i, i != 0, among=brain(i)),
+        "Python divides first in `value - mean / sd`: put the difference into brackets": lambda i: _in_brain(
+            i, lambda v: np.where(v.std(0) > 0, v - v.mean(0) / np.maximum(v.std(0), 1e-12), 0)
+        ),
+        "only the first channel is standardised: is the `return` inside of the loop?": lambda i: (
+            _standardized(i, brain(i)) * (np.arange(i.shape[-1]) == 0)
+        ),
         "the mean is not subtracted: (value − mean) / sd": lambda i: _standardized(i, brain(i), centre=0.0),
         "divide by the standard deviation, too": lambda i: _standardized(i, brain(i), power=0),
         "divide by the standard deviation, not by the variance": lambda i: _standardized(i, brain(i), power=2),
@@ -2113,9 +2238,9 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
 
 
 def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
-    """Check `up_step(x, skip, filters)` by the shape of its result, the use of both inputs, and its size.
+    """Check `up_step(x, skip, filters)` by its result: shape, use of both inputs, how far one voxel reaches, mean and spread.
 
-    Not checked: the number of convolutions, their kernels, the activation, how x is enlarged.
+    Not checked: how x is enlarged, which activation it is, an activation that is missing between the convolutions.
     """
     import keras
 
@@ -2167,6 +2292,46 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
                 "values of about 1, also for inputs of about 1,000",
                 f"values up to {top:.3g}",
                 "after each convolution, normalise: keras.layers.GroupNormalization(groups=-1)",
+            )
+    for _ in range(check.rounds):
+        # One voxel of `skip` differs from the others: what it changes is as wide as the convolutions together.
+        at, spot = rng.integers(7, 9, 3), np.zeros((1, 16, 16, 16, 2), "float32")
+        spot[0, *at] = 100
+        with check.case("two convolutions"):
+            inputs = (np.zeros((1, 8, 8, 8, 3), "float32"), spot)
+            got = check.array(check.call(*map(keras.ops.convert_to_tensor, inputs), 6), (1, 16, 16, 16, 6), "a tensor")
+            inner = got[0, 3:-3, 3:-3, 3:-3].astype(float)  # the border has zeros beside it
+            change = np.abs(inner - np.median(inner, axis=(0, 1, 2))).max(axis=-1)
+            changed = np.argwhere(change > 1e-3 * change.max())
+            reach = tuple(int(n) for n in np.ptp(changed, axis=0) + 1) if len(changed) else (0, 0, 0)
+            hint = "two convolutions, each 3×3×3, one after the other"
+            if len(set(reach)) > 1:
+                hint = "a kernel is 3 along all three axes of space, and the map is not moved or cut"
+            elif reach == (3, 3, 3):
+                hint = "there is one convolution of 3×3×3: two, one after the other (is the `return` inside of the loop?)"
+            elif reach[0] > 5:
+                hint = "there are more than two convolutions, or their kernels are larger than 3"
+            elif reach[0] == 1:
+                hint = 'the kernels are 1×1×1: 3×3×3, `keras.layers.Conv3D(filters, 3, padding="same")`'
+            wanted = "a voxel of `skip` that changes 5 × 5 × 5 voxels of the result (two convolutions of 3×3×3)"
+            check.require("two convolutions", reach == (5, 5, 5), wanted, f"{' × '.join(map(str, reach))} voxels", hint)
+        with check.case("instance normalisation, then activation"):
+            x, skip = tensor(1, 5, 5, 5, 3, scale=10.0), tensor(1, 10, 10, 10, 4, scale=10.0)
+            got = check.array(check.call(x, skip, 8), (1, 10, 10, 10, 8), "a tensor").reshape(-1, 8).astype(float)
+            mean, sd = got.mean(axis=0), got.std(axis=0)
+            check.require(
+                "instance normalisation, then activation",
+                np.abs(mean).max() > 1e-3 or np.abs(sd - 1).max() > 0.02,
+                "the values of an activation",
+                "mean 0 and standard deviation 1 in each channel: the values of a normalisation",
+                "the last step is an activation: is it missing, or does it stand before the normalisation?",
+            )
+            check.require(
+                "instance normalisation, then activation",
+                mean.std() < 0.1 * got.std(),
+                "channels of about the same mean: each is normalised by itself",
+                f"means {mean.round(2).tolist()}",
+                "normalise each channel by itself, over space: keras.layers.GroupNormalization(groups=-1), with groups=-1",
             )
     check.done()
 
@@ -2235,6 +2400,30 @@ def _dice_test(
             if power == 2
             else {}
         ),
+        "the denominator lacks brackets: (…) / (… + ε)": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            (2 * (t * p).sum(axis) + epsilon) / (t**power + p**power).sum(axis) + epsilon
+        ),
+        "epsilon is added to the quotient: add it above and below": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            2 * (t * p).sum(axis) / (t**power + p**power).sum(axis) + epsilon
+        ),
+        "these are means over the voxels: add them up": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            (2 * (t * p).mean(axis) + epsilon) / ((t**power + p**power).mean(axis) + epsilon)
+        ),
+        f"the denominator lacks y_pred: {squares} + ε": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            (2 * (t * p).sum(axis) + epsilon) / ((t**power).sum(axis) + epsilon)
+        ),
+        f"the denominator has y_true twice: {squares} + ε": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            (2 * (t * p).sum(axis) + epsilon) / (2 * (t**power).sum(axis) + epsilon)
+        ),
+        "the product of the sums is above: take the sum of the products, Σtp": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            (2 * t.sum(axis) * p.sum(axis) + epsilon) / ((t**power + p**power).sum(axis) + epsilon)
+        ),
+        "the products are squared above: 2Σtp + ε": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            (2 * ((t * p) ** 2).sum(axis) + epsilon) / ((t**power + p**power).sum(axis) + epsilon)
+        ),
+        "the whole denominator is squared: add up the squares": lambda t, p, axis=axis, epsilon=1e-5: finish(
+            (2 * (t * p).sum(axis) + epsilon) / ((t + p).sum(axis) ** 2 + epsilon)
+        ),
         "the sums are squared: add up the squares": lambda t, p, axis=axis, epsilon=1e-5: finish(
             (2 * (t * p).sum(axis) + epsilon) / (t.sum(axis) ** 2 + p.sum(axis) ** 2 + epsilon)
         ),
@@ -2255,7 +2444,8 @@ def _dice_test(
     for key, y_true, y_pred, options, hint in cases:
         tensors = tuple(keras.ops.convert_to_tensor(np.asarray(a, "float32")) for a in (y_true, y_pred))
         hint = hint or f"(2Σtp + ε) / ({squares} + ε), sums over `axis`"
-        all_cases.append(Case(key, tensors, formula()(y_true, y_pred, **options), hint, options))
+        error = "are the axes fixed, or their number? Use the argument `axis`" if "axis" in options else ""
+        all_cases.append(Case(key, tensors, formula()(y_true, y_pred, **options), hint, options, error))
     check.judge(
         all_cases, {slip: lambda t, p, wrong=wrong, **o: wrong(_plain(t), _plain(p), **o) for slip, wrong in mistakes.items()}
     )
@@ -2286,7 +2476,7 @@ def single_class_dice_coefficient_test(target: Callable, *, seed: int | None = N
     cases: list[tuple] = [
         ("epsilon", t[..., None], p[..., None], {"epsilon": 1.0}, "two voxels agree, of 3 and 3: (2·2 + 1) / (3 + 3 + 1)"),
         ("masks", t[..., None], p[..., None], {}, "two voxels agree, of 3 and 3: 2·2 / (3 + 3); epsilon, 1e-5, changes little"),
-        ("axis", t, p, {"axis": (0, 1)}, "a two-dimensional image with axis=(0, 1)"),
+        ("axis", np.stack([t, p, t], -1)[..., None, :], np.stack([p, p, t], -1)[..., None, :], {"axis": (0, 1, 2, 3)}, "four axes"),
         ("empty", none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
         ("empty", none, none + 1, {"epsilon": 0.5}, "nothing to find and 6 voxels found: ε / (6 + ε)"),
         ("empty", none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
@@ -2327,27 +2517,21 @@ def single_class_dice_coefficient_test(target: Callable, *, seed: int | None = N
 def _several_classes(check: Check, rng: np.random.Generator) -> list[tuple]:
     """Cases for the Dice functions of several classes: (key, y_true, y_pred, options, hint)."""
     none = np.zeros((2, 2, 3, 1, 2))
-    t, p = (np.reshape(a, (2, 2, 2, 1)) for a in ([1, 0, 1, 1, 0, 0, 0, 1], [1, 1, 0, 1, 0, 0, 0, 0]))
+    t, p = (np.moveaxis(np.reshape(a, (2, 2, 2, 1)), 0, -1)[None] for a in ([1, 0, 1, 1, 0, 0, 0, 1], [1, 1, 0, 1, 0, 0, 0, 0]))
 
     def mask(*shape: int) -> np.ndarray:
         return (rng.random(shape) < 0.4).astype(float)
 
     cases: list[tuple] = [
-        (
-            "epsilon",
-            t,
-            p,
-            {"epsilon": 1.0},
-            "two classes, class first: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean",
-        ),
-        ("masks", t, p, {}, "two classes, class first: 4/6 and 0/1, then the mean"),
+        ("epsilon", t, p, {"epsilon": 1.0}, "two classes: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean"),
+        ("masks", t, p, {}, "two classes: 4/6 and 0/1, then the mean"),
         ("empty", none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
         ("empty", none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
         ("empty", none, none + 1e-6, {}, "nothing to find, next to nothing found; epsilon is 1e-5 unless told otherwise"),
     ]
     for _ in range(check.rounds):
         cases += [
-            ("axis", mask(4, 3, 2, 3), mask(4, 3, 2, 3), {"axis": (0, 1, 2), "epsilon": 0.1}, "channels last, axis=(0, 1, 2)"),
+            ("axis", mask(2, 4, 3, 2, 3), mask(2, 4, 3, 2, 3), {"axis": (2, 3), "epsilon": 0.1}, "each slice along x by itself"),
             ("masks", mask(2, 3, 5, 2, 3), mask(2, 3, 5, 2, 3), {}, "a batch of 2 with 3 classes: the mean of the six"),
             ("axis", mask(3, 2, 4, 5, 2), mask(3, 2, 4, 5, 2), {"axis": (0, 1, 2, 3), "epsilon": 0.5}, "the batch is summed, too"),
             ("probabilities", mask(1, 4, 3, 6, 3), rng.random((1, 4, 3, 6, 3)), {}, "predictions are probabilities"),
@@ -2379,6 +2563,7 @@ def dice_coefficient_test(target: Callable, *, seed: int | None = None, check: t
         {
             "this is 1 − Dice: the coefficient is wanted, not the loss": lambda dice: 1 - np.mean(dice),
             "this is the sum over the classes: take the mean": np.sum,
+            "this is the first class only: take the mean of all": lambda dice: np.mean(dice[..., 0]),
         },
     )
     check.done()
@@ -2400,6 +2585,8 @@ def soft_dice_loss_test(target: Callable, *, seed: int | None = None, check: typ
             "this is the coefficient: the loss is 1 − its mean": np.mean,
             "the loss is 1 − the coefficient, not minus the coefficient": lambda dice: -np.mean(dice),
             "this is 1 − the sum over the classes: take the mean": lambda dice: 1 - np.sum(dice),
+            "these are the losses of all samples and classes added up: 1 − the mean": lambda dice: np.sum(1 - dice),
+            "this is the first class only: take the mean of all": lambda dice: 1 - np.mean(dice[..., 0]),
         },
     )
     check.done()
@@ -2431,6 +2618,14 @@ def compute_class_sens_spec_test(target: Callable, *, seed: int | None = None, c
         "the first is the PPV: sensitivity is TP/(TP+FN)": rates(ppv, specificity),
         "the second is the NPV: specificity is TN/(TN+FP)": rates(sensitivity, npv),
         "this is class 0: use class_num": rates(sensitivity, specificity, lambda a, k: a[..., 0]),
+        "this is the last class: use class_num": rates(sensitivity, specificity, lambda a, k: a[..., -1]),
+        "the second is the false positive rate: specificity is TN/(TN+FP)": rates(
+            sensitivity, _OTHER_RATES["the false positive rate"]
+        ),
+        "the first is the false negative rate: sensitivity is TP/(TP+FN)": rates(
+            _OTHER_RATES["the false negative rate"], specificity
+        ),
+        "these are percentages: return fractions": lambda pred, label, k: tuple(100 * rate for rate in right(pred, label, k)),
         "all classes are counted together: use class_num": rates(sensitivity, specificity, lambda a, k: a),
         "the classes are the last axis: pred[..., class_num]": rates(sensitivity, specificity, lambda a, k: a[k]),
         "class_num counts from 0": rates(sensitivity, specificity, lambda a, k: a[..., k - 1]),
@@ -2472,7 +2667,7 @@ def compute_class_sens_spec_test(target: Callable, *, seed: int | None = None, c
 
 
 def lesion_recall_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
-    """Check `lesion_recall(pred, label)` on binary masks of two and three axes.
+    """Check `lesion_recall(pred, label)` on binary masks (x, y, z).
 
     Not checked: probabilities (threshold them first), masks of several classes.
     """
@@ -2489,6 +2684,10 @@ def lesion_recall_test(target: Callable, *, seed: int | None = None, check: type
         pieces, n = ndimage.label(label > 0)
         return _ratio(sum(bool((pred[pieces == k] > 0).any()) for k in range(first, n)), n)
 
+    def by_slices(pred: np.ndarray, label: np.ndarray) -> float:
+        numbers = [(share(label[..., z], pred[..., z], finish=lambda k, n: [k, n])) for z in range(label.shape[-1])]
+        return _ratio(*np.sum(numbers, axis=0))
+
     def diagonal(pred: np.ndarray, label: np.ndarray) -> float:
         return share(label, pred, np.ones((3,) * label.ndim))
 
@@ -2503,6 +2702,17 @@ def lesion_recall_test(target: Callable, *, seed: int | None = None, check: type
         "a piece counts when one voxel is found, not only when half are": lambda p, t: share(
             t, p, enough=lambda found: found.mean() >= 0.5
         ),
+        "a piece counts when one voxel is found, not only when more than half are": lambda p, t: share(
+            t, p, enough=lambda found: found.mean() > 0.5
+        ),
+        "only the first piece is looked at: is the `return` inside of the loop?": lambda p, t: (
+            float((p[ndimage.label(t > 0)[0] == 1] > 0).any()) / ndimage.label(t > 0)[1]
+        ),
+        "each slice is numbered by itself: pieces go through the slices": by_slices,
+        "`pieces[pred]` takes the zeros and ones for row numbers: `pieces[pred > 0]`": lambda p, t: _ratio(
+            np.count_nonzero(np.unique(ndimage.label(t)[0][p])), ndimage.label(t)[1]
+        ),
+        "this is a percentage: return the fraction": lambda p, t: 100 * share(t, p),
         "this is 1 as soon as anything is found: count piece by piece": lambda p, t: share(t, p, finish=lambda k, n: float(k > 0)),
         "this is the share of pieces that are missed: 1 minus it": lambda p, t: 1 - share(t, p),
         "this is the number of pieces in `pred` divided by that in `label`: which pieces are found?": lambda p, t: _ratio(
@@ -2528,6 +2738,7 @@ def lesion_recall_test(target: Callable, *, seed: int | None = None, check: type
     }
     label = np.array([[1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]])
     pred = np.array([[0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0]])
+    pred, label = pred[..., None], label[..., None]
     rule = "number the pieces of `label` (scipy.ndimage.label) and count those that share a voxel with `pred`"
     cases: list[tuple] = [
         ("pieces", pred, label, "four pieces (the corner at the bottom is one of its own), two of them found: 2/4"),
@@ -2583,6 +2794,8 @@ def get_regions_test(target: Callable, *, seed: int | None = None, check: type[C
         "the whole tumour has the enhancing part, 3, as well": ([1, 2], [2, 3], [3]),
         "the whole tumour has the edema, 1, as well": ([2, 3], [2, 3], [3]),
         "the whole tumour is 1, 2 and 3, not only the edema": ([1], [2, 3], [3]),
+        "the background, 0, belongs to no region": ([0, 1, 2, 3], [2, 3], [3]),
+        "the core contains the non-enhancing tumour, too: 2 and 3": ([1, 2, 3], [3], [3]),
         "this is inside out: True is where the tumour is": ([0], [0, 1], [0, 1, 2]),
         "BraTS codes the enhancing tumour as 4; here it is 3": ([1, 2, 3], [2, 3], [4]),
         "in the code of BraTS the core is 1 and 4; here it is 2 and 3": ([1, 2, 3], [1, 4], [4]),

@@ -63,7 +63,7 @@ def _typical() -> None:
 
 def collect() -> tuple[dict[str, dict[str, Callable]], dict[str, dict[str, Callable]]]:
     """All answers: (right, wrong)."""
-    for notebook in ("notebook_01", "notebook_02", "notebook_03", "beginners"):
+    for notebook in ("notebook_01", "notebook_02", "notebook_03", "beginners", "blind_trial"):
         importlib.import_module(f"{__name__}.{notebook}")
     if "typical_0" not in RIGHT["get_ppv"]:
         _typical()

@@ -332,10 +332,10 @@ for name, answer in {
     "sum_by_size": lambda y: y.sum() / y.size,
     "python_loop": lambda y: sum(1 for value in y if value == 1) / len(y) if len(y) else math.nan,
     "pandas": lambda y: pd.Series(y).mean(),
-    "counter": lambda y: Counter(np.asarray(y).astype(int).tolist())[1] / len(y),
+    "counter": lambda y: Counter(np.asarray(y).astype(int).tolist())[1] / len(y) if len(y) else math.nan,
     "tensorflow": lambda y: tf.reduce_mean(tf.cast(y, tf.float32)),
     "count_nonzero": lambda y: np.float32(np.count_nonzero(y) / max(len(y), 1)) if len(y) else np.nan,
-    "fraction": lambda y: Fraction(int(np.sum(y)), len(y)),
+    "fraction": lambda y: Fraction(int(np.sum(y)), len(y)) if len(y) else math.nan,
     "scipy": lambda y: stats.describe(y).mean,
 }.items():
     right("get_prevalence", name)(answer)
@@ -692,7 +692,7 @@ def by_plain_python(y, pred, n_bins=10):
     bins = [[] for _ in range(n_bins)]
     for truth, score in zip(y.tolist(), pred.tolist()):
         bins[min(int(score * n_bins), n_bins - 1)].append((truth, score))
-    return sum(abs(sum(t for t, _ in b) - sum(s for _, s in b)) for b in bins) / len(y)
+    return sum(abs(sum(t for t, _ in b) - sum(s for _, s in b)) for b in bins) / len(y) if len(y) else math.nan
 
 
 def _ece(
