@@ -69,6 +69,7 @@ class _Found:
 
     owner: Owner
     entries: list[tuple[Entry, datetime | None, bool, int]] = field(default_factory=list)  # with time, late, order
+    folder: bool = False  # a folder of that name: two people's who are called alike, say
 
 
 def find_submissions(path: Path, known: Collection[str] = (), notes: list[str] | None = None) -> list[Submission]:
@@ -103,7 +104,7 @@ def find_submissions(path: Path, known: Collection[str] = (), notes: list[str] |
     platform = "" if course else "Sakai" if sakai else platform_of(tops)
     found = _by_student(cut, platform, course, notes)
     if not platform:
-        _join_copies(found)
+        _join_copies(found, known)
     submissions = [one for key in found for one in _submissions(found[key], platform)]
     for one in submissions if course else ():
         one.platform = "nbgrader"
@@ -219,6 +220,7 @@ def _by_student(cut: list[tuple[list[str], Entry]], platform: str, course: bool,
         for one in owners:
             key = one.student.casefold()
             mine = found.setdefault(key, _Found(one))
+            mine.folder |= not alone and without_endings(top) == top
             if tuple(parts[:2]) in stamps or tuple(parts[:1]) in stamps:
                 time = stamps.get(tuple(parts[:2]), stamps.get(tuple(parts[:1])))
             elif course or platform in ("Canvas", "Sakai", "nbgrader"):
@@ -259,9 +261,14 @@ def _gradescope(text: str) -> dict[str, list[Owner]]:
         return {}
 
 
-def _join_copies(found: dict[str, _Found]) -> None:
-    """`ada (1).ipynb` beside `ada.ipynb` is ada's: a browser numbers what is downloaded again. Not where the name says nobody."""
-    for key in sorted(found):
+def _join_copies(found: dict[str, _Found], known: set[str]) -> None:
+    """`ada (1).ipynb` beside `ada.ipynb` is ada's: a browser numbers what is downloaded again.
+
+    Not where the name says nobody, not a folder, and not what the class list has as somebody's.
+    """
+    for key in sorted(found, key=len, reverse=True):  # ada (1) (1) before ada (1)
+        if found[key].folder or key in known:
+            continue
         match = COPY.match(found[key].owner.student) or COPY_BEFORE.match(found[key].owner.student)
         base = match["base"].casefold() if match else ""
         if match and base in found and not GENERIC.search(base):

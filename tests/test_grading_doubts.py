@@ -48,6 +48,32 @@ def test_a_copy_alone_is_a_student(tmp_path):
     assert set(folder_of(tmp_path, {"Copy of ada.ipynb": work(1), "bob.ipynb": work(3)})) == {"Copy of ada", "bob"}
 
 
+@pytest.mark.parametrize("newest", ["ada.ipynb", "ada (1).ipynb", "ada (1) (1).ipynb"])
+def test_a_plain_folders_newest_is_graded_and_that_is_said(tmp_path, newest):
+    files = {name: work(n) for n, name in enumerate(["ada.ipynb", "ada (1).ipynb", "ada (1) (1).ipynb"], 1)}
+    one = folder_of(tmp_path, {name: data for name, data in files.items() if name != newest} | {newest: files[newest]})
+    choice = choose(one["ada"], 2)
+    assert set(one) == {"ada"} and choice.file == (newest, files[newest])
+    assert f"3 notebooks; graded: {newest}" in choice.note
+    assert all(f"{name} (older)" in choice.note for name in files if name != newest)
+
+
+def test_whose_name_looks_like_a_copys_takes_nobodys_place(tmp_path):
+    """A folder `ada (1)` may be another Ada's, what the class list knows is somebody's, and a copy inside of Eve's is Eve's."""
+    folders = {
+        "ada/02.ipynb": work(1),
+        "ada (1)/02.ipynb": work(2),
+        "eve/ada (2).ipynb": work(3),
+        "eve.zip": zip_of({"ada (3).ipynb": work(4)}),
+    }
+    one = folder_of(tmp_path, folders)
+    assert {name: len(of.files) for name, of in one.items()} == {"ada": 1, "ada (1)": 1, "eve": 2}
+    files = {"bob.ipynb": work(1), "bob (1).ipynb": work(2), "bob (2).ipynb": work(3)}
+    folder_of(tmp_path / "files", files)
+    listed = {of.student: of for of in find_submissions(tmp_path / "files" / "in", known={"bob", "bob (2)"})}
+    assert {name: len(of.files) for name, of in listed.items()} == {"bob": 2, "bob (2)": 1}
+
+
 @pytest.mark.parametrize("name", ["ada_1", "ada_final", "adam"])
 def test_names_that_are_no_copies(tmp_path, name):
     assert set(folder_of(tmp_path, {"ada.ipynb": work(1), f"{name}.ipynb": work(2)})) == {"ada", name}
