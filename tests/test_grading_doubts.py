@@ -7,7 +7,7 @@ from test_grading_choice import work
 from test_grading_submissions import NOTEBOOK, found, zip_of
 from test_instead import PAGE, POINTER
 
-from grading.choice import choose
+from grading.choice import OLDER, choose
 from grading.inside.notebook import NotebookError, read_cells
 from grading.platforms import without_endings
 from grading.roster import read_roster
@@ -55,7 +55,7 @@ def test_a_plain_folders_newest_is_graded_and_that_is_said(tmp_path, newest):
     choice = choose(one["ada"], 2)
     assert set(one) == {"ada"} and choice.file == (newest, files[newest])
     assert f"3 notebooks; graded: {newest}" in choice.note
-    assert all(f"{name} (older)" in choice.note for name in files if name != newest)
+    assert all(f"{name} ({OLDER})" in choice.note for name in files if name != newest)
 
 
 def test_whose_name_looks_like_a_copys_takes_nobodys_place(tmp_path):
