@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         what = "the disk is full" if error.errno in FULL else error.strerror or str(error)
         _say(
-            f"error: {error.filename or folder} cannot be read or written: {what}. What is graded is kept. "
+            f"error: {error.filename2 or error.filename or folder} cannot be read or written: {what}. What is graded is kept. "
             f"{'Make room' if error.errno in FULL else 'Name another folder with --out'}; then the same command resumes."
         )
         return 2

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from test_grading_choice import work
 
 from grading import __main__ as command
 from grading import batch, walls
@@ -363,3 +365,28 @@ def test_file_names_cannot_lead_out(tmp_path):
 def test_the_command_line_says_what_is_wrong(tmp_path):
     done = subprocess.run([sys.executable, "-m", "grading", str(tmp_path)], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 2 and "no notebook" in done.stderr and "Traceback" not in done.stderr
+
+
+FULL = """mount -t tmpfs -o size=32k tmpfs "$2" && "$1" -m grading "$3" --out "$2/out" --sandbox "$4" --jobs 2
+echo "ended with $?"; ls "$2/out/results"
+mount -o remount,size=64m "$2" && "$1" -m grading "$3" --out "$2/out" --sandbox "$4" --jobs 2; echo "ended with $?"
+"""
+
+
+def test_after_a_full_disk_the_same_command_resumes(tmp_path):
+    """Results go to a small file system in memory: the first run fills it, then it is made larger."""
+    own_mounts = ["unshare", "--user", "--map-root-user", "--mount"]
+    (tmp_path / "mounted").mkdir()
+    attempt = ["mount", "-t", "tmpfs", "tmpfs", str(tmp_path / "mounted")]
+    if subprocess.run([*own_mounts, *attempt], capture_output=True, check=False).returncode:
+        pytest.skip("this system lets nobody mount a file system of their own")
+    (tmp_path / "class").mkdir()
+    for number in range(6):
+        (tmp_path / "class" / f"student{number}.ipynb").write_bytes(work(2))
+    script = ["sh", "-c", FULL, "sh", sys.executable, str(tmp_path / "mounted"), str(tmp_path / "class"), KIND]
+    run = subprocess.run([*own_mounts, *script], cwd=ROOT, capture_output=True, text=True, timeout=800, check=False)
+    assert "the disk is full. What is graded is kept. Make room; then the same command resumes." in run.stderr
+    assert "ended with 2" in run.stdout and run.stdout.rstrip().endswith("ended with 0"), run.stdout + run.stderr
+    done = re.findall(r"student\d\.json", run.stdout)
+    assert 0 < len(done) < 6 and f"{6 - len(done)} graded" in run.stdout and f"{len(done)} finished before" in run.stdout
+    assert "6 students: 6 graded, 0 unreadable" in run.stdout and "Traceback" not in run.stderr
