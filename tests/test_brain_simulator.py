@@ -191,6 +191,14 @@ def test_depth_below_the_surface_counts_the_falx():
     assert surface.small_brain[origin[0], origin[1] - 60, origin[2] - 35] > 0.9 and surface.small_brain[at] == 0
 
 
+def test_template_is_the_one_that_nilearn_gives():
+    from nilearn import datasets
+
+    for name in ("t1", "gm", "wm"):
+        loader = getattr(datasets, "load_mni152_template" if name == "t1" else f"load_mni152_{name}_template")
+        assert np.array_equal(brain_anatomy._mni152(name), np.asarray(loader(resolution=1).dataobj, dtype=np.float32)), name
+
+
 def test_noise_fields_have_unit_variance_everywhere():
     axes = [np.arange(24, dtype=np.float32) for _ in range(3)]
     draws = np.stack([brain_anatomy.smooth_noise(np.random.default_rng(i), axes, 8) for i in range(400)])

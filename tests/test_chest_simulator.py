@@ -6,10 +6,12 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+from scipy.interpolate import PchipInterpolator
 
 from data.chest_simulator import anatomy
 from data.chest_simulator import film as chest_film
 from data.chest_simulator import projection as physics
+from data.chest_simulator.curves import Curve
 from data.nih import FINDINGS
 
 CANVAS = physics.Canvas(n=120, pixel=1.0, left=-60.0, top=-60.0, distance=1e9, plate=0.0, beam_y=0.0, rotation=0.0)
@@ -19,6 +21,31 @@ def numerical_chord(inside, x: float, y: float, reach: float = 120.0, steps: int
     """Length along z for which `inside(x, y, z)`, by counting steps."""
     z = np.linspace(-reach, reach, steps)
     return float(inside(x, y, z).mean() * 2 * reach)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+def test_curves_are_those_of_scipy_to_the_last_bit(shape):
+    rng = np.random.default_rng(0)
+    for trial in range(60):
+        x = np.sort(rng.uniform(-5, 5, rng.integers(3, 17)))
+        y = rng.normal(size=(len(x), *shape)).round(trial % 3)  # rounded to whole numbers, some stretches are flat
+        if trial % 4 == 0:
+            y = np.sort(y, axis=0)
+        at = np.r_[rng.uniform(-7, 7, 50), x]
+        assert np.array_equal(Curve(x, y)(at), PchipInterpolator(x, y)(at))
+
+
+def test_follow_up_with_the_same_body_has_the_same_vessels_as_if_it_came_first():
+    (one, _), (other, _) = person(3), person(4)
+    first, rng = anatomy.vessel_trees(one)
+    again, kept = anatomy.vessel_trees(one)
+    anatomy.vessel_trees(other)
+    anew, fresh = anatomy.vessel_trees(one)
+    assert again is first and anew is not first
+    assert all(np.array_equal(a, b) for pair in zip(first, anew, strict=True) for a, b in zip(*pair, strict=True))
+    assert rng.random() == kept.random() == fresh.random()
+    wider, _ = anatomy.vessel_trees(replace(one, width=one.width * 1.1))
+    assert not np.array_equal(wider[0][0], first[0][0])
 
 
 def person(seed: int = 3, view: str = "PA") -> tuple[anatomy.Body, chest_film.Setup]:
