@@ -12,7 +12,7 @@ import ast
 import difflib
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -348,9 +348,9 @@ class Slices:
 
 
 @lru_cache(maxsize=4)
-def handed_out(given: tuple[str, ...]) -> list[Statement]:
-    """Imports, functions and constants of the notebook as it was handed out: the same for a whole class, so read once."""
-    return [one for source in given for one in _statements(source, -1)[0] if one.functions or one.modules or one.constants]
+def handed_out(given: tuple[str, ...]) -> dict[str, list[Statement]]:
+    """The statements of each cell of the notebook as it was handed out: the same for a whole class, so read once."""
+    return {source: _statements(source, -1)[0] for source in given}
 
 
 def find_answers(cells: list[str], exercises: list[str], given: list[str] = ()) -> dict[str, Answer]:
@@ -366,12 +366,20 @@ def find_answers(cells: list[str], exercises: list[str], given: list[str] = ()) 
     """
     statements: list[Statement] = []
     broken: dict[str, str] = {}
+    known = handed_out(tuple(given))
     for number, source in enumerate(cells):
-        if source.strip():
+        if source in known:  # the student did not touch it
+            statements += [replace(one, cell=number) for one in known[source]]
+        elif source.strip():
             found, errors = _statements(source, number)
             statements += found
             broken.update(errors)
-    lost = [one for one in handed_out(tuple(given)) if not one.binds & set(exercises)]
+    lost = [
+        one
+        for source in given
+        for one in known[source]
+        if (one.functions or one.modules or one.constants) and not one.binds & set(exercises)
+    ]
     slices = Slices(statements, lost, set(exercises))
     chosen = {name: one for name in exercises if (one := _definition(name, slices.binding.get(name, [])))}
     answers = {}
