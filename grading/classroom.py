@@ -22,13 +22,8 @@ STARTED = (  # modules that are started, not imported
     "public_tests",
     "data.nih",  # by this file the notebook's first cell knows the course's folder
 )
-UNUSED = {
-    "dice_cross_entropy",
-    "region_loss",
-    "LOSSES",
-    "deeply_supervised",
-    "standardize_scan",
-}  # in modules that a notebook needs
+# In modules that a notebook needs: what only trainers use.
+UNUSED = {"_dice", "dice_cross_entropy", "region_loss", "LOSSES", "deeply_supervised", "standardize_scan"}
 CALLED = {"resample_patients"}  # by the notebook itself, after its exercise
 
 
