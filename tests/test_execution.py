@@ -125,4 +125,5 @@ def test_whole_notebook_on_the_simulated_cohort(lesson, run_shown):
     for name, least in HEADLINES[number].items():
         assert numbers[name] >= least
     assert run.peak_mib < MEMORY
-    assert run.seconds < 1.5 * BUDGET[number], "half as long again as its budget: no noise"
+    # not by the clock: other tests run beside this one, and processor time is what two cores have in the budget at most
+    assert 0 < run.processor_seconds < 2 * BUDGET[number], f"{run.processor_seconds:.0f} s of two processors"
