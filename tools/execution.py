@@ -32,12 +32,12 @@ class Run:
 
     notebook: NotebookNode
     seconds: float = 0.0
-    processor_seconds: float = 0.0
     peak_mib: float = 0.0
     headlines: list[dict[str, Any]] = field(default_factory=list)
     failed_cell: int | None = None
     error_name: str = ""
     failure: str = ""
+    processor_seconds: float = 0.0
 
 
 def inject_parameters(nb: NotebookNode, parameters: dict[str, Any]) -> NotebookNode:
