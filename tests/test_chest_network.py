@@ -41,7 +41,7 @@ def test_densenet_has_the_layers_that_the_lessons_name(untrained):
     assert model.get_layer("conv4_block24_concat").output.shape[-1] == 1024
 
 
-def test_normalisation_computes_what_keras_computes():
+def test_fused_normalisation_computes_what_keras_computes():
     """Outputs, gradients and moving statistics, in training, frozen, and for prediction."""
     tf = pytest.importorskip("tensorflow")
     rng = np.random.default_rng(2)
@@ -60,13 +60,13 @@ def test_normalisation_computes_what_keras_computes():
             slopes = tape.gradient(loss, [inputs, *(weight.value for weight in layer.trainable_variables)])
             seen.append([output, *slopes, *layer.get_weights()])
         assert len(seen[0]) == len(seen[1]) == (8 if trainable else 6)
-        for keras_own, ours in zip(*seen, strict=True):
-            np.testing.assert_allclose(ours, keras_own, rtol=2e-4, atol=2e-4)
+        for keras_own, fused in zip(*seen, strict=True):
+            np.testing.assert_allclose(fused, keras_own, rtol=2e-4, atol=2e-4)
         moved = np.abs(seen[1][-1] - np.random.default_rng(3).uniform(0.5, 2, 7)).max()
         assert (moved > 0.1) == (trainable and training)
 
 
-def test_normalisation_in_16_bits_keeps_statistics_in_32():
+def test_fused_normalisation_in_16_bits_keeps_statistics_in_32():
     pytest.importorskip("tensorflow")
     x = np.random.default_rng(2).normal(1, 3, (4, 6, 5, 7)).astype(np.float32)
     for training in (True, False):
@@ -84,7 +84,7 @@ def test_normalisation_in_16_bits_keeps_statistics_in_32():
             np.testing.assert_allclose(ours, theirs, rtol=3e-3)
 
 
-def test_every_normalisation_of_densenet_is_the_courses_and_is_stored_as_keras_stores_its_own(tmp_path, untrained):
+def test_every_normalisation_of_densenet_is_the_fused_one_and_is_stored_as_keras_stores_its_own(tmp_path, untrained):
     model = untrained
     kinds = {type(layer) for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
     assert kinds == {chest_network.BatchNormalization}

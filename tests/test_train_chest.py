@@ -355,12 +355,7 @@ def test_calibration_of_a_file(whole, folder, tmp_path, capsys):
     weights.load_weights(model, out)
     for ours, theirs in zip(model.get_weights()[:-2], weights_of(config)[:-2], strict=True):
         np.testing.assert_array_equal(ours, theirs)  # only the last layer is another one
-    held_out = open_sources(config, progress=False)[1][0]
-    assert f"{held_out.rows.size} X-rays; slope" in capsys.readouterr().out
-    first = held_out.store.table["Patient ID"].iloc[held_out.rows[0]]
-    theirs = (held_out.store.table["Patient ID"].iloc[held_out.rows] == first).sum()
-    chest_calibration.main([*command, "--cache", config.cache, "--folds", "4", "--keep-out", str(first)], network=tiny)
-    assert f"{held_out.rows.size - theirs} X-rays; slope" in capsys.readouterr().out
+    assert f"{open_sources(config, progress=False)[1][0].rows.size} X-rays; slope" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no patient is held out"):
         chest_calibration.main([*command, "--cache", config.cache, "--fold", "-1"], network=tiny)
 

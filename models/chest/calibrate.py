@@ -2,8 +2,7 @@
 
     python -m models.chest.calibrate FOLDER --weights RUN/densenet121_chest.weights.h5 --folds 10 --fold 0 --out NEW.weights.h5
 
-Fitted on the patients of the folder that ``models.chest.train --folds 10 --fold 0`` held out of training. Prevalences are
-learned there too: leave out (``--keep-out``) whom a sample was filled up with because they are ill.
+Fitted on the patients of the folder that ``models.chest.train --folds 10 --fold 0`` held out of training.
 A slope common to all findings is temperature scaling (Guo et al., ICML 2017); the intercepts are Platt's (1999). Both go
 into the weights of the layer ``logits``, so that nothing has to be carried beside the network. They change no AUROC.
 """
@@ -63,19 +62,10 @@ def main(arguments: list[str] | None = None, network=densenet121) -> None:
     parser.add_argument("--out", type=Path, required=True, help="file for the calibrated weights")
     parser.add_argument("--folds", type=int, default=Config.folds, help="as in training")
     parser.add_argument("--fold", type=int, default=Config.fold, help="as in training")
-    parser.add_argument("--keep-out", nargs="+", default=(), help="patients not to calibrate on, or a text file with their IDs")
     parser.add_argument("--size", type=int, default=CHEST_SIZE, help="side of the X-rays in pixels")
     parser.add_argument("--cache", default=Config.cache, help="folder for decoded X-rays")
     given = parser.parse_args(arguments)
-    config = Config(
-        (given.folder,),
-        size=given.size,
-        folds=given.folds,
-        fold=given.fold,
-        keep_out=tuple(given.keep_out),
-        cache=given.cache,
-        allow_absent=True,
-    )
+    config = Config((given.folder,), size=given.size, folds=given.folds, fold=given.fold, cache=given.cache, allow_absent=True)
     with one_sentence():
         held_out = open_sources(config)[1]
         if not held_out:
