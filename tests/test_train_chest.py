@@ -349,13 +349,17 @@ def test_another_configuration_in_the_same_folder(finished):
 def test_calibration_of_a_file(whole, folder, tmp_path, capsys):
     config = whole
     out = tmp_path / "calibrated.weights.h5"
-    command = [str(folder), "--weights", str(Path(config.out) / CHEST_WEIGHTS), "--out", str(out), "--size", str(SIZE)]
+    command = ["--weights", str(Path(config.out) / CHEST_WEIGHTS), "--out", str(out), "--size", str(SIZE), str(folder)]
     chest_calibration.main([*command, "--cache", config.cache, "--folds", "4"], network=tiny)
     model = tiny()
     weights.load_weights(model, out)
     for ours, theirs in zip(model.get_weights()[:-2], weights_of(config)[:-2], strict=True):
         np.testing.assert_array_equal(ours, theirs)  # only the last layer is another one
     assert f"{open_sources(config, progress=False)[1][0].rows.size} X-rays; slope" in capsys.readouterr().out
+    other = make_folder(tmp_path / "other", patients=90, shade=4)  # shares patients, is not fitted on, and moves the parts
+    chest_calibration.main([*command, str(other), "--cache", config.cache, "--folds", "4"], network=tiny)
+    both = dataclasses.replace(config, folders=(str(folder), str(other)))
+    assert f"{open_sources(both, progress=False)[1][0].rows.size} X-rays; slope" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="no patient is held out"):
         chest_calibration.main([*command, "--cache", config.cache, "--fold", "-1"], network=tiny)
 

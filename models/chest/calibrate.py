@@ -1,8 +1,10 @@
 """Makes the outputs of a trained chest network mean probabilities: one slope and 14 intercepts of its logits.
 
-    python -m models.chest.calibrate FOLDER --weights RUN/densenet121_chest.weights.h5 --folds 10 --fold 0 --out NEW.weights.h5
+    python -m models.chest.calibrate FOLDER … --weights RUN/densenet121_chest.weights.h5 --folds 10 --fold 0 --out NEW.weights.h5
 
-Fitted on the patients of the folder that ``models.chest.train --folds 10 --fold 0`` held out of training.
+Fitted on the patients of the first folder that ``models.chest.train --folds 10 --fold 0`` held out of training. Prevalences are
+learned there too, so it should be a stretch of an archive, not a sample that was filled up with ill patients. Name all real
+folders of the training: its patients were cut into parts across them.
 A slope common to all findings is temperature scaling (Guo et al., ICML 2017); the intercepts are Platt's (1999). Both go
 into the weights of the layer ``logits``, so that nothing has to be carried beside the network. They change no AUROC.
 """
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None, network=densenet121) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m models.chest.calibrate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("folder", help="folder in the NIH ChestX-ray14 format")
+    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="in the NIH ChestX-ray14 format; the first is fitted on")
     parser.add_argument("--weights", type=Path, required=True, help="weights to calibrate")
     parser.add_argument("--out", type=Path, required=True, help="file for the calibrated weights")
     parser.add_argument("--folds", type=int, default=Config.folds, help="as in training")
@@ -65,9 +67,10 @@ def main(arguments: list[str] | None = None, network=densenet121) -> None:
     parser.add_argument("--size", type=int, default=CHEST_SIZE, help="side of the X-rays in pixels")
     parser.add_argument("--cache", default=Config.cache, help="folder for decoded X-rays")
     given = parser.parse_args(arguments)
-    config = Config((given.folder,), size=given.size, folds=given.folds, fold=given.fold, cache=given.cache, allow_absent=True)
+    config = Config(tuple(given.folders), size=given.size, folds=given.folds, fold=given.fold, cache=given.cache, allow_absent=True)
     with one_sentence():
-        held_out = open_sources(config)[1]
+        training, validation = open_sources(config)
+        held_out = [source for source in validation if source.store is training[0].store]
         if not held_out:
             raise DataError(f"--fold {given.fold}: no patient is held out. Name the fold that training held out.")
         model = network(given.size, weights=None)
