@@ -23,6 +23,7 @@ import util  # noqa: E402
 from models import run, weights  # noqa: E402
 from models.chest import calibrate as chest_calibration  # noqa: E402
 from models.chest import evaluate as evaluate_chest  # noqa: E402
+from models.chest import network_card  # noqa: E402
 from models.chest.films import MixedBatches, batch_shares, open_sources  # noqa: E402
 from models.chest.network import CHEST_WEIGHTS  # noqa: E402
 from models.chest.train import Config, build, train  # noqa: E402
@@ -359,7 +360,12 @@ def test_calibration_of_a_file(whole, folder, tmp_path, capsys):
     other = make_folder(tmp_path / "other", patients=90, shade=4)  # shares patients, is not fitted on, and moves the parts
     chest_calibration.main([*command, str(other), "--cache", config.cache, "--folds", "4"], network=tiny)
     both = dataclasses.replace(config, folders=(str(folder), str(other)))
-    assert f"{open_sources(both, progress=False)[1][0].rows.size} X-rays; slope" in capsys.readouterr().out
+    training, held_out = open_sources(both, progress=False)
+    assert f"{held_out[0].rows.size} X-rays; slope" in capsys.readouterr().out
+    before, card = network_card(Path(config.out) / "card.json"), network_card(tmp_path / "card.json")
+    assert (card.size, card.pixels) == (before.size, before.pixels)
+    mass = training[0].store.labels[training[0].rows][:, nih.FINDINGS.index("Mass")].mean()
+    assert card.prevalence["Mass"] == pytest.approx(mass, abs=1e-5)
     with pytest.raises(SystemExit, match="no patient is held out"):
         chest_calibration.main([*command, "--cache", config.cache, "--fold", "-1"], network=tiny)
 

@@ -21,7 +21,8 @@ class NetworkCard:
     pixels : tuple of float
         Mean and standard deviation of the grey levels (0 to 255) of the training X-rays, which standardise a single X-ray.
     prevalence : dict of str to float
-        Share of the real training X-rays that are labelled with each finding: what is usual for them.
+        Share of the X-rays that are labelled with each finding, among the real training X-rays of the folder that the outputs are
+        calibrated to: what is usual.
     """
 
     size: int
@@ -34,9 +35,9 @@ class NetworkCard:
             temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
 
-def network_card() -> NetworkCard:
-    """The card of the shipped weights."""
-    card = json.loads(Path(__file__).with_name(CARD_FILE).read_text())
+def network_card(file: Path = Path(__file__).with_name(CARD_FILE)) -> NetworkCard:
+    """The card of the shipped weights, or of those that `file` lies beside."""
+    card = json.loads(file.read_text())
     return NetworkCard(card["size"], tuple(card["pixels"]), card["prevalence"])
 
 

@@ -6,20 +6,23 @@ Fitted on the patients of the first folder that ``models.chest.train --folds 10 
 learned there too, so it should be a stretch of an archive, not a sample that was filled up with ill patients. Name all real
 folders of the training: its patients were cut into parts across them.
 A slope common to all findings is temperature scaling (Guo et al., ICML 2017); the intercepts are Platt's (1999). Both go
-into the weights of the layer ``logits``, so that nothing has to be carried beside the network. They change no AUROC.
+into the weights of the layer ``logits``, so that nothing has to be carried beside the network. They change no AUROC. Where a
+run's ``card.json`` lies beside the weights, a card with the prevalences of the first folder is written beside the new ones.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from data.errors import DataError
+from models.chest import CARD_FILE, network_card
 from models.chest.calibration import fit_calibration
 from models.chest.films import open_sources, predict_films
 from models.chest.network import CHEST_SIZE, densenet121
-from models.chest.train import Config
+from models.chest.train import Config, prevalence_of
 from models.terminal import one_sentence
 from models.weights import load_weights, save_weights_float16
 
@@ -78,6 +81,9 @@ def main(arguments: list[str] | None = None, network=densenet121) -> None:
         store, rows = held_out[0].store, held_out[0].rows
         slope, intercepts = calibrate(model, store.films[rows], store.labels[rows], held_out[0].mean, held_out[0].sd)
         save_weights_float16(model, given.out)
+        card = given.weights.with_name(CARD_FILE)
+        if card.exists():
+            replace(network_card(card), prevalence=prevalence_of(training[:1])).write(given.out.with_name(CARD_FILE))
     print(f"{len(rows)} X-rays; slope {slope:.3f}, intercepts {' '.join(f'{value:+.2f}' for value in intercepts)}")
 
 

@@ -192,7 +192,7 @@ def predict_xray(model: keras.Model, pixels: np.ndarray) -> tuple[pd.DataFrame, 
     Returns
     -------
     table : DataFrame
-        Index: finding. Columns: probability; usual, the prevalence among the real training X-rays; ratio of the two.
+        Index: finding. Columns: probability; usual, the prevalence of the network's card; ratio of the two.
     standardised : ndarray of float32, (size, size, 1)
         What the network was given.
     """
@@ -255,7 +255,7 @@ def main(arguments: list[str] | None = None) -> pd.DataFrame:
         out = given.out or given.xray.with_name(f"{given.xray.stem}_gradcam.png")
         with atomic_file(out) as temporary:
             cv2.imwrite(str(temporary), picture)
-    print(f"{table.round(3).to_string()}\n\nusual: share of the real training X-rays that are labelled with the finding")
+    print(f"{table.round(3).to_string()}\n\nusual: share of X-rays labelled with the finding where the outputs were calibrated")
     print(f"GradCAM of {finding}: {out}\n{NOTICE}")
     return table
 

@@ -136,9 +136,13 @@ def card_of(training: list[Source], size: int) -> NetworkCard:
     means, sds = (np.array([getattr(source, name) for source in sources]) for name in ("mean", "sd"))
     mean = np.average(means, weights=counts)
     sd = np.sqrt(np.average(sds**2 + (means - mean) ** 2, weights=counts))
-    prevalence = np.concatenate([source.store.labels[source.rows] for source in sources]).mean(axis=0)
-    rounded = {finding: round(float(share), 5) for finding, share in zip(FINDINGS, prevalence, strict=True)}
-    return NetworkCard(size, (round(float(mean), 3), round(float(sd), 3)), rounded)
+    return NetworkCard(size, (round(float(mean), 3), round(float(sd), 3)), prevalence_of(sources))
+
+
+def prevalence_of(sources: list[Source]) -> dict[str, float]:
+    """Share of the X-rays with each finding."""
+    shares = np.concatenate([source.store.labels[source.rows] for source in sources]).mean(axis=0)
+    return {finding: round(float(share), 5) for finding, share in zip(FINDINGS, shares, strict=True)}
 
 
 def train(config: Config, team: Team = Team(), network=densenet121) -> keras.Model:
