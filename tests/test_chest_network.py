@@ -60,8 +60,8 @@ def test_fused_normalisation_computes_what_keras_computes():
             slopes = tape.gradient(loss, [inputs, *(weight.value for weight in layer.trainable_variables)])
             seen.append([output, *slopes, *layer.get_weights()])
         assert len(seen[0]) == len(seen[1]) == (8 if trainable else 6)
-        for keras_own, fused in zip(*seen, strict=True):
-            np.testing.assert_allclose(fused, keras_own, rtol=2e-4, atol=2e-4)
+        for keras_own, ours in zip(*seen, strict=True):
+            np.testing.assert_allclose(ours, keras_own, rtol=2e-4, atol=2e-4)
         moved = np.abs(seen[1][-1] - np.random.default_rng(3).uniform(0.5, 2, 7)).max()
         assert (moved > 0.1) == (trainable and training)
 

@@ -142,13 +142,11 @@ def encode(value: Any, buffers: list[bytes], functions: list | None = None, dept
             if hasattr(value, "detach"):
                 value = value.detach().cpu()
             array = np.asarray(value)
-            if array.nbytes > MAX_BYTES // 2:  # before it is copied, which at every check would use up the time limit
-                return ["other", kind.__name__[:60]]
-            array = np.array(array, subok=False)
-            if array.dtype == object:
-                array = np.array([float(part) for part in array.ravel()]).reshape(array.shape)
-            if array.dtype.kind in KINDS and array.nbytes <= MAX_BYTES // 2:
-                return array_node(array, buffers)
+            if array.nbytes <= MAX_BYTES // 2:  # asked first: to copy it at every check would use up the time limit
+                if array.dtype == object:
+                    array = np.array([float(part) for part in array.ravel()]).reshape(array.shape)
+                if array.dtype.kind in KINDS:
+                    return array_node(array, buffers)
         except Exception:
             pass
         return ["other", kind.__name__[:60]]

@@ -89,7 +89,7 @@ def _normalize_by_batch(inputs, gamma, beta, epsilon: float):
     return normalize(inputs, tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta))  # variables would have to be named
 
 
-def _fused(layer: keras.layers.Layer) -> keras.layers.Layer:
+def _replaced(layer: keras.layers.Layer) -> keras.layers.Layer:
     """A new layer like this one; with `BatchNormalization` for Keras's."""
     kind = BatchNormalization if type(layer) is keras.layers.BatchNormalization else type(layer)
     return kind.from_config(layer.get_config())
@@ -142,7 +142,7 @@ def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None =
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(pooled)  # 16 bits would make ties of probabilities
     probabilities = keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
     plain = keras.Model(film, probabilities, name="densenet121")
-    model = keras.models.clone_model(plain, clone_function=_fused)
+    model = keras.models.clone_model(plain, clone_function=_replaced)
     if weights == "imagenet":
         model.set_weights(plain.get_weights())
     if weights == "course":
