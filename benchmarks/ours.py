@@ -17,6 +17,7 @@ def prepare(name: str, *, cores: int, batch: int, side: int, tile: int, weights:
     use_cores(cores)
     import keras
 
+    from models.adamw import AdamW
     from models.brain.network import dice_cross_entropy, unet3d
     from models.brain.predict import gaussian_weights, predict_scan
     from models.chest.network import densenet121
@@ -27,10 +28,10 @@ def prepare(name: str, *, cores: int, batch: int, side: int, tile: int, weights:
         model = densenet121(side, weights=None)
         # as in models/chest/train.py: XLA gains too little on a CPU to pay for minutes of compiling
         compiled = "auto" if keras.config.backend() == "jax" else False
-        model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-4), "binary_crossentropy", jit_compile=compiled)
+        model.compile(AdamW(1e-3, weight_decay=1e-4), "binary_crossentropy", jit_compile=compiled)
     else:
         model = unet3d()
-        model.compile(keras.optimizers.AdamW(1e-3, weight_decay=1e-4, clipnorm=1.0), dice_cross_entropy)
+        model.compile(AdamW(1e-3, weight_decay=1e-4, clipnorm=1.0), dice_cross_entropy)
     arrays = [array for layer in model.layers for array in layer.get_weights()]
     np.savez(weights, **{f"{number:05}": array for number, array in enumerate(arrays)})
     if what == "scan":

@@ -41,7 +41,7 @@ def test_densenet_has_the_layers_that_the_lessons_name(untrained):
     assert model.get_layer("conv4_block24_concat").output.shape[-1] == 1024
 
 
-def test_fused_normalisation_computes_what_keras_computes():
+def test_normalisation_computes_what_keras_computes():
     """Outputs, gradients and moving statistics, in training, frozen, and for prediction."""
     tf = pytest.importorskip("tensorflow")
     rng = np.random.default_rng(2)
@@ -66,7 +66,30 @@ def test_fused_normalisation_computes_what_keras_computes():
         assert (moved > 0.1) == (trainable and training)
 
 
-def test_fused_normalisation_in_16_bits_keeps_statistics_in_32():
+@pytest.mark.parametrize("eagerly", [False, True])
+def test_a_dense_block_trains_as_with_keras_own_layers(eagerly):
+    pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(5)
+    x, y = rng.normal(1, 3, (6, 8, 8, 2)).astype(np.float32), rng.random((6, 1)).astype(np.float32)
+    trained = []
+    for kinds in (keras.layers, chest_network):
+        keras.utils.set_random_seed(1)
+        maps = image = keras.Input(x.shape[1:])
+        for _ in range(3):
+            new = keras.layers.Activation("relu")(kinds.BatchNormalization(momentum=0.5)(maps))
+            maps = kinds.Concatenate()([maps, keras.layers.Conv2D(3, 3, padding="same", use_bias=False)(new)])
+        answer = keras.layers.Dense(1)(keras.layers.GlobalAveragePooling2D()(kinds.BatchNormalization(momentum=0.5)(maps)))
+        model = keras.Model(image, answer)
+        model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=eagerly, jit_compile=False)
+        before = model.get_weights()
+        losses = [model.train_on_batch(x, y) for _ in range(4)]
+        trained.append([losses, *model.get_weights()])
+        assert all(np.abs(now - then).max() > 1e-4 for now, then in zip(trained[-1][1:], before, strict=True))
+    for ours, theirs in zip(*trained, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-5)
+
+
+def test_normalisation_in_16_bits_keeps_statistics_in_32():
     pytest.importorskip("tensorflow")
     x = np.random.default_rng(2).normal(1, 3, (4, 6, 5, 7)).astype(np.float32)
     for training in (True, False):
@@ -84,7 +107,7 @@ def test_fused_normalisation_in_16_bits_keeps_statistics_in_32():
             np.testing.assert_allclose(ours, theirs, rtol=3e-3)
 
 
-def test_every_normalisation_of_densenet_is_the_fused_one_and_is_stored_as_keras_stores_its_own(tmp_path, untrained):
+def test_every_normalisation_of_densenet_is_ours_and_is_stored_as_keras_stores_its_own(tmp_path, untrained):
     model = untrained
     kinds = {type(layer) for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
     assert kinds == {chest_network.BatchNormalization}

@@ -119,9 +119,7 @@ def test_a_classroom_template_holds_no_answer_and_the_notebook_finds_the_course_
     files = {file.relative_to(root).as_posix(): file for file in root.rglob("*") if file.is_file()}
     assert [name for name in files if name.endswith(".ipynb")] == [path.name]
     assert {"util.py", "public_tests.py", "requirements.txt", "data/nih.py", "models/__init__.py"} <= set(files)
-    forbidden = (
-        r"(^|/)(lessons|tests|tools|benchmarks|student|results)/|(train|evaluate|calibrate|transfer|parallel|compare)\.py$|download"
-    )
+    forbidden = r"(^|/)(lessons|tests|tools|benchmarks|student|results)/|(train|evaluate|calibrate|transfer|parallel|adamw|compare)\.py$|download"
     assert not [name for name in files if re.search(forbidden, name)]
     assert {name for name in files if name.startswith("grading/")} <= {
         "grading/__init__.py",
