@@ -2240,7 +2240,7 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
 def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `up_step(x, skip, filters)` by its result: shape, use of both inputs, how far one voxel reaches, mean and spread.
 
-    Not checked: how x is enlarged, which activation it is, an activation that is missing between the convolutions.
+    Not checked: how x is enlarged, which activation it is, a normalisation that is missing between the convolutions.
     """
     import keras
 
@@ -2332,6 +2332,19 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
                 "channels of about the same mean: each is normalised by itself",
                 f"means {mean.round(2).tolist()}",
                 "normalise each channel by itself, over space: keras.layers.GroupNormalization(groups=-1), with groups=-1",
+            )
+        with check.case("an activation between the convolutions"):
+            # Without one, inputs of the other sign only change the sign of what the last activation is given (with tanh of the result).
+            parts = rng.normal(size=(1, 5, 5, 5, 3)), rng.normal(size=(1, 10, 10, 10, 4))
+            inputs = (keras.ops.convert_to_tensor(np.concatenate([part, -part]).astype("float32")) for part in parts)
+            got = check.call(*inputs, 8)
+            there, mirrored = check.array(got, (2, 10, 10, 10, 8), "a tensor").astype(float)
+            check.require(
+                "an activation between the convolutions",
+                np.mean(there * mirrored > 1e-6) > 0.01 or np.allclose(there, -mirrored, atol=1e-3),
+                "a result that is not one of a single activation at the end",
+                "the same as without an activation after the first convolution",
+                "after each convolution: normalise, then an activation, such as keras.layers.LeakyReLU(0.01)",
             )
     check.done()
 

@@ -914,11 +914,12 @@ def _up(
     normalise=lambda x: keras.layers.GroupNormalization(groups=-1)(x),
     filters=lambda n: n,
     steps=2,
+    activate=lambda x, step: keras.layers.ReLU()(x),
 ):
     def up_step(x, skip, n):
         x = join(enlarge(x, n), skip)
-        for _ in range(steps):
-            x = keras.layers.ReLU()(normalise(keras.layers.Conv3D(filters(n), 3, padding="same")(x)))
+        for step in range(steps):
+            x = activate(normalise(keras.layers.Conv3D(filters(n), 3, padding="same")(x)), step)
         return x
 
     return up_step
@@ -928,6 +929,9 @@ right("up_step", "upsampling")(_up(lambda x, n: keras.layers.UpSampling3D(2)(x))
 right("up_step", "by_ops")(
     _up(lambda x, n: ops.repeat(ops.repeat(ops.repeat(x, 2, 1), 2, 2), 2, 3), lambda x, s: ops.concatenate([s, x], -1))
 )
+for name in ("tanh", "selu", "gelu", "sigmoid"):
+    right("up_step", f"up_{name}")(_up(activate=lambda x, step, name=name: keras.layers.Activation(name)(x)))
+right("up_step", "up_prelu")(_up(activate=lambda x, step: keras.layers.PReLU(shared_axes=(1, 2, 3))(x)))
 right("up_step", "layer_norm_over_space")(_up(normalise=lambda x: keras.layers.LayerNormalization(axis=(1, 2, 3))(x)))
 
 for name, (answer, slip) in {
@@ -942,5 +946,7 @@ for name, (answer, slip) in {
     "one_filter": (_up(filters=lambda n: 1), "`filters` channels"),
     "nothing": (lambda x, skip, n: None, "return"),
     "added": (_up(join=lambda x, s: x + s), None),
+    "relu_at_the_end_only": (_up(activate=lambda x, step: keras.layers.ReLU()(x) if step else x), "after each convolution"),
+    "gelu_at_the_end_only": (_up(activate=lambda x, step: keras.activations.gelu(x) if step else x), "after each convolution"),
 }.items():
     wrong("up_step", f"up_{name}", slip=slip)(answer)
