@@ -2334,7 +2334,7 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
                 "normalise each channel by itself, over space: keras.layers.GroupNormalization(groups=-1), with groups=-1",
             )
         with check.case("an activation between the convolutions"):
-            # Without one, inputs of the other sign only change the sign of what the last activation is given (with tanh of the result).
+            # Without one, inputs of the other sign only change the sign of what the last activation is given (tanh: of the result).
             parts = rng.normal(size=(1, 5, 5, 5, 3)), rng.normal(size=(1, 10, 10, 10, 4))
             inputs = (keras.ops.convert_to_tensor(np.concatenate([part, -part]).astype("float32")) for part in parts)
             got = check.call(*inputs, 8)
