@@ -8,7 +8,7 @@ class AdamW(keras.optimizers.AdamW):
     """`keras.optimizers.AdamW`; on TensorFlow each weight's update is one operation in place of a dozen small ones.
 
     A network of some hundred small layers waits for such operations: DenseNet121's training step on two cores of a processor
-    takes 4 % less time. Variables, and so checkpoints, are those of Keras's class; the numbers are the same to rounding.
+    takes 2 % less time. Variables, and so checkpoints, are those of Keras's class; the numbers are the same to rounding.
     (Kingma and Ba, ICLR 2015; Loshchilov and Hutter, ICLR 2019.)
     """
 

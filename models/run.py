@@ -18,6 +18,7 @@ import pandas as pd
 from data.errors import DataError
 from data.storage import actionable_disk_errors, atomic_file
 from models import parallel
+from models.adamw import AdamW
 from models.parallel import Team
 
 
@@ -207,3 +208,10 @@ def cosine_schedule(config: RunConfig) -> keras.optimizers.schedules.LearningRat
         warmup_target=config.learning_rate,
         warmup_steps=max(1, config.total_steps // 30),
     )
+
+
+def adamw(config: RunConfig, **settings) -> AdamW:
+    """The trainers' optimizer; with a running average of the weights where the config wants one. (`settings` of `AdamW`.)"""
+    if config.average:
+        settings |= {"use_ema": True, "ema_momentum": config.average}
+    return AdamW(cosine_schedule(config), weight_decay=config.weight_decay, **settings)

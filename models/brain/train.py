@@ -25,7 +25,6 @@ from data.decathlon import BrainCohort, read_brain
 from data.errors import DataError
 from data.storage import atomic_file
 from models import run
-from models.adamw import AdamW
 from models.brain.evaluate import evaluate, summarize
 from models.brain.network import BRAIN_WEIGHTS, FILTERS, LOSSES, deeply_supervised, unet3d
 from models.brain.patches import batches, enhances_little, pack
@@ -75,8 +74,7 @@ def build(config: Config) -> tuple[keras.Model, keras.Model]:
         keras.config.set_dtype_policy(before)
     if config.init:
         load_weights(model, Path(config.init).resolve())
-    average = {"use_ema": True, "ema_momentum": config.average} if config.average else {}
-    optimizer = AdamW(run.cosine_schedule(config), weight_decay=config.weight_decay, clipnorm=1.0, **average)
+    optimizer = run.adamw(config, clipnorm=1.0)
     weights = [0.5**level for level in range(len(trained.outputs))]  # the coarser, the less
     loss_weights = [weight / sum(weights) for weight in weights]
     trained.compile(optimizer, loss=[LOSSES[config.loss]] * len(weights), loss_weights=loss_weights)

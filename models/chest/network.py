@@ -28,8 +28,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        if self.compute_dtype == "bfloat16" and on_gpu:  # not shown to work there
+        if self.compute_dtype == "bfloat16" and tf.config.list_physical_devices("GPU"):  # not shown to work there
             return super().call(inputs, training=training, mask=mask)
         fused = functools.partial(tf.raw_ops.FusedBatchNormV3, x=inputs, scale=self.gamma, offset=self.beta, epsilon=self.epsilon)
         full = self.compute_dtype == "float32"  # 16 bits would round scale and moments
@@ -40,7 +39,7 @@ class BatchNormalization(keras.layers.BatchNormalization):
                 return _scale_channels(inputs, scale, self.beta - self.moving_mean * scale)
             return fused(mean=self.moving_mean, variance=self.moving_variance, is_training=False)[0]
         if _computes_moments(self):
-            mean, variance = getattr(inputs, "channel_moments", None) or _channel_moments(inputs)
+            mean, variance = _channel_moments(inputs)
             normalised = _normalize(inputs, mean, variance, self.gamma, self.beta, self.epsilon)
         else:
             normalised, mean, variance, *_ = fused(mean=[], variance=[], is_training=True)
@@ -61,13 +60,12 @@ class Concatenate(keras.layers.Concatenate):
         if training and _computes_moments(self):
             import tensorflow as tf
 
-            moments = [getattr(maps, "channel_moments", None) or _channel_moments(maps) for maps in inputs]
-            joined.channel_moments = [tf.concat(parts, 0) for parts in zip(*moments, strict=True)]
+            joined.channel_moments = [tf.concat(parts, 0) for parts in zip(*map(_channel_moments, inputs), strict=True)]
         return joined
 
 
 def _computes_moments(layer: keras.layers.Layer) -> bool:
-    """Whether `_channel_moments` is faster than what TensorFlow does: in 32 bits on a processor (`_normalize` is for them only)."""
+    """Whether `_channel_moments` and `_normalize` serve: in 32 bits on a processor (a GPU wants other reserved numbers)."""
     if keras.config.backend() != "tensorflow" or layer.compute_dtype != "float32":
         return False
     import tensorflow as tf
@@ -76,7 +74,9 @@ def _computes_moments(layer: keras.layers.Layer) -> bool:
 
 
 def _channel_moments(x):
-    """Mean and variance of each channel of (batch, height, width, channels)."""
+    """Mean and variance of each channel of (batch, height, width, channels); what `Concatenate` joined brings its own."""
+    if hasattr(x, "channel_moments"):
+        return x.channel_moments
     import tensorflow as tf
 
     share = 1 / tf.cast(tf.size(x) / x.shape[-1], tf.float32)  # of a pixel

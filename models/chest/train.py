@@ -19,7 +19,6 @@ import numpy as np
 
 from data.nih import FINDINGS
 from models import run
-from models.adamw import AdamW
 from models.chest import CARD_FILE, NetworkCard
 from models.chest.films import MixedBatches, Source, batch_shares, open_sources, predict_films
 from models.chest.network import CHEST_SIZE, CHEST_WEIGHTS, densenet121
@@ -73,8 +72,7 @@ def build(config: Config, network=densenet121) -> keras.Model:
         keras.config.set_dtype_policy(before)
     if config.init and not named:
         load_weights(model, Path(config.init).resolve())
-    average = {"use_ema": True, "ema_momentum": config.average} if config.average else {}
-    optimizer = AdamW(run.cosine_schedule(config), weight_decay=config.weight_decay, **average)
+    optimizer = run.adamw(config)
     # With TensorFlow on a CPU, XLA takes minutes to compile this network and gains too little to pay for them.
     compiled = "auto" if keras.config.backend() == "jax" else False
     loss = keras.losses.BinaryCrossentropy(label_smoothing=config.smoothing)
