@@ -357,7 +357,7 @@ print("leakage after the repair:", check_for_leakage(repaired, careless_valid, "
 
 # %%
 model = densenet121(CHEST_SIZE, weights="course")  # weights="imagenet" if you are online and want to compare
-front = keras.Model(model.input, model.get_layer("pool4_pool").output)  # all layers before the last block
+front = keras.Model(model.input, model.get_layer("pool4_conv").output)  # all layers before the last block
 last_block = keras.Model(front.output, model.get_layer("features").output)
 
 mean, sd = films[train.index].mean(), films[train.index].std()

@@ -23,7 +23,7 @@ def _keep_freed_memory() -> None:
     mallopt = None if own or sys.platform != "linux" else getattr(ctypes.CDLL(None), "mallopt", None)  # musl has none
     if mallopt:
         for parameter in (-3, -1):  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
-            mallopt(parameter, KEPT_MEMORY)
+            mallopt(parameter, KEPT_MEMORY) or mallopt(parameter, 32 << 20)  # the most that older ones take
 
 
 class _QuietEngine:

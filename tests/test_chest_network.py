@@ -112,14 +112,49 @@ def test_every_normalisation_of_densenet_is_ours_and_is_stored_as_keras_stores_i
     kinds = {type(layer) for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)}
     assert kinds == {chest_network.BatchNormalization}
     plain = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(32, 32, 3))
-    ours = keras.Model(model.get_layer("grey_to_rgb").output, model.get_layer("relu").output)
-    assert [layer.name for layer in ours.layers if "padding" not in layer.name][1:] == [
-        layer.name for layer in plain.layers if "padding" not in layer.name
-    ][1:]
+    ours = keras.Model(model.input, model.get_layer("relu").output)
     plain.save_weights(tmp_path / "plain.weights.h5")
     ours.load_weights(tmp_path / "plain.weights.h5")
     for here, there in zip(ours.get_weights(), plain.get_weights(), strict=True):
         np.testing.assert_array_equal(here, there)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_densenet_computes_what_keras_own_does_on_three_equal_channels(training):
+    """Although it convolves one channel, and each transition convolves after the pooling: features, and slopes of all weights."""
+    tf = pytest.importorskip("tensorflow")
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(4, 64, 64, 1))
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")  # 121 layers make much of rounding
+    try:
+        plain = keras.applications.DenseNet121(include_top=False, weights=None, input_shape=(64, 64, 3))
+        model = densenet121(64, weights=None)
+    finally:
+        keras.config.set_dtype_policy(before)
+    ours = keras.Model(model.input, model.get_layer("relu").output)
+    given = [rng.uniform(0.5, 1.5, w.shape) if w.ndim == 1 else w for w in plain.get_weights()]
+    seen = []
+    for network, films in ((ours, x), (plain, np.repeat(x, 3, axis=-1))):
+        network.set_weights(given)
+        with tf.GradientTape() as tape:
+            output = network(films, training=training)
+            loss = tf.reduce_mean(output * np.random.default_rng(6).normal(size=output.shape))
+        slopes = tape.gradient(loss, [weight.value for weight in network.trainable_variables])
+        seen.append([output, *slopes, *network.get_weights()])
+    assert seen[0][0].dtype == "float64" and np.abs(seen[0][0]).max() > 1e-3
+    for here, there in zip(*seen, strict=True):
+        assert np.linalg.norm(here - there) <= 1e-6 * np.linalg.norm(there)
+
+
+def test_transitions_pool_before_they_convolve_and_the_network_takes_one_channel(untrained):
+    names = [layer.name for layer in untrained.layers]
+    for number in (2, 3, 4):
+        at = names.index(f"pool{number}_relu")
+        assert names[at : at + 3] == [f"pool{number}_relu", f"pool{number}_pool", f"pool{number}_conv"]
+        assert untrained.get_layer(f"pool{number}_conv").output.shape[1] == 32 // 2 ** (number + 1)
+    first = untrained.get_layer("conv1_conv")
+    assert first.input.shape[-1] == 1 and first.kernel.shape == (7, 7, 3, 64)
 
 
 def test_course_weights_serve_any_number_of_classes(shipped):

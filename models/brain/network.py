@@ -46,7 +46,8 @@ class ForegroundSoftmax(layers.Layer):
         classes = logits.shape[-1] - 1
         against_background = tf.constant(np.vstack([-np.ones(classes), np.eye(classes)]), logits.dtype)
         scores = tf.matmul(tf.reshape(logits, (-1, classes + 1)), against_background)
-        odds = tf.exp(tf.minimum(scores, 60.0))  # exp of more than 88 is infinite
+        beyond = tf.stop_gradient(tf.nn.relu(scores - 60.0))  # exp of more than 88 is infinite; a minimum has a slow gradient
+        odds = tf.exp(scores - beyond)
         found = odds / (1 + tf.matmul(odds, tf.ones((classes, classes), logits.dtype)))
         return tf.reshape(found, tf.concat([tf.shape(logits)[:-1], [classes]], 0))
 
@@ -134,8 +135,9 @@ def deeply_supervised(model: keras.Model) -> keras.Model:
 
 
 def _sum_of_class(x):
-    """(batch, x, y, z, classes) to (classes,). In two steps: in one, TensorFlow adds so few classes a voxel at a time."""
-    return ops.sum(ops.sum(x, (0, 1, 2)), 0)
+    """(batch, x, y, z, classes) to (classes,). As a product: TensorFlow adds so few classes a voxel at a time."""
+    x = ops.reshape(x, (-1, x.shape[-1]))
+    return ops.matmul(ops.ones((1, ops.shape(x)[0]), x.dtype), x)[0]
 
 
 def _dice(y_true, y_pred, epsilon: float):
@@ -159,7 +161,7 @@ def dice_cross_entropy(y_true, y_pred, epsilon: float = 1e-5):
     """
     y_true = ops.cast(y_true, y_pred.dtype)
     of_truth = ops.sum(y_true * y_pred, -1) + (1 - ops.sum(y_true, -1)) * (1 - ops.sum(y_pred, -1))  # probability of the true class
-    return 1 - ops.mean(_dice(y_true, y_pred, epsilon)) - ops.mean(ops.log(ops.clip(of_truth, 1e-6, 1)))
+    return 1 - ops.mean(_dice(y_true, y_pred, epsilon)) - ops.mean(ops.log(ops.relu(of_truth) + 1e-6))
 
 
 def region_loss(y_true, y_pred, epsilon: float = 1e-5):
@@ -186,7 +188,7 @@ def region_loss(y_true, y_pred, epsilon: float = 1e-5):
         for y in (y_true, y_pred)
     )
     of_truth = 1 - ops.abs(y_true - y_pred)
-    return 1 - ops.mean(_dice(y_true, y_pred, epsilon)) - ops.mean(ops.log(ops.clip(of_truth, 1e-6, 1)))
+    return 1 - ops.mean(_dice(y_true, y_pred, epsilon)) - ops.mean(ops.log(ops.relu(of_truth) + 1e-6))
 
 
 LOSSES = {"classes": dice_cross_entropy, "regions": region_loss}

@@ -1,7 +1,5 @@
 """What feeds the training of the 3D U-Net: packed scans, patches with tumour, augmentation, batches prepared ahead."""
 
-import contextlib
-import ctypes
 import functools
 import os
 import sys
@@ -247,14 +245,6 @@ def _one_hot(labels: np.ndarray) -> np.ndarray:
     return cv2.merge([(flat == code).view(np.uint8) for code in CODES]).reshape(*labels.shape, CLASSES)
 
 
-def keep_memory() -> None:
-    """Let the C library keep what patches free: fetching it from the system takes as long as changing them. glibc only."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-3, 32 << 20)  # M_MMAP_THRESHOLD: the most that it takes
-        libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
-
-
 def give_way() -> None:
     """Let the network's threads go before this one, which then works while they wait for each other. Linux only.
 
@@ -266,7 +256,6 @@ def give_way() -> None:
 
 def batches(scans, shares, config, start: int, rows: Sequence[int]) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     """Batches of the steps from `start` on (see `make_batch`), prepared ahead by threads while the network computes."""
-    keep_memory()
     with ThreadPoolExecutor(config.workers, initializer=give_way) as pool:
 
         def submit(step: int):

@@ -51,6 +51,23 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
 
 @keras.saving.register_keras_serializable("course")
+class Conv2D(keras.layers.Conv2D):
+    """A convolution of colours for grey images: on three equal channels it is that of one with the sum of the kernel over them.
+
+    The kernel stays one of colours, for ImageNet's weights. (The name: see `BatchNormalization`.)
+    """
+
+    def build(self, input_shape):
+        """Make the kernel (height, width, 3, filters) for images (batch, height, width, 1)."""
+        super().build((*input_shape[:-1], 3))
+        self.input_spec = keras.layers.InputSpec(ndim=4, axes={-1: 1})
+
+    def call(self, inputs):
+        """Convolve (batch, height, width, 1) as if it were there three times."""
+        return keras.ops.conv(inputs, keras.ops.sum(self.kernel, 2, keepdims=True), self.strides, self.padding)
+
+
+@keras.saving.register_keras_serializable("course")
 class Concatenate(keras.layers.Concatenate):
     """Keras's layer, which in training hands on the moments of the maps it joins: a dense block normalises them up to 24 times."""
 
@@ -123,7 +140,23 @@ def _normalize(inputs, mean, variance, gamma, beta, epsilon: float):
 def _replaced(layer: keras.layers.Layer) -> keras.layers.Layer:
     """A new layer like this one; ours in place of Keras's."""
     ours = {keras.layers.BatchNormalization: BatchNormalization, keras.layers.Concatenate: Concatenate}
-    return ours.get(type(layer), type(layer)).from_config(layer.get_config())
+    kind = Conv2D if layer.name == "conv1_conv" else ours.get(type(layer), type(layer))
+    return kind.from_config(layer.get_config())
+
+
+def _connected(layer: keras.layers.Layer, *inputs, **settings):
+    """The output of a new layer: Keras's DenseNet121 on one channel, and made small before each transition's convolution.
+
+    Averaging pixels and convolving pixel by pixel give the same in either order; this one needs a quarter of the products.
+    """
+    if layer.name == "grey_to_rgb":
+        return inputs[0][0]
+    transition = layer.name.removesuffix("_conv").removesuffix("_pool")
+    if layer.name == f"{transition}_conv" and transition in ("pool2", "pool3", "pool4"):
+        inputs = [keras.layers.AveragePooling2D(2, name=f"{transition}_pool")(*inputs)]
+    elif layer.name == f"{transition}_pool" and isinstance(layer, keras.layers.AveragePooling2D):
+        return inputs[0]
+    return layer(*inputs, **settings)
 
 
 def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None = "course") -> keras.Model:
@@ -173,7 +206,7 @@ def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None =
     logits = keras.layers.Dense(classes, dtype="float32", name="logits")(pooled)  # 16 bits would make ties of probabilities
     probabilities = keras.layers.Activation("sigmoid", dtype="float32", name="probabilities")(logits)
     plain = keras.Model(film, probabilities, name="densenet121")
-    model = keras.models.clone_model(plain, clone_function=_replaced)
+    model = keras.models.clone_model(plain, clone_function=_replaced, call_function=_connected)
     if weights == "imagenet":
         model.set_weights(plain.get_weights())
     if weights == "course":
