@@ -1,4 +1,4 @@
-"""The course's two networks in PyTorch: the same layers in the same order, with the weights of the Keras models."""
+"""The course's two networks in PyTorch: the layers as published, with the weights of the Keras models."""
 
 import numpy as np
 import torch
