@@ -123,6 +123,7 @@ def test_every_normalisation_of_densenet_is_ours_and_is_stored_as_keras_stores_i
 def test_densenet_computes_what_keras_own_does_on_three_equal_channels(training):
     """Although it convolves one channel, and each transition convolves after the pooling: features, and slopes of all weights."""
     tf = pytest.importorskip("tensorflow")
+    keras.utils.set_random_seed(4)
     rng = np.random.default_rng(4)
     x = rng.normal(size=(4, 64, 64, 1))
     before = keras.config.dtype_policy()
@@ -144,7 +145,7 @@ def test_densenet_computes_what_keras_own_does_on_three_equal_channels(training)
         seen.append([output, *slopes, *network.get_weights()])
     assert seen[0][0].dtype == "float64" and np.abs(seen[0][0]).max() > 1e-3
     for here, there in zip(*seen, strict=True):
-        assert np.linalg.norm(here - there) <= 1e-6 * np.linalg.norm(there)
+        assert np.linalg.norm(here - there) <= 1e-6 * np.linalg.norm(there) + 1e-13  # some slopes are 0 but for rounding
 
 
 def test_transitions_pool_before_they_convolve_and_the_network_takes_one_channel(untrained):

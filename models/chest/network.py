@@ -145,17 +145,17 @@ def _replaced(layer: keras.layers.Layer) -> keras.layers.Layer:
 
 
 def _connected(layer: keras.layers.Layer, *inputs, **settings):
-    """The output of a new layer: Keras's DenseNet121 on one channel, and made small before each transition's convolution.
+    """The output of a new layer in DenseNet121 as we connect it: on one channel, and with each transition's pooling moved forward.
 
-    Averaging pixels and convolving pixel by pixel give the same in either order; this one needs a quarter of the products.
+    To average pixels and to convolve them one by one gives the same in either order; this one needs a quarter of the products.
     """
+    place, _, kind = layer.name.partition("_")
     if layer.name == "grey_to_rgb":
         return inputs[0][0]
-    transition = layer.name.removesuffix("_conv").removesuffix("_pool")
-    if layer.name == f"{transition}_conv" and transition in ("pool2", "pool3", "pool4"):
-        inputs = [keras.layers.AveragePooling2D(2, name=f"{transition}_pool")(*inputs)]
-    elif layer.name == f"{transition}_pool" and isinstance(layer, keras.layers.AveragePooling2D):
+    if place in ("pool2", "pool3", "pool4") and kind == "pool":
         return inputs[0]
+    if place in ("pool2", "pool3", "pool4") and kind == "conv":
+        inputs = [keras.layers.AveragePooling2D(2, name=f"{place}_pool")(*inputs)]
     return layer(*inputs, **settings)
 
 
