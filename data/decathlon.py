@@ -156,7 +156,9 @@ class BrainCase:
             )
         for value, note in self.convention.notes.items():
             if value in found:
-                warnings.warn(f"{self.label_file}: {note}", stacklevel=2)
+                doubtful = value == 4 and 3 not in found
+                doubt = " There is no 3, the enhancing tumour: are these labels as until 2021, where it is 4?" if doubtful else ""
+                warnings.warn(f"{self.label_file}: {note}{doubt}", stacklevel=2)
         if found - {0} == {1}:
             warnings.warn(
                 f"{self.label_file}: the only label is 1, {LABELS[known[1]]}. If this mask marks the whole tumour, it is not one "
@@ -338,7 +340,7 @@ def _compare(scan: Nifti, first: Nifti) -> None:
             f"{scan.file}: shape {scan.shape}, but {first.file.name} has {first.shape[:3]}. They are not of the same "
             "scan, or one was resampled; resample it to the other's grid."
         )
-    if not np.allclose(scan.affine, first.affine, atol=1e-3):
+    if not np.allclose(scan.affine, first.affine, atol=1e-2):  # mm; other programs round to two or three decimals
         raise DataError(
             f"{scan.file}: its affine differs from that of {first.file.name}, so it lies elsewhere in the head. Resample one "
             "to the other's grid; if the voxels are the same, copy the affine of the other."

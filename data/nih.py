@@ -307,10 +307,13 @@ def _keep_films_on_disk(table: pd.DataFrame, path: Path, folder: Path) -> tuple[
         if not any(part.is_dir() and part.name.lower().startswith("images") for part in folder.iterdir()):
             raise DataError(
                 f"{folder / 'images'}: the folder of X-rays is missing (images, or images_001 to images_012). Put the PNG files "
-                "there."
+                "there; unpack what is packed."
             )
-        other = next((path for path in sorted(folder.glob("images*/**/*.*")) if path.is_file()), None)
-        holds = f" It holds {other.name}: convert the X-rays to 8-bit grey PNG." if other else ""
+        there = [path.name for path in sorted(folder.glob("images*/**/*.*")) if path.is_file()]
+        other = next((name for name in there if not name.startswith(".") and name.lower() != "thumbs.db"), None)
+        packed = other and re.search(r"\.(zip|tgz|tar|gz|7z|rar)$", other, re.IGNORECASE)
+        advice = "unpack it there." if packed else "convert the X-rays to 8-bit grey PNG."
+        holds = f" It holds {other}: {advice}" if other else ""
         raise DataError(f"{folder / 'images'}: no PNG file in the folder. Put the X-rays there.{holds}")
     keys = table["Image Index"].map(film_key)
     named = dict(zip(keys, table["Image Index"].map(lambda name: re.split(r"[/\\]", name)[-1])))

@@ -10,7 +10,7 @@ import pandas as pd
 
 from data.errors import DataError
 from data.findings import FINDINGS
-from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, patient_of, understand
+from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, patient_of, said_twice, understand
 from data.png import png_size
 from data.tables import key_of, numbers, read_table, read_text
 
@@ -37,6 +37,8 @@ FINDING_NAMES = {key_of(name): name for name in FINDINGS} | {
 }
 """Spellings of the findings, as `data.tables.key_of` makes them."""
 
+_PLAIN_NAME = re.compile(r"[\s'\"\[(•*]*\w+([\s.-]*\w+)*[\s'\"\])*.]*")  # no sign before or behind; a list's brackets may be
+
 
 def labels_of(text: str) -> list[str]:
     """Findings of a cell such as ``Mass|Pleural Thickening`` in the archive's spelling; nothing for ``No Finding``.
@@ -44,7 +46,7 @@ def labels_of(text: str) -> list[str]:
     Raises
     ------
     ValueError
-        When a finding is unknown or uncertain, or "No Finding" is beside one.
+        When a finding is unknown, uncertain or negated, or "No Finding" is beside one.
     """
     if "?" in text:
         raise ValueError(f"{text!r} is uncertain. Decide whether it is a finding, or take the row out")
@@ -54,6 +56,9 @@ def labels_of(text: str) -> list[str]:
     unknown = [name for name in names if key_of(name) not in FINDING_NAMES]
     if unknown:
         raise ValueError(f"unknown finding {unknown[0]!r}. The 14 names are {', '.join(FINDINGS)}, and 'No Finding'")
+    signed = [name for name in names if not _PLAIN_NAME.fullmatch(name)]
+    if signed:
+        raise ValueError(f"{signed[0]!r} has a sign that may mean that it is absent. Write only what was found, without signs")
     found = {FINDING_NAMES[key_of(name)] for name in names}
     if "No Finding" in found and len(found) > 1:
         raise ValueError(f"{text!r} says that nothing was found and that something was. Decide which")
@@ -139,9 +144,7 @@ def read_labels(path: Path) -> pd.DataFrame:
     keys = table["Image Index"].map(film_key)
     twice = keys.duplicated()
     if twice.any():
-        raise DataError(
-            f"{path}: X-ray {table['Image Index'][twice].iloc[0]} has two rows (line {_line(twice)}). Keep one of them."
-        )
+        raise DataError(f"{path}: {said_twice(table['Image Index'], twice)}")
     labels = np.zeros((len(table), len(FINDINGS)), np.int8)
     place, distinct = pd.factorize(table["Finding Labels"])
     columns = []
@@ -186,6 +189,9 @@ def read_splits(folder: Path, films: pd.Series) -> pd.Series:
                 f"{path}: names none of the X-rays; line {number} begins with {word[:60]!r}. Wanted is the file name of an X-ray "
                 "on each line, as in the table."
             )
+    for name, part in listed.items():
+        if len(films) and not part.keys() & set(keys):
+            warn(f"{folder}: no X-ray of {SPLIT_FILES[name]} is here, so the {name} split is empty.")
     both = [film for film, key in zip(films, keys) if all(key in part for part in listed.values())]
     if both:
         lines = " and ".join(f"line {listed[name][film_key(both[0])]} of {file}" for name, file in SPLIT_FILES.items())

@@ -52,6 +52,19 @@ def film_key(name: str) -> str:
     return re.sub(r"\.(png|jpe?g|dcm)$", "", name, flags=re.IGNORECASE).lower()
 
 
+def said_twice(films: pd.Series, twice: pd.Series) -> str:
+    """What to say of X-rays, indexed by their lines, where one is there a second time: `twice` marks the second ones."""
+    line = twice.index[int(twice.to_numpy().argmax())]
+    name, keys = films[line], films.map(film_key)
+    first = films.index[int((keys == keys[line]).to_numpy().argmax())]
+    if films[first].lower() == name.lower():
+        return f"X-ray {name} has two rows (lines {first} and {line}). Keep one of them."
+    return (
+        f"{films[first]} (line {first}) and {name} (line {line}) are called alike: of a path only the last part counts, without "
+        "its ending. Give each X-ray a file name of its own, or keep one of the two if they are the same."
+    )
+
+
 def patient_in_name(film: str) -> str | None:
     """The patient in an X-ray's name as the NIH writes it, ``00000013_005.png``; None in another one."""
     match = _NIH_NAME.fullmatch(film_key(film))

@@ -1,5 +1,6 @@
 """Reads one chest X-ray from a PNG file, or says what the file is instead."""
 
+import io
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from PIL import Image
 from data.errors import DataError
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_WITH_EXIF = (b"eXIf", b"zTXt", b"tEXt", b"iTXt")  # the last three from older programs
 _OTHERS = (  # first bytes, what the file is
     (b"\xff\xd8\xff", "a JPEG picture under another name"),
     (b"GIF8", "a GIF picture under another name"),
@@ -65,7 +67,9 @@ def read_png(path: Path) -> np.ndarray:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Get it again, or take its row out of the table.") from error
     if not content.startswith(_PNG[:4]):
-        raise DataError(f"{path}: not a PNG file, but {what_it_is(content)}. Convert the X-ray to 8-bit grey PNG.")
+        what = what_it_is(content)
+        advice = "Convert the X-ray to 8-bit grey PNG." if "picture under" in what or "DICOM" in what else "Get the X-ray again."
+        raise DataError(f"{path}: not a PNG file, but {what}. {advice}")
     end = png_end(content)
     if any(kind == b"acTL" for kind, *_ in _chunks(content)):
         raise DataError(
@@ -145,20 +149,18 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, int]]:
         length, kind = struct.unpack(">I4s", content[place : place + 8])
         if place + 12 + length > len(content):
             return
-        yield kind, content[place + 8 : place + 8 + length] if kind == b"eXIf" else b"", place + 12 + length
+        yield kind, content[place + 8 : place + 8 + length] if kind in _WITH_EXIF else b"", place + 12 + length
         place += 12 + length
 
 
 def _orientation(content: bytes) -> int:
-    for kind, data, _ in _chunks(content):
-        if kind == b"eXIf":
-            exif = Image.Exif()
-            try:
-                exif.load(data)
-                return int(exif.get(0x0112, 0))
-            except Exception:  # Pillow raises what it likes for a damaged block, which then says nothing
-                return 0
-    return 0
+    if not any(kind == b"eXIf" or data.startswith(b"Raw profile type exif") for kind, data, _ in _chunks(content)):
+        return 0  # Pillow would decode the picture to find that out
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return int(picture.getexif().get(0x0112, 0))
+    except Exception:  # Pillow raises what it likes for a damaged block, which then says nothing
+        return 0
 
 
 def what_it_is(content: bytes) -> str:

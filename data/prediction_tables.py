@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from data.errors import DataError
 from data.instead import say_in_cloud
 from data.nih_tables import FINDING_NAMES, FINDINGS
-from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, understand
+from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, said_twice, understand
 from data.storage import atomic_file, existing_folder
 from data.tables import key_of, numbers, other_archive
 from data.tables import read_table as read_text_table
@@ -183,8 +183,7 @@ def read_table(path: Path, notes: list[str] | None = None) -> PredictionTable:
         empty = about["Image Index"] == ""
         twice = about["Image Index"].map(film_key).duplicated() & ~empty
         if twice.any():
-            line = about.index[int(twice.to_numpy().argmax())]
-            raise DataError(f"{path}: X-ray {about.at[line, 'Image Index']} is listed twice (line {line}). Keep one row an X-ray.")
+            raise DataError(f"{path}: {said_twice(about['Image Index'], twice)}")
     elif frame.duplicated().any():
         line = frame.index[int(frame.duplicated().to_numpy().argmax())]
         notes.append(

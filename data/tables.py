@@ -187,7 +187,28 @@ def _best_reading(path: Path, text: str, wanted: Mapping[str, str]) -> tuple[str
     if best is None:
         raise DataError(f"{path}: the file is empty: not a readable CSV table. Get the file again.")
     _, separator, rows, place = best
+    _refuse_open_quotes(path, text, separator, rows, len(rows[place][1]))
     return separator, rows[place][1], rows[place + 1 :]
+
+
+def _refuse_open_quotes(path: Path, text: str, separator: str, rows: list[tuple[int, list[str]]], width: int) -> None:
+    """A quotation mark that stands alone takes all rows up to the next one, or the end, into its cell."""
+    swallowed = [line for line, row in rows for cell in row if _looks_like_rows(cell, separator, width)]
+    try:
+        for _ in csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True):
+            pass
+    except csv.Error as error:
+        swallowed += [rows[-1][0]] if "unexpected end" in str(error) else []
+    if swallowed:
+        raise DataError(
+            f"{path}: line {swallowed[0]}: a quotation mark opens a cell that runs over the lines below it. Delete the mark, or "
+            "write it twice within a quoted cell."
+        )
+
+
+def _looks_like_rows(cell: str, separator: str, width: int) -> bool:
+    """Whether a cell of several lines holds one with as many fields as the table."""
+    return width > 2 and any(line.count(separator) >= width - 1 for line in cell.splitlines()[1:])
 
 
 def _rows(text: str, separator: str) -> list[tuple[int, list[str]]]:

@@ -78,6 +78,9 @@ def test_resection_cavity_is_no_enhancing_tumour(tmp_path, case):
     _, label, said = only(tmp_path)
     np.testing.assert_array_equal(label == 3, a_scan()[1] == 3)
     assert set(np.unique(label)) == {0, 3} and "Label 4 is the resection cavity" in said and "background" in said
+    assert "until 2021" not in said
+    stored(tmp_path, case, np.where(a_scan()[1] == 3, 4, a_scan()[1] > 0).astype(np.uint8))
+    assert "There is no 3, the enhancing tumour: are these labels as until 2021" in only(tmp_path)[2]
 
 
 def test_cyst_of_the_paediatric_release(tmp_path):

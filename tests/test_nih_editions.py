@@ -247,6 +247,29 @@ def test_a_column_sorted_without_the_others(folder):
     assert "1 row names another patient than their X-ray, first 00000002_000.png and patient 3 in line 4" in said(folder)
 
 
+def test_no_xray_of_a_list_is_here(folder):
+    assert "split is empty" not in said(folder)
+    edit(folder, lambda text: "00009999_000.png\n", "test_list.txt")
+    assert "no X-ray of test_list.txt is here, so the test split is empty" in said(folder)
+
+
+def test_images_of_one_name_in_several_folders(folder):
+    edit(folder, lambda text: text.replace("00000002_000.png", "b/x.png").replace("00000003_000.png", "c/x.png"))
+    with pytest.raises(DataError, match=r"b/x.png \(line 4\) and c/x.png \(line 5\) are called alike.*a file name of its own"):
+        nih.read_chest_folder(folder)
+
+
+def test_what_lies_in_the_place_of_the_xrays(folder):
+    for path in (folder / "images").iterdir():
+        path.unlink()
+    (folder / "images" / ".DS_Store").touch()
+    with pytest.raises(DataError, match="Put the X-rays there.$"):
+        nih.read_chest_folder(folder)
+    (folder / "images" / "images_001.tar.gz").touch()
+    with pytest.raises(DataError, match="It holds images_001.tar.gz: unpack it there"):
+        nih.read_chest_folder(folder)
+
+
 def test_patient_in_both_lists(folder):
     edit(folder, lambda text: text + "00000001_001.png\n", "test_list.txt")
     edit(folder, lambda text: text.replace("00000001_001.png\n", ""), "train_val_list.txt")
@@ -258,6 +281,11 @@ def test_patient_in_both_lists(folder):
     [
         (nih.TABLE_FILE, lambda text: text.replace("No Finding", "No Finding|Mass", 1), "line 3, 'Finding Labels': .*that nothing was found and that something was"),
         (nih.TABLE_FILE, lambda text: text.replace("Hernia", "Hernia?"), "line 4, 'Finding Labels': 'Hernia.' is uncertain"),
+        (nih.TABLE_FILE, lambda text: text.replace("Hernia", "Hernia (-)"), "line 4, 'Finding Labels': 'Hernia .-.' has a sign that may mean"),
+        (nih.TABLE_FILE, lambda text: text.replace("Hernia", "!Hernia"), "'!Hernia' has a sign"),
+        (nih.TABLE_FILE, lambda text: text.replace("Hernia", "Hernia -"), "'Hernia -' has a sign"),
+        (nih.TABLE_FILE, lambda text: text.replace("Hernia", '"Hernia'), "line 4: a quotation mark opens a cell that runs over the lines below it"),
+        (nih.TABLE_FILE, lambda text: text[: text.rindex(",")] + ',"2', r"line \d+: a quotation mark opens a cell"),
         (nih.TABLE_FILE, lambda text: text.replace(",0,2,50", ',0,"12,345",50'), "Patient ID is '12,345' in line 4: a number that a spreadsheet has rewritten"),
         (nih.TABLE_FILE, lambda text: text.replace(",0,2,50", ",0,unknown,50"), "line 4 is a row without .* Patient ID is empty or unknown"),
         (nih.TABLE_FILE, lambda text: "Path,Sex,Age,Frontal/Lateral,AP/PA,Mass\na/patient00001/study1/view1_frontal.jpg,Male,68,Frontal,AP,1\n", "no column 'Image Index'.*These are columns of CheXpert"),

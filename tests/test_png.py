@@ -52,6 +52,14 @@ def with_exif(orientation: int) -> bytes:
     return content[:33] + chunk(b"eXIf", exif) + content[33:]
 
 
+def with_raw_profile(orientation: int) -> bytes:
+    """As older programs keep a JPEG's EXIF data in a PNG: in hexadecimal digits, as a text."""
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01" + struct.pack(">HH", orientation, 0) + b"\0\0\0\0"
+    text = f"\nexif\n{len(exif):8}\n{exif.hex()}\n".encode()
+    content = png(GREY)
+    return content[:33] + chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text)) + content[33:]
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -61,9 +69,10 @@ def with_exif(orientation: int) -> bytes:
         png(np.dstack([GREY] * 3 + [np.full_like(GREY, 255)])),
         indexed([level for level in range(64) for _ in range(3)]),
         with_exif(1),
+        with_raw_profile(1),
         interlaced(),
     ],
-    ids=["newline behind", "zeros behind", "three channels", "RGBA", "palette", "upright", "interlaced"],
+    ids=["newline behind", "zeros behind", "three channels", "RGBA", "palette", "upright", "upright by a text", "interlaced"],
 )
 def test_whole_pictures(tmp_path, content):
     (tmp_path / "a.png").write_bytes(content)
@@ -73,10 +82,10 @@ def test_whole_pictures(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not a PNG file, but empty"),
+        (b"", "not a PNG file, but empty .*Get the X-ray again"),
         (png(GREY)[:-8], r"cut off: \d+ bytes without its last chunk"),
         (png(GREY)[:-20] + b"IEND\xaeB`\x82", "cut off|cannot be decoded"),
-        (cv2.imencode(".jpg", GREY)[1].tobytes(), "not a PNG file, but a JPEG picture under another name"),
+        (cv2.imencode(".jpg", GREY)[1].tobytes(), "not a PNG file, but a JPEG picture under another name. Convert"),
         (b"\xff\xd8\xff\xee\0\x0eAdobe\0d", "JPEG picture under another name .by Adobe"),
         (b"\0" * 128 + b"DICM", "a DICOM file"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
@@ -87,6 +96,7 @@ def test_whole_pictures(tmp_path, content):
         (grey_of(1), "one bit a pixel, so only black and white"),
         (cv2.imencode(".png", np.arange(64, dtype=np.uint16).reshape(8, 8))[1].tobytes(), "16 bits a pixel"),
         (with_exif(6), "turned or mirrored before it is shown .orientation 6"),
+        (with_raw_profile(6), "turned or mirrored before it is shown .orientation 6"),
     ],
 )
 def test_refused_pictures(tmp_path, content, words):

@@ -102,6 +102,35 @@ def test_dicom_windows_of_other_kinds(tmp_path):
     assert none.min() == 0 and none.max() == 255 and abs(none.mean() - 127.5) < 1
 
 
+def test_dicom_headers_that_are_left_empty_or_name_too_many_bits(tmp_path):
+    dataset = pytest.importorskip("pydicom").dataset.Dataset()
+    stored = np.arange(1000).reshape(40, 25)
+    plain = predict.read_xray(write_dicom(tmp_path / "a.dcm", stored))
+    for name in ("VOILUTSequence", "RescaleSlope", "RescaleIntercept"):
+        empty = {name: [] if "Sequence" in name else None, "RescaleSlope": None}
+        np.testing.assert_array_equal(predict.read_xray(write_dicom(tmp_path / "b.dcm", stored, **empty)), plain)
+    dataset.add_new(0x00283002, "US", [4096, 0, 16])  # 16 bits, of which the table uses 12
+    dataset.add_new(0x00283006, "OW", (4 * np.arange(4096)).clip(0, 4095).astype("<u2").tobytes())
+    found = predict.read_xray(write_dicom(tmp_path / "c.dcm", stored, VOILUTSequence=[dataset]))
+    np.testing.assert_allclose(found, 255 * (4 * stored) / 4095, atol=1)
+
+
+@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("window", [{}, {"WindowCenter": 2500, "WindowWidth": 1001}])
+def test_what_a_dicom_pads_is_black_and_counts_for_no_window(tmp_path, kind, window):
+    inner = 2000 + np.arange(1000).reshape(40, 25)
+    tags = window | {"PhotometricInterpretation": kind}
+    alone = predict.read_xray(write_dicom(tmp_path / "a.dcm", inner, **tags))
+    for padding, more in ((0, {}), (9, {"PixelPaddingRangeLimit": 3}), (4095, {})):
+        framed = np.pad(inner, 20, constant_values=padding)
+        framed[:9] = more.get("PixelPaddingRangeLimit", padding)
+        found = predict.read_xray(write_dicom(tmp_path / "b.dcm", framed, PixelPaddingValue=padding, **more, **tags))
+        np.testing.assert_array_equal(found[20:-20, 20:-20], alone)
+        assert not found[:20].any() and not found[:, -20:].any()
+    everywhere = predict.read_xray(write_dicom(tmp_path / "c.dcm", inner, PixelPaddingValue=0, PixelPaddingRangeLimit=4095, **tags))
+    np.testing.assert_array_equal(everywhere, alone)
+
+
 def test_dicom_that_cannot_be_used(tmp_path, monkeypatch):
     file = write_dicom(tmp_path / "x.dcm", np.arange(20).reshape(4, 5), PhotometricInterpretation="PALETTE COLOR")
     with pytest.raises(DataError, match="x.dcm: PALETTE COLOR pixels.*one grey image"):

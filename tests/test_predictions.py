@@ -188,7 +188,13 @@ def test_a_film_listed_twice(folder):
         frame.loc[3, "Image Index"] = frame.loc[2, "Image Index"]
 
     edit(folder / "test.csv", change)
-    refused(folder, "listed twice")
+    refused(folder, "has two rows")
+
+    def nest(frame):
+        frame.loc[2:3, "Image Index"] = ["p1/image.png", "p2/image.png"]
+
+    edit(folder / "test.csv", nest)
+    refused(folder, "p1/image.png", "p2/image.png", "called alike")
 
 
 def test_a_patient_in_two_splits(folder):

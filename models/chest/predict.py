@@ -127,15 +127,32 @@ def _read_dicom(path: Path) -> np.ndarray:
     _refuse_other_pictures(path, header)
     if stored.ndim != 2 or kind not in ("MONOCHROME1", "MONOCHROME2"):
         raise DataError(f"{path}: {kind or 'no'} pixels of shape {stored.shape}; one grey image is needed. Export a single X-ray.")
-    values = np.asarray(apply_modality_lut(stored, header), float)
-    if "VOILUTSequence" in header:
-        table = header.VOILUTSequence[0]
-        grey = apply_voi_lut(values.astype(int), header) / (2.0 ** table.LUTDescriptor[2] - 1)
+    for name in ("RescaleSlope", "RescaleIntercept"):
+        if name in header and header[name].value is None:  # left empty, as by programs that take names out
+            del header[name]
+    values, padding = np.asarray(apply_modality_lut(stored, header), float), _padding(stored, header)
+    if header.get("VOILUTSequence"):
+        grey = apply_voi_lut(values.astype(int), header).astype(float)
+        count, first, _ = header.VOILUTSequence[0].LUTDescriptor
+        highest = int(apply_voi_lut(first + np.arange(count or 1 << 16), header).max())
+        grey /= 2 ** max(highest, 1).bit_length() - 1  # some headers name more bits than the table uses
     else:
-        grey = _windowed(values, header)
+        grey = _windowed(values, header, ~padding)
     if kind == "MONOCHROME1":  # low values are white
         grey = 1 - grey
+    grey[padding] = 0
     return np.round(255 * np.clip(grey, 0, 1)).astype(np.uint8)
+
+
+def _padding(stored: np.ndarray, header) -> np.ndarray:
+    """Where a DICOM file says that there is no picture, bool (height, width); nowhere if that were everywhere."""
+    value = header.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(stored.shape, bool)
+    limit = header.get("PixelPaddingRangeLimit")
+    low, high = sorted((int(value), int(value if limit is None else limit)))
+    padding = (stored >= low) & (stored <= high)
+    return padding if not padding.all() else ~padding
 
 
 def _refuse_other_pictures(path: Path, header) -> None:
@@ -165,11 +182,11 @@ def _refuse_other_pictures(path: Path, header) -> None:
         )
 
 
-def _windowed(values: np.ndarray, header) -> np.ndarray:
-    """Values through the (first) window of a DICOM header, 0 to 1 (PS3.3, C.11.2.1.2); without one, by their percentiles."""
+def _windowed(values: np.ndarray, header, shown: np.ndarray) -> np.ndarray:
+    """Values through the (first) window of a DICOM header, 0 to 1 (PS3.3, C.11.2.1.2); without one, by percentiles of `shown`."""
     centre, width = (np.atleast_1d(header.get(name, np.nan)).astype(float)[0] for name in ("WindowCenter", "WindowWidth"))
     if not (np.isfinite(centre) and width >= 1):
-        low, high = np.percentile(values, [0.5, 99.5])
+        low, high = np.percentile(values[shown], [0.5, 99.5])
         return (values - low) / max(high - low, 1e-6)
     function = header.get("VOILUTFunction", "LINEAR")
     if function == "SIGMOID":
