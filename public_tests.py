@@ -608,6 +608,8 @@ def check_for_leakage_test(target: Callable, *, seed: int | None = None, check: 
         ("text", frame(["1", "2"]), frame(["12", "21"]), "PatientId", False, "no patient is in both tables: 1 is not 12"),
         ("column", frame([1, 2], "case"), frame([2, 5], "case"), "case", True, column),
         ("column", frame([1, 2], "case"), frame([4, 5], "case"), "case", False, column),
+        ("column", frame([1, 2], "Patient ID"), frame([2, 5], "Patient ID"), "Patient ID", True, column),
+        ("patients", frame([0, 1]), frame([0, 5]), "PatientId", True, "patient 0 is in both tables: 0 is a number like any other"),
         ("patients", frame([1, 2]), frame([1, 2]).iloc[:0], "PatientId", False, "an empty table shares no patient"),
     ]
     both = frame([1, 2, 3]).assign(Study=[100, 200, 300]), frame([4, 5, 6]).assign(Study=[300, 400, 500])
@@ -732,6 +734,13 @@ def repair_leakage_test(target: Callable, *, seed: int | None = None, check: typ
         ("row labels", table([10, 11, 12]), table([0, 1, 12]), "PatientId", "compare the column, not the row numbers"),
         ("column", table([1, 2, 3], "case"), table([2, 5], "case"), "case", "use the column that `patient_col` names"),
         ("text", table(["1", "12", "2"]), table(["2", "21"]), "PatientId", "compare whole numbers, not parts of them"),
+        (
+            "patients",
+            table([1, 2, 3]).assign(View=[np.nan, "PA", "AP"]),
+            table([3, 9]),
+            "PatientId",
+            "a value that is missing in another column is no reason to leave the row out",
+        ),
     ]
     rng = check.rng(21)
     for key in ("patients", "row labels", "column", "text") * (2 * check.rounds):
@@ -1525,7 +1534,7 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
         elif drawn.sum() == 1 and patients > 2:
             hint = "only one draw is there: add up all draws, and `return` after the loop"
         elif drawn.max() <= 1 and drawn.sum() < patients:
-            hint = "a patient drawn twice must contribute its rows twice: np.isin, np.unique and sets lose the repeats"
+            hint = "too few draws, or repeats are lost (np.isin, np.unique, sets): a patient drawn twice gives its rows twice"
         elif drawn.sum() == len(ids):
             hint = "there are as many draws as rows: draw as many as there are patients"
         check.require(
@@ -1538,7 +1547,8 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
         return drawn
 
     mixed = np.array([30, 10, 20, 10, 30, 50, 10, 40, 50, 50, 60, 50, 50, 60, 50, 60, 50, 60, 60, 50])
-    for ids in (np.array([5, 6, 7, 8]), np.array([7, 7, 3]), mixed, mixed.astype(str), np.array([4, 4, 4])):
+    named = np.array([f"a{number}" for number in mixed])
+    for ids in (np.array([5, 6, 7, 8]), np.array([0, 0, 3]), mixed, mixed.astype(str), named, np.array([4, 4, 4])):
         whose = np.unique(ids, return_inverse=True)[1]
         for number in range(5):
             with check.case("all rows of each draw"):
@@ -1575,6 +1585,13 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
                 f"patients with {films.tolist()} rows drawn {mean.round(2).tolist()} times on average",
                 hint,
             )
+            ones, expected = np.mean(drawn == 1), even ** (len(films) - 1)
+            if abs(ones - expected) > 0.1:
+                got, hint = (
+                    f"{ones:.0%} of the patients once in a sample",
+                    "make each draw from all patients, whatever was drawn before",
+                )
+                check.fail(f"{expected:.0%} of the patients exactly once in a sample (independent draws)", got, hint)
             check.require(
                 "independent draws", spread.max() < 1.6 * even, f"counts with variance {even:.2f} (independent draws)", got, hint
             )
@@ -1671,6 +1688,8 @@ def expected_calibration_error_test(target: Callable, *, seed: int | None = None
         ("n_bins", [1, 0, 1, 1], [0.96, 0.55, 0.97, 0.52], {"n_bins": 2}, "with two bins, all four are in the second"),
         ("n_bins", [1, 0, 1, 0], [0.1, 0.2, 0.9, 0.6], {"n_bins": 1}, "with one bin: |prevalence − mean prediction|"),
         ("p = 1", [0, 0, 1], [1.0, 1.0, 0.95], {}, "the last bin includes 1"),
+        ("p = 1", [0, 1, 1], [1.0, 0.999, 0.9995], {"n_bins": 6}, "the last bin includes 1; are its edges sums of 1/n_bins?"),
+        ("p = 1", [0, 1, 1], [1.0, 0.999, 0.9995], {"n_bins": 49}, "the last bin includes 1; are its edges sums of 1/n_bins?"),
         ("p = 0", [1, 1, 0], [0.0, 0.0, 0.05], {}, "the first bin includes 0"),
         ("p = 0", [1, 0, 1, 0], [1.0, 0.0, 1.0, 0.0], {}, "perfectly calibrated: 0"),
     ]
@@ -2222,6 +2241,9 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
     part, signed, flat = head((12, 9, 8), 3), head((10, 9, 8), 2) / 100, head((8, 7, 9), 4)
     part[3:6, 3:6, 3:5, 1], part[5:8, 2:4, 2:6, 0] = 0, 0
     judge("a channel that is 0 in places", part, "a channel may be 0 inside the brain: these voxels still count")
+    hole = head((9, 8, 7), 2)
+    hole[4, 4, 3] = 0
+    judge("values", hole, "a voxel where all channels are 0 stays 0, also in the middle of the brain")
     for values, why in [
         ([-1.5, -0.5], "values may be negative"),
         ([-1.5, 1.5], "the channels may cancel: do not ask for their sum"),
@@ -2308,9 +2330,11 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
             if len(set(reach)) > 1:
                 hint = "a kernel is 3 along all three axes of space, and the map is not moved or cut"
             elif reach == (3, 3, 3):
-                hint = "there is one convolution of 3×3×3: two, one after the other (is the `return` inside of the loop?)"
+                hint = (
+                    "only one convolution of 3×3×3 is there: two, one after the other (a smaller kernel, a `return` in the loop?)"
+                )
             elif reach[0] > 5:
-                hint = "there are more than two convolutions, or their kernels are larger than 3"
+                hint = "there are more than two convolutions, or their kernels are larger than 3 or dilated"
             elif reach[0] == 1:
                 hint = 'the kernels are 1×1×1: 3×3×3, `keras.layers.Conv3D(filters, 3, padding="same")`'
             wanted = "a voxel of `skip` that changes 5 × 5 × 5 voxels of the result (two convolutions of 3×3×3)"
@@ -2331,7 +2355,18 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
                 mean.std() < 0.1 * got.std(),
                 "channels of about the same mean: each is normalised by itself",
                 f"means {mean.round(2).tolist()}",
-                "normalise each channel by itself, over space: keras.layers.GroupNormalization(groups=-1), with groups=-1",
+                "after each convolution, before the activation, normalise each channel by itself: GroupNormalization(groups=-1)",
+            )
+        with check.case("each sample by itself"):
+            sizes = np.array([1, 50], "float32").reshape(2, 1, 1, 1, 1)
+            x, skip = (size * tensor(2, *3 * (side,), 4) for size, side in ((sizes, 5), (sizes, 10)))
+            sd = check.array(check.call(x, skip, 8), (2, 10, 10, 10, 8), "a tensor").astype(float).std(axis=(1, 2, 3, 4))
+            check.require(
+                "each sample by itself",
+                sd.min() > 0.5 * sd.max(),
+                "about the same spread in both samples, of which the second has inputs 50 times as large",
+                f"standard deviations {sd.round(3).tolist()}",
+                "normalise each channel of each sample by itself, not across the batch: keras.layers.GroupNormalization(groups=-1)",
             )
         with check.case("an activation between the convolutions"):
             # Without one, inputs of the other sign only change the sign of what the last activation is given (tanh: of the result).
@@ -2532,6 +2567,9 @@ def _several_classes(check: Check, rng: np.random.Generator) -> list[tuple]:
     none = np.zeros((2, 2, 3, 1, 2))
     t, p = (np.moveaxis(np.reshape(a, (2, 2, 2, 1)), 0, -1)[None] for a in ([1, 0, 1, 1, 0, 0, 0, 1], [1, 1, 0, 1, 0, 0, 0, 0]))
 
+    whole, half = np.zeros((1, 2, 2, 1, 2)), np.zeros((1, 2, 2, 1, 2))
+    whole[..., 0], half[:, 0, :, :, 0] = 1, 1
+
     def mask(*shape: int) -> np.ndarray:
         return (rng.random(shape) < 0.4).astype(float)
 
@@ -2539,6 +2577,7 @@ def _several_classes(check: Check, rng: np.random.Generator) -> list[tuple]:
         ("epsilon", t, p, {"epsilon": 1.0}, "two classes: (2·2 + 1) / (3 + 3 + 1) and (0 + 1) / (1 + 0 + 1), then the mean"),
         ("masks", t, p, {}, "two classes: 4/6 and 0/1, then the mean"),
         ("empty", none, none, {}, "nothing to find and nothing found: ε / ε = 1"),
+        ("empty", whole, half, {}, "the second class is empty in both, and counts as 1: the mean of 2/3 and 1"),
         ("empty", none, none + 1e-3, {}, "nothing to find, 0.001 found in each voxel; epsilon is 1e-5 unless told otherwise"),
         ("empty", none, none + 1e-6, {}, "nothing to find, next to nothing found; epsilon is 1e-5 unless told otherwise"),
     ]
@@ -2658,7 +2697,15 @@ def compute_class_sens_spec_test(target: Callable, *, seed: int | None = None, c
         ("axes", pred.reshape(shape), label.reshape(shape), k, usual)
         for shape, k in [((2, 2, 2, 2), 0), ((2, 4, 1, 2), 1), ((8, 2), 1)]
     ]
-    for shape, kind in [((3, 4, 5, 3), int), ((6, 5, 4), int), ((4, 4, 4, 4), int), ((2, 3, 4, 5, 4), float), ((30, 3), "float32")]:
+    for shape, kind in [
+        ((3, 4, 5, 3), int),
+        ((6, 5, 4), int),
+        ((4, 4, 4, 4), int),
+        ((2, 3, 4, 5, 4), float),
+        ((30, 3), "float32"),
+        ((3, 4, 5, 2), "uint8"),
+        ((9, 4, 2), bool),
+    ]:
         truth = rng.random(shape) < 0.3
         answer = np.where(rng.random(shape) < 0.25, ~truth, truth)
         hint = f"{usual} (type {np.dtype(kind)})"
@@ -2668,7 +2715,7 @@ def compute_class_sens_spec_test(target: Callable, *, seed: int | None = None, c
     for value, what in enumerate(["no voxel is of this class: the sensitivity", "all voxels are of this class: the specificity"]):
         for answer in (some, np.zeros_like(some), np.ones_like(some)):
             stack = [np.stack([some, part, some], axis=-1) for part in (answer, np.full_like(some, value))]
-            cases.append(("undefined", *stack, 1, f"in the label {what} is undefined, np.nan"))
+            cases.append(("undefined", *stack, 1, f"in the label {what} is undefined, np.nan; the other rate is not"))
 
     def read(value: Any) -> tuple[float, ...]:
         return tuple(float(check.array(part, ())) for part in check.pair(value, "sensitivity", "specificity"))
@@ -2752,11 +2799,15 @@ def lesion_recall_test(target: Callable, *, seed: int | None = None, check: type
     label = np.array([[1, 1, 0, 0, 0, 1], [0, 0, 0, 0, 0, 1], [0, 1, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0]])
     pred = np.array([[0, 1, 1, 0, 0, 0], [0, 0, 0, 0, 0, 0], [0, 0, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0]])
     pred, label = pred[..., None], label[..., None]
+    whole, angle, corner = np.ones((2, 2, 2), int), np.zeros((3, 3, 1), int), np.zeros((3, 3, 1), int)
+    angle[0], angle[:, 0], corner[2, 2] = 1, 1, 1
     rule = "number the pieces of `label` (scipy.ndimage.label) and count those that share a voxel with `pred`"
     cases: list[tuple] = [
         ("pieces", pred, label, "four pieces (the corner at the bottom is one of its own), two of them found: 2/4"),
         ("pieces", label, label, "everything is found: 1"),
         ("nothing found", 0 * label, label, "nothing is found: 0"),
+        ("nothing found", corner, angle, "`pred` is in the box around the piece, but shares no voxel with it: 0"),
+        ("pieces", whole, whole, "one piece that fills the mask, so that there is no background, and it is found: 1"),
         ("no piece", pred, 0 * label, "there is no piece in `label`: return np.nan"),
         ("no piece", 0 * label, 0 * label, "there is no piece in `label`: return np.nan"),
     ]

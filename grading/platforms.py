@@ -102,7 +102,7 @@ def _time(text: str, form: str) -> datetime | None:
 def platform_of(tops: Iterable[str]) -> str:
     """Which platform named what lies at the top, folders or files; "" for none. What is inside of a student's zip has no say.
 
-    Canvas's names are only believed when all of them fit together: `hw_2_1_x.ipynb` from everybody must not become one student 2.
+    Canvas's names are only believed when they fit together: `hw_2_1_x.ipynb` from everybody must not become one student 2.
     """
     tops = set(tops)
     for platform, pattern in {
@@ -114,8 +114,10 @@ def platform_of(tops: Iterable[str]) -> str:
     }.items():
         if 2 * sum(bool(pattern.search(top)) for top in tops) > len(tops):
             return platform
-    matches = [CANVAS.match(top) for top in tops]
-    if matches and all(matches):
+    matches = [match for match in map(CANVAS.match, tops) if match]
+    mailed = len(tops) - len(matches)  # and put beside Canvas's, whose numbers are long
+    long = all(len(match["id"]) > 2 and len(match["file"]) > 3 for match in matches)
+    if matches and (not mailed or (long and mailed < len(matches))):
         names = {(match["id"], match["name"]) for match in matches}
         one_name_each = len(names) == len({student for student, _ in names})
         if one_name_each and len({match["file"] for match in matches}) == len(matches):

@@ -38,10 +38,23 @@ ID_COLUMNS = (
     "matriculation number",
     "matrikelnummer",
     "matrikel",
+    "identifiant",
+    "identificador",
+    "e-mail-adresse",
+    "adresse de courriel",
 )
-NAME_COLUMNS = ("full name", "name", "student name", "student", "display id")
-FIRST_COLUMNS = ("first name", "first_name", "firstname", "vorname")
-LAST_COLUMNS = ("last name", "last_name", "surname", "lastname", "nachname")
+NAME_COLUMNS = (
+    "full name",
+    "name",
+    "student name",
+    "student",
+    "display id",
+    "vollständiger name",
+    "nom complet",
+    "nombre completo",
+)
+FIRST_COLUMNS = ("first name", "first_name", "firstname", "vorname", "prénom", "nombre")
+LAST_COLUMNS = ("last name", "last_name", "surname", "lastname", "nachname", "nom", "apellidos")
 TITLE_ROWS = 10  # above the line of column names
 
 
@@ -70,13 +83,13 @@ class Roster:
 
 
 def _plain(identifier: str) -> str:
-    """An id in lower case; of Moodle's "Participant 12345" the number, as in its zip; of Excel's ="0123" what is in it."""
+    """An id in lower case: of Moodle's "Participant 12345" or "Teilnehmer/in 12345" the number, of ="0123" what is quoted."""
     identifier = unicodedata.normalize("NFC", identifier).strip()
     quoted = re.fullmatch(r"=?\"(.*)\"|'(.*)", identifier)
     if quoted:
         identifier = quoted[1] or quoted[2] or ""
-    match = re.fullmatch(r"[^\W\d]+\s+(\d+)", identifier)
-    return (match[1] if match else identifier.removeprefix("#")).strip().casefold()
+    match = re.fullmatch(r"(?:[^\W\d]+\s+|[^\W\d]+/[^\W\d]+\s*)(\d+)", identifier)
+    return (match[1] if match else identifier.removeprefix("#")).strip().lower()
 
 
 def _number(identifier: str) -> str:
@@ -88,7 +101,12 @@ def _number(identifier: str) -> str:
 def _name(name: str) -> str:
     """A name as it is compared: "Lovelace, Ada" is Ada Lovelace."""
     last, comma, first = name.partition(",")
-    return " ".join(f"{first} {last}".split() if comma else name.split()).casefold()
+    return " ".join(f"{first} {last}".split() if comma else name.split()).lower()  # not casefold: Weiß is not Weiss
+
+
+def _column(name: str) -> str:
+    """The name of a column as it is compared: blanks of all kinds are one, case does not count."""
+    return " ".join(name.split()).casefold()
 
 
 def _decoded(path: Path, data: bytes) -> str:
@@ -131,7 +149,7 @@ def _table(text: str) -> list[list[str]]:
 
 
 def _known_columns(row: list[str]) -> set[str]:
-    return {cell.strip().casefold() for cell in row} & {*ID_COLUMNS, *NAME_COLUMNS, *FIRST_COLUMNS, *LAST_COLUMNS}
+    return {_column(cell) for cell in row} & {*ID_COLUMNS, *NAME_COLUMNS, *FIRST_COLUMNS, *LAST_COLUMNS}
 
 
 def read_roster(path: Path) -> Roster:
@@ -147,19 +165,17 @@ def read_roster(path: Path) -> Roster:
     if not path.is_file():
         raise FileNotFoundError(f"There is no class list {path}.")
     table = _table(_decoded(path, path.read_bytes()))
-    head = next((i for i, row in enumerate(table[:TITLE_ROWS]) if {c.strip().casefold() for c in row} & set(ID_COLUMNS)), 0)
+    head = next((i for i, row in enumerate(table[:TITLE_ROWS]) if {_column(c) for c in row} & set(ID_COLUMNS)), 0)
     if len(table) <= head + 1:
         raise ValueError(f"{path} has no rows. A class list is a CSV with a line of column names and one row for each student.")
     columns = table[head]
     rows = [dict(zip(columns, [*row, *[""] * len(columns)])) for row in table[head + 1 :]]
-    by_name = {name.strip().casefold(): name for name in reversed(columns)}
+    by_name = {_column(name): name for name in reversed(columns)}
     id_columns = [by_name[name] for name in ID_COLUMNS if name in by_name]
     if not id_columns:
         raise ValueError(f"{path} has no column of ids, only {', '.join(columns)}. Call the one that holds them `id`.")
 
-    double = [
-        name for name, count in Counter(name.strip().casefold() for name in columns).items() if count > 1 and name in ID_COLUMNS
-    ]
+    double = [name for name, count in Counter(map(_column, columns)).items() if count > 1 and name in ID_COLUMNS]
     if double:
         raise ValueError(f"{path} has two columns {by_name[double[0]]}. Keep the one that holds the ids.")
 

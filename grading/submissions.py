@@ -218,7 +218,7 @@ def _by_student(cut: list[tuple[list[str], Entry]], platform: str, course: bool,
             continue  # the instructor's
         owners = metadata.get(top) or [owner(top, platform, receipts, title)]
         for one in owners:
-            key = one.student.casefold()
+            key = one.student.lower()  # not casefold: Weiß and Weiss are two
             mine = found.setdefault(key, _Found(one))
             mine.folder |= not alone and without_endings(top) == top
             if tuple(parts[:2]) in stamps or tuple(parts[:1]) in stamps:

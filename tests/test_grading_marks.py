@@ -83,6 +83,22 @@ def test_ids_that_a_spreadsheet_changed(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    "header, given",
+    [
+        ("ID,Vollständiger Name,E-Mail-Adresse,Status", "Teilnehmer/in 17"),
+        ("ID,Vollständiger Name,E-Mail-Adresse,Status", "Teilnehmer/in17"),
+        ("Identifiant,Nom complet,Adresse de courriel,Statut", "Participant 17"),
+        ("Identificador,Nombre completo,E-mail,Estado", "Participante 17"),
+        ("Student\u00a0ID,Full\u00a0name,Email,Status", "17"),
+    ],
+)
+def test_a_class_list_in_another_language_or_with_other_blanks(tmp_path, header, given):
+    roster = roster_of(tmp_path, f"{header}\n{given},Ada Lovelace,ada@x.org,-\n")
+    assert roster.people[0].name == "Ada Lovelace" and match(roster, {"17": ""}).keys() == {"17"}
+    assert match(roster, {"ada@x.org": ""}).keys() == {"ada@x.org"}
+
+
 def test_who_could_be_two_is_nobody_and_repositories_are_their_owners(tmp_path):
     roster = roster_of(tmp_path, "identifier,github_username,email\nx1,ada-l,both@x.org\nx2,eve,both@x.org\n")
     found = match(roster, {"both@x.org": "", "homework-2-ada-l": "", "X2": ""})

@@ -61,9 +61,24 @@ def test_canvas(tmp_path):
     assert one["56"].problem == "noether_56_9004_hw.docx is no notebook (.ipynb)" and not one["56"].files
 
 
+def test_a_notebook_that_was_mailed_and_put_beside_those_of_canvas(tmp_path):
+    names = ["lovelaceada_5012_9001_hw.ipynb", "hopper_LATE_5034_9002_hw.ipynb", "noether_5056_9003_hw-1.ipynb", "eve.ipynb"]
+    one = found(tmp_path, {name: NOTEBOOK for name in names})
+    assert set(one) == {"5012", "5034", "5056", "eve"} and one["5034"].late
+
+
+def test_two_who_differ_in_a_sharp_s_are_two(tmp_path):
+    assert set(found(tmp_path, {"weiß.ipynb": NOTEBOOK, "weiss.ipynb": NOTEBOOK})) == {"weiß", "weiss"}
+
+
 def test_names_that_only_look_like_canvas_are_not_taken_for_it(tmp_path):
     one = found(tmp_path, {"hw_2_1_ada.ipynb": NOTEBOOK, "hw_2_1_bob.ipynb": NOTEBOOK})
     assert set(one) == {"hw_2_1_ada", "hw_2_1_bob"}
+
+
+def test_short_numbers_beside_a_name_without_any_are_not_those_of_canvas(tmp_path):
+    one = found(tmp_path, {"ada_1_1_x.ipynb": NOTEBOOK, "bob_2_2_x.ipynb": NOTEBOOK, "eve.ipynb": NOTEBOOK})
+    assert set(one) == {"ada_1_1_x", "bob_2_2_x", "eve"}
 
 
 def test_blackboard(tmp_path):

@@ -725,3 +725,88 @@ def blind_recall_by_slices(pred, label):
         total += count
         found += sum(pred[:, :, z][pieces == k].any() for k in range(1, count + 1))
     return found / total if total else np.nan
+
+
+@wrong("check_for_leakage", slip="a number like any other")
+def blind_leakage_patient_0_is_false(df1, df2, patient_col):
+    return any(set(df1[patient_col]) & set(df2[patient_col]))
+
+
+@wrong("repair_leakage", slip="missing in another column")
+def blind_repair_drops_missing_values(train, valid, patient_col):
+    return train.where(~train[patient_col].isin(valid[patient_col])).dropna()
+
+
+@wrong("bootstrap_patients")
+def blind_bootstrap_numbers_only(patient_ids, rng):
+    ids = np.asarray(patient_ids).astype(int)
+    patients = np.unique(ids)
+    return np.concatenate([np.flatnonzero(ids == drawn) for drawn in rng.choice(patients, len(patients))])
+
+
+@wrong("expected_calibration_error", slip="last bin includes 1")
+def blind_calibration_edges_added_up(y, pred, n_bins=10):
+    total = 0.0
+    for low in np.arange(0, 1, 1 / n_bins):
+        inside = (pred >= low) & ((pred < low + 1 / n_bins) | (low + 1 / n_bins >= 1))
+        if inside.any():
+            total += inside.mean() * abs(y[inside].mean() - pred[inside].mean())
+    return total
+
+
+@wrong("standardize", slip="middle of the brain")
+def blind_standardize_fills_holes(image):
+    brain = ndimage.binary_fill_holes((image != 0).any(axis=-1))
+    result = np.zeros(image.shape)
+    for channel in range(image.shape[-1]):
+        values = image[..., channel][brain].astype(float)
+        if values.size and values.std() > 0:
+            result[..., channel][brain] = (values - values.mean()) / values.std()
+    return result
+
+
+@wrong("up_step", slip="across the batch")
+def blind_up_step_normalises_the_batch(x, skip, filters):
+    x = keras.layers.UpSampling3D(2)(x)
+    x = keras.layers.Concatenate()([skip, x])
+    for _ in range(2):
+        x = keras.layers.Conv3D(filters, 3, padding="same")(x)
+        x = keras.layers.BatchNormalization()(x, training=True)
+        x = keras.layers.LeakyReLU(0.01)(x)
+    return x
+
+
+@wrong("dice_coefficient", slip="empty in both")
+def blind_dice_without_empty_classes(y_true, y_pred, axis=(1, 2, 3), epsilon=1e-5):
+    t, p = np.asarray(y_true, float), np.asarray(y_pred, float)
+    each = (2 * (t * p).sum(axis) + epsilon) / (t.sum(axis) + p.sum(axis) + epsilon)
+    there = (t + p).sum(axis) > 0
+    return each[there].mean() if there.any() else each.mean()
+
+
+@wrong("compute_class_sens_spec")
+def blind_rates_of_differences(pred, label, class_num):
+    p, t = pred[..., class_num], label[..., class_num]
+    fp, fn = np.sum(t - p == -1), np.sum(p - t == -1)
+    tp, tn = np.sum((p == 1) & (t == 1)), np.sum((p == 0) & (t == 0))
+    return (tp / (tp + fn) if tp + fn else np.nan), (tn / (tn + fp) if tn + fp else np.nan)
+
+
+@wrong("lesion_recall", slip="box around the piece")
+def blind_recall_in_boxes(pred, label):
+    pieces, count = ndimage.label(label)
+    return np.mean([pred[box].any() for box in ndimage.find_objects(pieces)]) if count else np.nan
+
+
+@wrong("lesion_recall", slip="fills the mask")
+def blind_recall_always_a_background(pred, label):
+    pieces, count = ndimage.label(label)
+    return (len(np.unique(pieces * (pred > 0))) - 1) / count if count else np.nan
+
+
+@wrong("bootstrap_patients", slip="whatever was drawn before")
+def blind_bootstrap_half_of_them_twice(patient_ids, rng):
+    ids = rng.permutation(np.unique(patient_ids))
+    half = len(ids) // 2
+    drawn = [*np.repeat(ids[:half], 2), *ids[half : half + len(ids) % 2]]
+    return np.concatenate([np.flatnonzero(np.asarray(patient_ids) == one) for one in drawn])
