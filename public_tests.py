@@ -2330,9 +2330,7 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
             if len(set(reach)) > 1:
                 hint = "a kernel is 3 along all three axes of space, and the map is not moved or cut"
             elif reach == (3, 3, 3):
-                hint = (
-                    "only one convolution of 3×3×3 is there: two, one after the other (a smaller kernel, a `return` in the loop?)"
-                )
+                hint = "only one convolution of 3×3×3: two, one after the other (a smaller kernel, a `return` inside of the loop?)"
             elif reach[0] > 5:
                 hint = "there are more than two convolutions, or their kernels are larger than 3 or dilated"
             elif reach[0] == 1:

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +108,9 @@ def find_table(folder: Path) -> Path:
     found = sorted(path for path in folder.iterdir() if re.fullmatch(r"data_entry_2017.*\.csv", path.name, re.IGNORECASE))
     exact = [path for path in found if path.name.lower() == TABLE_FILE.lower()] or found
     if not found:
-        nested = next(iter(sorted(folder.glob("*/[Dd]ata_[Ee]ntry_2017*.csv"))), None)
+        nested = next(
+            (path for place in ("*/", "*/*/") for path in sorted(folder.glob(f"{place}[Dd]ata_[Ee]ntry_2017*.csv"))), None
+        )
         others = [path.name for path in sorted(folder.glob("*.csv")) if path.name not in (BOX_FILE, MANUAL_FILE)]
         packed = [path.name for path in sorted(folder.iterdir()) if re.search(r"\.(xlsx?|ods|csv\.gz|zip|npz)$", path.name, re.I)]
         hint = f" It is in {nested.parent}: name that folder." if nested else " A folder in the NIH format needs it."
@@ -174,6 +176,7 @@ def _line(rows: pd.Series) -> int:
 def read_splits(folder: Path, films: pd.Series) -> pd.Series:
     """The split of each X-ray, "train_val" or "test", by the two lists; NA where it is in neither."""
     keys, listed = films.map(film_key), {}
+    known = set(keys)
     for name, file in SPLIT_FILES.items():
         path = beside(folder, file)
         if not path.exists():
@@ -181,16 +184,16 @@ def read_splits(folder: Path, films: pd.Series) -> pd.Series:
             if len(others) != 1:
                 raise DataError(f"{path}: the split list is missing. The archive publishes it beside the films.")
             path = others[0]
-        words = _words(read_text(path))
+        words = _words(read_text(path), known)
         listed[name] = {film_key(word): number for number, word in words}
-        if not listed[name].keys() & set(keys) and not any(patient_in_name(word) for _, word in words):
+        if not listed[name].keys() & known and not any(patient_in_name(word) for _, word in words):
             number, word = (words or [(1, "")])[0]
             raise DataError(
                 f"{path}: names none of the X-rays; line {number} begins with {word[:60]!r}. Wanted is the file name of an X-ray "
                 "on each line, as in the table."
             )
     for name, part in listed.items():
-        if len(films) and not part.keys() & set(keys):
+        if len(films) and not part.keys() & known:
             warn(f"{folder}: no X-ray of {SPLIT_FILES[name]} is here, so the {name} split is empty.")
     both = [film for film, key in zip(films, keys) if all(key in part for part in listed.values())]
     if both:
@@ -205,10 +208,12 @@ def read_splits(folder: Path, films: pd.Series) -> pd.Series:
     return split
 
 
-def _words(text: str) -> list[tuple[int, str]]:
-    """Entries of a list with the line each is in: one a line, or separated by spaces, commas or semicolons."""
+def _words(text: str, keys: Set[str]) -> list[tuple[int, str]]:
+    """Entries of a list with the line each is in: one a line, or separated by spaces, commas or semicolons, if no name has some."""
     words = (
-        (number, word.strip("\"'[]")) for number, line in enumerate(text.splitlines(), 1) for word in re.split(r"[\s,;]+", line)
+        (number, word.strip("\"'[]"))
+        for number, line in enumerate(text.splitlines(), 1)
+        for word in ([line] if film_key(line) in keys else re.split(r"[\s,;]+", line))
     )
     return [(number, word) for number, word in words if word]
 

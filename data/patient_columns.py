@@ -49,7 +49,7 @@ def patient_of(value: object) -> str:
 def film_key(name: str) -> str:
     """What identifies an X-ray, however its file is written: ``images/00000013_005.PNG`` is ``00000013_005``."""
     name = unicodedata.normalize("NFC", str(name)).strip().replace("\\", "/").rstrip("/").rpartition("/")[2]  # macOS: ü in two
-    return re.sub(r"\.(png|jpe?g|dcm)$", "", name, flags=re.IGNORECASE).lower()
+    return re.sub(r"(\.(png|jpe?g|dcm))+$", "", name, flags=re.IGNORECASE).lower()
 
 
 def said_twice(films: pd.Series, twice: pd.Series) -> str:

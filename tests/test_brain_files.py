@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+import warnings
 
 import nibabel as nib
 import numpy as np
@@ -410,3 +411,14 @@ def test_a_volume_without_background_is_said(tmp_path):
     write(tmp_path / "imagesTr/A.nii.gz", rng.normal(size=(30, 30, 30, 4)).astype(np.float32))
     write(tmp_path / "labelsTr/A.nii.gz", np.eye(30, dtype=np.uint8)[None].repeat(30, 0))
     assert "hardly any voxel is 0" in only(tmp_path)[2]
+
+
+def test_a_part_of_a_download_is_said_once(tmp_path):
+    folder = decathlon(tmp_path, cases=2)
+    entries = json.loads((folder / "dataset.json").read_text())["training"]
+    more = [{"image": f"./imagesTr/BRATS_{n:03d}.nii.gz", "label": f"./labelsTr/BRATS_{n:03d}.nii.gz"} for n in range(300, 480)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert len(read_brain(reindex(folder, training=entries + more))) == 2
+    said = [str(warning.message) for warning in caught if "dataset.json" in str(warning.message)]
+    assert len(said) == 1 and "lists 180 cases of which neither scan nor mask is here, first ./imagesTr/BRATS_300.nii.gz" in said[0]

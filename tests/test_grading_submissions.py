@@ -63,7 +63,7 @@ def test_canvas(tmp_path):
 
 def test_a_notebook_that_was_mailed_and_put_beside_those_of_canvas(tmp_path):
     names = ["lovelaceada_5012_9001_hw.ipynb", "hopper_LATE_5034_9002_hw.ipynb", "noether_5056_9003_hw-1.ipynb", "eve.ipynb"]
-    one = found(tmp_path, {name: NOTEBOOK for name in names})
+    one = found(tmp_path, dict.fromkeys(names, NOTEBOOK))
     assert set(one) == {"5012", "5034", "5056", "eve"} and one["5034"].late
 
 

@@ -253,6 +253,16 @@ def test_no_xray_of_a_list_is_here(folder):
     assert "no X-ray of test_list.txt is here, so the test split is empty" in said(folder)
 
 
+def test_names_with_blanks_and_of_converted_dicom_files(folder):
+    before = nih.read_chest_folder(folder).table
+    for name in (nih.TABLE_FILE, "train_val_list.txt"):
+        edit(folder, lambda text: text.replace(FIRST, "first x-ray 000.dcm"), name)
+    (folder / "images" / FIRST).rename(folder / "images" / "first x-ray 000.dcm.png")
+    after = nih.read_chest_folder(folder)
+    assert after.table["split"].tolist() == before["split"].tolist()
+    assert after.film_path("first x-ray 000.dcm").name == "first x-ray 000.dcm.png"
+
+
 def test_images_of_one_name_in_several_folders(folder):
     edit(folder, lambda text: text.replace("00000002_000.png", "b/x.png").replace("00000003_000.png", "c/x.png"))
     with pytest.raises(DataError, match=r"b/x.png \(line 4\) and c/x.png \(line 5\) are called alike.*a file name of its own"):
