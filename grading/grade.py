@@ -13,9 +13,8 @@ from .course import Assignment, assignment
 from .inside import notebook, wire
 from .sandbox import Limits, Sandbox, SandboxBroken, SandboxBusy, SandboxEnded, Session
 
-PATIENCE = (
-    2  # exercises that time out before the others of the same submission get a fifth of the time: nobody holds a worker for long
-)
+# Exercises that time out, or nearly do and are wrong, before the others of the same submission get a fifth of the time.
+PATIENCE = 2
 MOST_PATIENCE = 240.0  # seconds that a student's process may take on an overloaded machine
 MOST_BUSY = 4  # times that one submission gets more patience because the machine is overloaded; then it is tried again later
 READING = 20  # seconds of processor time for one notebook
@@ -57,6 +56,7 @@ class Grader:
         self.settings, self.assignment = settings, settings.assignment
         self.left_out = ""  # lines of the last function that was run that did not run
         self.timeouts = self.busy = 0  # of the submission that is being graded
+        self.slow = False  # whether the exercise that is being graded took more than half of its time
         self.not_right: set[str] = set()  # its exercises so far
         self.sandbox = shared or Sandbox(
             settings.sandbox,
@@ -106,8 +106,9 @@ class Grader:
         for attempt in (1, 2, 3):
             try:
                 with self.sandbox.session(limits) as session:
-                    refused = self._load(session, name, answer)
-                    return refused or checks.run_check(name, session, seed)
+                    run = self._load(session, name, answer) or checks.run_check(name, session, seed)
+                    self.slow |= session.waited > limits.wall / 2
+                    return run
             except SandboxEnded as ended:
                 return {"outcome": "timeout" if ended.how == "timeout" else "error", "message": f"{name}: {ended.text}"}
             except SandboxBusy:
@@ -135,8 +136,9 @@ class Grader:
 
     def exercise(self, name: str, answer: notebook.Answer) -> dict[str, Any]:
         """Outcome, points and message of one exercise."""
+        self.slow = False
         result = self._exercise(name, answer)
-        self.timeouts += result["outcome"] == "timeout"
+        self.timeouts += result["outcome"] == "timeout" or (self.slow and result["outcome"] != "right")
         if result["outcome"] != "right":
             self.not_right.add(name)
         return result

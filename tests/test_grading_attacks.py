@@ -126,6 +126,19 @@ def test_a_submission_that_sleeps_everywhere_does_not_hold_the_worker_for_long(g
     check_neighbour(grader)
 
 
+@best_kind
+def test_a_submission_that_sleeps_not_quite_to_the_limit_does_not_hold_the_worker_for_long(grader, monkeypatch):
+    names, walls_of, real = list(grader.assignment.exercises)[:4], [], grader.sandbox.session
+    monkeypatch.setattr(grader.sandbox, "session", lambda limits: walls_of.append(limits.wall) or real(limits))
+    whole = grader.settings.limits.wall
+    nap = f"    if not naps:\n        naps.append(__import__('time').sleep({0.6 * whole}))\n    return 0.123"  # in the first call only
+    sleeps = [f"naps = []\ndef {name}(*args, **options):\n{nap}" for name in names]
+    exercises = grader.grade(nb(*sleeps))["exercises"]
+    assert [exercises[name]["outcome"] for name in names] == ["wrong", "wrong", "timeout", "timeout"]
+    assert walls_of[1] == whole and walls_of[-1] == 2.0
+    check_neighbour(grader)
+
+
 PROBES = {
     "solutions": str(walls.ROOT / "lessons"),
     "solved notebooks": str(next(walls.ROOT.glob("02_*.ipynb"))),
