@@ -732,11 +732,6 @@ def blind_leakage_patient_0_is_false(df1, df2, patient_col):
     return any(set(df1[patient_col]) & set(df2[patient_col]))
 
 
-@wrong("repair_leakage", slip="missing in another column")
-def blind_repair_drops_missing_values(train, valid, patient_col):
-    return train.where(~train[patient_col].isin(valid[patient_col])).dropna()
-
-
 @wrong("bootstrap_patients")
 def blind_bootstrap_numbers_only(patient_ids, rng):
     ids = np.asarray(patient_ids).astype(int)
