@@ -1580,11 +1580,11 @@ def bootstrap_patients_test(target: Callable, *, seed: int | None = None, check:
             )
             ones, expected = np.mean(drawn == 1), even ** (len(films) - 1)
             if abs(ones - expected) > 0.1:
-                got, hint = (
+                check.fail(
+                    f"{expected:.0%} of the patients exactly once in a sample (independent draws)",
                     f"{ones:.0%} of the patients once in a sample",
                     "make each draw from all patients, whatever was drawn before",
                 )
-                check.fail(f"{expected:.0%} of the patients exactly once in a sample (independent draws)", got, hint)
             check.require(
                 "independent draws", spread.max() < 1.6 * even, f"counts with variance {even:.2f} (independent draws)", got, hint
             )

@@ -59,15 +59,14 @@ def list_cases(folder: Path) -> Iterator[brats.Listed]:
             warnings.warn(
                 f"{index}: does not list {len(more)} files of imagesTr, first {more[0]}. They are left out.", stacklevel=4
             )
-        here = [pair for pair in pairs if any(_as_on_disk(folder / part).exists() for part in pair)]
-        if here and len(here) < len(pairs):
-            first = next(pair[0] for pair in pairs if pair not in here)
+        absent = [pair for pair in pairs if not any(_as_on_disk(folder / part).exists() for part in pair)]
+        if 0 < len(absent) < len(pairs):
             warnings.warn(
-                f"{index}: lists {len(pairs) - len(here)} cases of which neither scan nor mask is here, first {first}. They "
-                "are left out.",
+                f"{index}: lists {len(absent)} cases of which neither scan nor mask is here, first {absent[0][0]}. They are left "
+                "out.",
                 stacklevel=4,
             )
-            pairs = here
+            pairs = [pair for pair in pairs if pair not in absent]
     else:
         pairs = [(f"imagesTr/{file.name}", f"labelsTr/{file.name}") for file in files]
         labels = {}

@@ -193,6 +193,8 @@ def _best_reading(path: Path, text: str, wanted: Mapping[str, str]) -> tuple[str
 
 def _refuse_open_quotes(path: Path, text: str, separator: str, rows: list[tuple[int, list[str]]], width: int) -> None:
     """A quotation mark that stands alone takes all rows up to the next one, or the end, into its cell."""
+    if '"' not in text:
+        return
     swallowed = [line for line, row in rows for cell in row if _looks_like_rows(cell, separator, width)]
     try:
         for _ in csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True, strict=True):

@@ -152,9 +152,10 @@ def _connected(layer: keras.layers.Layer, *inputs, **settings):
     place, _, kind = layer.name.partition("_")
     if layer.name == "grey_to_rgb":
         return inputs[0][0]
-    if place in ("pool2", "pool3", "pool4") and kind == "pool":
+    transition = place in ("pool2", "pool3", "pool4")
+    if transition and kind == "pool":
         return inputs[0]
-    if place in ("pool2", "pool3", "pool4") and kind == "conv":
+    if transition and kind == "conv":
         inputs = [keras.layers.AveragePooling2D(2, name=f"{place}_pool")(*inputs)]
     return layer(*inputs, **settings)
 
