@@ -81,6 +81,36 @@ def test_foreground_softmax_is_softmax_without_background_and_so_is_its_gradient
     assert np.isfinite(gradients[0]).all()
 
 
+def test_end_of_the_unet_is_keras_transposed_convolution_and_softmax():
+    """What is computed before the voxels lie in space is what Keras computes after, of the same weights."""
+    x = np.random.default_rng(0).normal(size=(2, 3, 4, 5, 6)).astype(np.float32)
+    ours, theirs = (kind(4, 2, strides=2) for kind in (brain_network.Conv3DTranspose, keras.layers.Conv3DTranspose))
+    unfold, softmax = brain_network.Unfold(), brain_network.ForegroundSoftmax(voxels=8)
+    theirs.build(x.shape)
+    theirs.bias.assign([1, 0, -1, 2])
+    ours.build(x.shape)
+    ours.set_weights(theirs.get_weights())
+    expected = np.asarray(theirs(x))
+    np.testing.assert_allclose(np.asarray(unfold(ours(x))), expected, atol=1e-5)
+    expected = np.asarray(brain_network.ForegroundSoftmax()(expected))
+    np.testing.assert_allclose(np.asarray(unfold(softmax(ours(x)))), expected, atol=1e-6)
+    shape = x.shape
+    for layer in (ours, softmax, unfold):
+        shape = layer.compute_output_shape(shape)
+        assert type(layer).from_config(layer.get_config()).compute_output_shape((1, 16, 16, 16, 64))
+    assert shape == expected.shape
+    assert unfold.compute_output_shape((None, None, 2, None, 24)) == (None, None, 4, None, 3)
+
+
+@pytest.mark.parametrize("loss", brain_network.LOSSES.values(), ids=brain_network.LOSSES)
+def test_losses_are_the_same_whether_eight_voxels_make_a_row_or_one(loss):
+    rng = np.random.default_rng(2)
+    truth = one_hot(rng.integers(0, 4, (2, 4, 2, 8)))
+    found = rng.dirichlet(np.ones(4), (2, 4, 2, 8))[..., 1:].astype(np.float32)
+    turned = [np.moveaxis(image, 3, 1) for image in (truth, found)]  # now the last axis has two voxels
+    assert float(loss(truth, found)) == pytest.approx(float(loss(*turned)), rel=1e-5)
+
+
 def test_supervised_network_shares_its_layers_and_answers_at_coarser_levels():
     model = brain_network.unet3d(filters=(4, 6, 8, 10))
     trained = brain_network.deeply_supervised(model)
