@@ -12,7 +12,7 @@ from data.errors import DataError
 from data.findings import FINDINGS
 from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, patient_of, said_twice, understand
 from data.png import png_size
-from data.tables import key_of, numbers, read_table, read_text
+from data.tables import YES_OR_NO, key_of, numbers, read_table, read_text
 
 TABLE_FILE = "Data_Entry_2017_v2020.csv"
 BOX_FILE = "BBox_List_2017.csv"
@@ -306,7 +306,7 @@ def read_manual(path: Path, files: Mapping[str, Path]) -> pd.DataFrame:
         return pd.DataFrame(columns=["Image Index", *FINDINGS])
     names = {name: FINDING_NAMES[name] for name in FINDING_NAMES if FINDING_NAMES[name] in FINDINGS}
     manual = read_table(path, ("Image Index", *FINDINGS), names=COLUMN_NAMES | names)
-    answers = numbers(manual[list(FINDINGS)], {"yes": 1, "y": 1, "true": 1, "no": 0, "n": 0, "false": 0})
+    answers = numbers(manual[list(FINDINGS)], YES_OR_NO)
     wrong = ~np.isin(answers, (0, 1))
     if wrong.any():
         row, column = np.argwhere(wrong)[0]

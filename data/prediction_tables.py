@@ -18,7 +18,7 @@ from data.instead import say_in_cloud
 from data.nih_tables import FINDING_NAMES, FINDINGS
 from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, said_twice, understand
 from data.storage import atomic_file, existing_folder
-from data.tables import key_of, numbers, other_archive
+from data.tables import YES_OR_NO, key_of, numbers, other_archive
 from data.tables import read_table as read_text_table
 
 ABOUT = ("Image Index", "Patient ID", "Patient Age", "Patient Gender", "View Position")
@@ -235,7 +235,7 @@ def _refuse(path: Path, frame: pd.DataFrame, columns, bad: np.ndarray, what: str
 
 
 def _labels(path: Path, frame: pd.DataFrame, columns) -> np.ndarray:
-    values = numbers(frame[list(columns)], {"true": 1, "false": 0, "yes": 1, "no": 0})
+    values = numbers(frame[list(columns)], YES_OR_NO)
     _refuse(path, frame, columns, np.isnan(values), "a label", "is missing or is not a number")
     text = "must be 0 or 1"
     if (values == -1).any() and np.isin(values, (-1, 0, 1)).all():

@@ -140,6 +140,12 @@ def other_archive(columns: Sequence[str]) -> str:
     return f"These are columns of {known}, which has other labels and other X-rays than NIH ChestX-ray14. " if known else ""
 
 
+YES_OR_NO = dict.fromkeys(("yes", "y", "true", "wahr", "vrai", "vero", "verdadero", "verdadeiro"), 1) | dict.fromkeys(
+    ("no", "n", "false", "falsch", "faux", "falso"), 0
+)
+"""Answers in words, as `numbers` takes them; spreadsheets write their truth values in the language of the system."""
+
+
 def numbers(frame: pd.DataFrame, words: Mapping[str, float] | None = None) -> np.ndarray:
     """Cells as float64, with a comma or a point before the decimals and ``%`` for hundredths; nan where a cell is not a number.
 

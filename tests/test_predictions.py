@@ -246,6 +246,7 @@ SAME = {
     "patients 200.0": lambda text: "\n".join(",".join(cell + ".0" * (k > 0 and n == 1) for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
     "labels 1.0": lambda text: "\n".join(",".join(cell + ".0" * (k > 0 and 5 <= n < 19) for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
     "labels True": lambda text: "\n".join(",".join({"0": "False", "1": "TRUE"}[cell] if k > 0 and 5 <= n < 19 else cell for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
+    "labels of a German spreadsheet": lambda text: "\n".join(",".join({"0": "FALSCH", "1": "WAHR"}[cell] if k > 0 and 5 <= n < 19 else cell for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
     "decimal commas in quotes": lambda text: "\n".join(",".join(f'"{cell.replace(".", ",")}"' if k > 0 and 19 <= n < 33 else cell for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
     "a column twice": lambda text: "\n".join(f"{line},{line.split(',')[5]}" for line in text.splitlines()),
     "sexes in words": lambda text: text.replace(",F,", ",Female,").replace(",M,", ",male,"),
