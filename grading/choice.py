@@ -14,11 +14,12 @@ from public_tests import EXERCISES
 from tools.lesson import lesson_paths, make_notebook
 
 from .inside.notebook import NotebookError, read_cells
-from .platforms import own_name
-from .submissions import Submission
+from .platforms import own_name, without_endings
+from .submissions import COPY, NOBODY, Submission
 
 LARGE = 4 << 20  # bytes: a notebook with so many pictures in it has no vote in what the class handed in
 OLDER = "not the newest"
+OF_ANOTHER = "not the newest; by its name perhaps another student's"
 DEFINITION = re.compile(r"^[ \t]*(?:async[ \t]+)?(?:def[ \t]+(\w+)|(\w+)[ \t]*=[^=])", re.MULTILINE)
 
 
@@ -113,7 +114,11 @@ def choose(submission: Submission, number: int) -> Choice:
         (
             own_name(one, submission.platform),
             kind,
-            "as new: look which is meant" if time and submission.times.get(one) == time else OLDER,
+            "as new: look which is meant"
+            if time and submission.times.get(one) == time
+            else OF_ANOTHER
+            if not submission.platform and _two_people(one, where)
+            else OLDER,
         )
         for (one, other), kind in zip(files, kinds)
         if other != content
@@ -134,6 +139,14 @@ def choose(submission: Submission, number: int) -> Choice:
     if submission.problem:
         notes.append(submission.problem)
     return Choice((where, content), ". ".join(notes) + "." if notes else "")
+
+
+def _two_people(one: str, other: str) -> bool:
+    """Whether two files of a folder are called as two people are: `monday/ada.ipynb` and `monday/bob_hw2.ipynb`."""
+    folders, names = zip(*(where.rpartition("/")[::2] for where in (one, other)))
+    bases = [match["base"] if (match := COPY.match(without_endings(name))) else without_endings(name) for name in names]
+    called = {NOBODY.sub("", base).casefold() for base in bases}
+    return folders[0] == folders[1] != "" and len(called) == 2 and "" not in called
 
 
 def _newest(files: list[tuple[str, bytes]], kinds: list[Kind], attempts: dict[str, int], number: int) -> int | None:

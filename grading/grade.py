@@ -19,6 +19,11 @@ MOST_PATIENCE = 240.0  # seconds that a student's process may take on an overloa
 MOST_BUSY = 4  # times that one submission gets more patience because the machine is overloaded; then it is tried again later
 READING = 20  # seconds of processor time for one notebook
 FAST = sys.stdlib_module_names | {"numpy", "pandas"}  # importing any other module takes seconds that are not the function's
+ABSENT = re.compile(r"No (?:module named|such file or directory:) '([\w./-]+)'")
+WHY_ABSENT = (
+    "likely a file of the student's own that was not handed in, or lies beside the notebook, which alone is graded; "
+    "else a library that is not installed."
+)
 OUTCOMES = ("right", "wrong", "error", "timeout", "not attempted", "not found")
 
 
@@ -264,6 +269,11 @@ class Grader:
         exercises = {name: self.exercise(name, answer) for name, answer in answers.items()}
         if by_hand := [name for name, exercise in exercises.items() if "left_out" in exercise]:
             note = f"{note} The grader left out lines of {', '.join(by_hand)}: please look at them by hand.".strip()
+        said = " ".join(f"{e['message']} {e['hint']}" for e in exercises.values())
+        if absent := sorted(set(ABSENT.findall(said))):
+            note = f"{note} There is no {', '.join(absent)} here: {WHY_ABSENT}".strip()
+        if notebook.half_merged(data):
+            note = f"{note} The notebook holds {notebook.MERGE}.".strip()
         return {
             "status": status,
             "note": note,

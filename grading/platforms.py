@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from os.path import commonprefix
 from pathlib import PurePosixPath
 from zoneinfo import ZoneInfo
 
@@ -123,6 +124,23 @@ def platform_of(tops: Iterable[str]) -> str:
         if one_name_each and len({match["file"] for match in matches}) == len(matches):
             return "Canvas"
     return "Google Classroom" if google_title(tops) else ""
+
+
+def blackboard_owners(tops: Iterable[str], known: set[str]) -> dict[str, tuple[str, str]]:
+    """Where receipts are missing: names up to the time → (id, ""). `HW_2_a_b_attempt_…` is b's, a_b's or 2_a_b's.
+
+    What all names begin with is the title, unless the class list knows better.
+    """
+    heads = {match[0][: match.end("time")]: top[: match.end("id")] for top in tops if (match := BLACKBOARD.match(top))}
+    begin = commonprefix(list(heads.values()))  # noqa: RUF071 (letters are meant, not folders)
+    title = begin.rpartition("_")[0] if len(set(heads.values())) > 1 else ""
+    found = {}
+    for prefix, head in heads.items():
+        rest = head[len(title) + 1 :] if title else head.rpartition("_")[2]
+        parts = head.split("_")
+        fits = [one for i in range(1, len(parts)) if plain(one := "_".join(parts[i:])).casefold() in known]
+        found[prefix] = (rest if rest in fits or not fits else fits[0], "")
+    return found
 
 
 def google_title(tops: Iterable[str]) -> str:

@@ -93,7 +93,11 @@ def _plain(identifier: str) -> str:
 
 
 def _number(identifier: str) -> str:
-    """An id of digits without what spreadsheets take from it or add to it: leading zeros, a ".0"; "" for other ids."""
+    """An id of digits without what spreadsheets take from it or add to it: leading zeros, a ".0", 1,234,567; "" for other ids."""
+    if re.fullmatch(r"\d{1,3}[.,]000", identifier):
+        return ""  # 12,000 may be either
+    if grouped := re.fullmatch(r"(\d{1,3}([.,'’\s])\d{3}(?:\2\d{3})*)(?:(?!\2)[.,]0+)?", identifier):
+        identifier = re.sub(r"\D", "", grouped[1])
     match = re.fullmatch(r"0*(\d+)(?:[.,]0+)?", identifier)
     return match[1] if match else ""
 
@@ -121,12 +125,29 @@ def _decoded(path: Path, data: bytes) -> str:
     zeros = data[:2000].count(b"\0")
     if zeros > len(data[:2000]) // 4:  # UTF-16 without its mark
         return data.decode("utf-16-le" if data[1:2] == b"\0" else "utf-16-be", errors="replace")
-    for encoding in ("utf-8-sig", "cp1252", "latin-1"):
-        try:
-            return data.decode(encoding)
-        except UnicodeDecodeError:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text, mac = data.decode("cp1252", errors="replace"), data.decode("mac-roman")
+    doubtful = _misread(text) or re.search(rb"[\x80-\x9f]", data)
+    if "\ufffd" in text or (doubtful and _misread(text) >= _misread(mac)):
+        raise ValueError(f"{path} is in an encoding that cannot be told; an old Excel's? Save it as CSV UTF-8 and name that file.")
+    return text
+
+
+def _misread(text: str) -> int:
+    """How many letters and signs stand where no name has them: "JŸrgen", "Mu–oz", "çlvaro". What is not ASCII is looked at."""
+    count = 0
+    for before, one, after, then in zip(f" {text}", text, f"{text[1:]} ", f"{text[2:]}  "):
+        if one < "\x80" or one.isspace():
             continue
-    raise AssertionError("latin-1 reads everything")
+        if one.isupper():
+            count += before.isalpha() and (before.islower() or after.islower() or (after.isalpha() and then.islower()))
+        elif one.isalpha():
+            count += after.isupper() or (after.isalpha() and not before.isalpha() and one not in "éüöäàè")
+        else:
+            count += after.islower() or one == "\ufffd" or (before.isalpha() and one not in "’”…–—»")
+    return count
 
 
 def _table(text: str) -> list[list[str]]:
@@ -190,11 +211,12 @@ def read_roster(path: Path) -> Roster:
             continue  # Canvas: the row of possible points
         if not student:
             raise ValueError(f"{path}, row {number}: {name} has no {id_columns[0]}. Add it, or take the row out.")
-        if re.fullmatch(r"\d[.,]\d+E\+\d+", student, re.IGNORECASE):
-            raise ValueError(
-                f"{path}, row {number}: the id {student} was shortened by a spreadsheet. Export the list again, "
-                f"or make the column {id_columns[0]} a column of texts."
-            )
+        for column in id_columns:
+            if re.fullmatch(r"[=\"']*(\d([.,]\d+)?E\+\d+|\d[.,]\d+E\d+|#{3,})\"?", row[column].strip(), re.IGNORECASE):
+                raise ValueError(
+                    f"{path}, row {number}: the id {row[column].strip()} was shortened by a spreadsheet, digits are lost. Export "
+                    f"the list again, format the column {column} as text, and only then save it."
+                )
         ids = frozenset(_plain(row[column]) for column in id_columns if row[column].strip())
         people.append(Person(re.fullmatch(r'=?"?(.*?)"?', student)[1], name, ids, row))
     if not people:

@@ -5,7 +5,7 @@ file that was handed in ends in a submission: as a notebook, or with the reason 
 """
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -27,7 +27,15 @@ COPY = re.compile(  # what browsers, Jupyter, systems and clouds call a second f
     r"| copy( (?P<four>\d+))?|-(DESKTOP|LAPTOP)-\w+| \([^()]*conflict[^()]*\)|\.sync-conflict-[\w-]+)$"
 )
 COPY_BEFORE = re.compile(r"^(Copy of|Kopie von|Copie de) (?P<base>.+)$")
-GENERIC = re.compile(r"^\d\d[_ -]|home ?work|hw|assignment|notebook|untitled|exercise|submission|solution|abgabe", re.IGNORECASE)
+NOBODY = re.compile(  # what lessons and versions are called: what is left of a name is a person's
+    r"(hw|home ?work|assignment|notebook|untitled|exercise|submission|solution|lesson|week|lab|task|abgabe|aufgabe|blatt|übung"
+    r"|devoir|tarea|final|draft|old|new|backup|version|v(?=\d))(s|e?n)?[\W_]*\d*|(?<!\d)0?\d(?!\d)|[\W_]+"
+    r"|chest_xray_classification|diagnostic_model_evaluation|brain_tumor_segmentation",
+    re.IGNORECASE,
+)
+GENERIC = re.compile(
+    r"^\d\d[_ -]|home ?work|hw(?![^\W\d_])|assignment|notebook|untitled|exercise|submission|solution|abgabe", re.IGNORECASE
+)
 
 
 @dataclass
@@ -98,11 +106,12 @@ def find_submissions(path: Path, known: Collection[str] = (), notes: list[str] |
     folders = 0 if course else _wrapper(path, entries, known, notes)
     cut = [(entry.where.split("/")[folders:], entry) for entry in entries]
     cut = [(parts, entry) for parts, entry in cut if parts]
+    cut = cut if course else _without_lessons(cut, known, notes)
     meaningful = [parts for parts, entry in cut if (entry.notebook is not None or entry.broken)]
     tops = {parts[0] for parts in meaningful} if meaningful else {parts[0] for parts, _ in cut}
     sakai = any(len(parts) > 2 and parts[1] == platforms.SAKAI_FILES for parts, _ in cut)
     platform = "" if course else "Sakai" if sakai else platform_of(tops)
-    found = _by_student(cut, platform, course, notes)
+    found = _by_student(cut, platform, course, known, notes)
     if not platform:
         _join_copies(found, known)
     submissions = [one for key in found for one in _submissions(found[key], platform)]
@@ -189,10 +198,34 @@ def _is_one_student(path: Path, folder: str, tops: set[str], deeper: list[list[s
         return bool({"student", "lessons", "grading"} & tops)
     bases = {match["base"] if (match := COPY.match(name)) else name for name in names}
     alike = len(bases) == 1 or any(re.match(r"\d\d[_ -]", base) for base in bases) or all(GENERIC.search(base) for base in bases)
-    return alike or (path.is_dir() and len(tops) <= 3)
+    return alike or (path.is_dir() and len(tops) <= 3 and not _is_lesson(folder))
 
 
-def _by_student(cut: list[tuple[list[str], Entry]], platform: str, course: bool, notes: list[str]) -> dict[str, _Found]:
+def _is_lesson(folder: str) -> bool:
+    """Whether a folder is called as a lesson, not as a person: `hw2`, `Week 3`. A number may be an id, and Blatt a name."""
+    return (
+        not NOBODY.sub("", folder)
+        and bool(re.search(r"[^\W\d_]", folder))
+        and bool(re.search(rf"\d|{GENERIC.pattern}", folder, re.I))
+    )
+
+
+def _without_lessons(cut: list[tuple[list[str], Entry]], known: set[str], notes: list[str]) -> list[tuple[list[str], Entry]]:
+    """Students' paths without the lessons' folders that they lie in: `hw1/ada.ipynb` and `hw2/ada/02.ipynb` are ada's."""
+    below: dict[str, set[str]] = defaultdict(set)
+    for parts, entry in cut:
+        if len(parts) > 1 and (entry.notebook is not None or entry.broken):
+            below[parts[0]].add(plain(without_endings(parts[1])))
+    lessons = [top for top in below if _is_lesson(top) and plain(top).casefold() not in known and not platform_of(below)]
+    lessons = [top for top in lessons if 2 * sum(bool(NOBODY.sub("", name)) for name in below[top]) > len(below[top])]
+    if lessons:
+        notes.append(f"Taken for lessons' folders, with one student's in each file or folder in them: {', '.join(lessons[:10])}")
+    return [(parts[1:] if parts[0] in lessons and len(parts) > 1 else parts, entry) for parts, entry in cut]
+
+
+def _by_student(
+    cut: list[tuple[list[str], Entry]], platform: str, course: bool, known: set[str], notes: list[str]
+) -> dict[str, _Found]:
     """Student's key → what is there of them."""
     receipts, stamps, metadata = {}, {}, {}
     for parts, entry in cut:
@@ -206,6 +239,8 @@ def _by_student(cut: list[tuple[list[str], Entry]], platform: str, course: bool,
             stamps[tuple(parts[:-1])] = read_time(entry.text)
         elif where == "submission_metadata.yml" and platform == "Gradescope":
             metadata = _gradescope(entry.text)
+    if platform == "Blackboard":
+        receipts = platforms.blackboard_owners({parts[0] for parts, _ in cut}, known) | receipts
     title = platforms.google_title({parts[0] for parts, _ in cut}) if platform == "Google Classroom" else ""
     found: dict[str, _Found] = {}
     left_out = set()
@@ -262,16 +297,20 @@ def _gradescope(text: str) -> dict[str, list[Owner]]:
 
 
 def _join_copies(found: dict[str, _Found], known: set[str]) -> None:
-    """`ada (1).ipynb` beside `ada.ipynb` is ada's: a browser numbers what is downloaded again.
+    """`ada (1).ipynb` is ada's, beside `ada.ipynb` or alone: a browser numbers what is downloaded again.
 
-    Not where the name says nobody, not a folder, and not what the class list has as somebody's.
+    Not where the name says nobody, not a folder, and not what the class list has as somebody's. Several without an `ada` are
+    several people: Windows numbers files that are renamed together.
     """
+    copies = {key: COPY.match(one.owner.student) or COPY_BEFORE.match(one.owner.student) for key, one in found.items()}
+    alike = Counter(match["base"].lower() for match in copies.values() if match)
     for key in sorted(found, key=len, reverse=True):  # ada (1) (1) before ada (1)
         if found[key].folder or key in known:
             continue
-        match = COPY.match(found[key].owner.student) or COPY_BEFORE.match(found[key].owner.student)
-        base = match["base"].casefold() if match else ""
-        if match and base in found and not GENERIC.search(base):
+        match = copies[key]
+        base = match["base"].lower() if match else ""
+        if match and (base in found or base in known or alike[base] == 1) and not GENERIC.search(base):
+            found.setdefault(base, _Found(Owner(match["base"])))
             numbers = match.groupdict()
             number = next((int(numbers[name]) for name in ("one", "two", "three", "four") if numbers.get(name)), 1)
             found[base].entries += [(entry, time, late, number) for entry, time, late, _ in found[key].entries]

@@ -3,6 +3,7 @@
 import json
 import linecache
 import os
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -408,3 +409,28 @@ def test_a_line_that_was_left_out_is_said(grader):
     exercise = result["exercises"]["get_prevalence"]
     assert exercise["outcome"] == "error" and "left out: cell 1 line 1, `films = load(DATA)` (NameError" in exercise["message"]
     assert "get_prevalence" in result["note"] and "by hand" in result["note"]
+    assert "not handed in" not in result["note"]
+
+
+@best_kind
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("import myhelpers", HONEST.replace("np.mean(y)", "myhelpers.share(y)")),
+        ("from lib.myhelpers import share", HONEST.replace("np.mean(y)", "share(y)")),
+        ("%run myhelpers.py", HONEST.replace("np.mean(y)", "share(y)")),
+        (HONEST.replace("return", "import myhelpers\n    return"),),
+        ("exec(open('myhelpers.py').read())", HONEST.replace("np.mean(y)", "share(y)")),
+    ],
+    ids=["import", "from", "run", "inside", "open"],
+)
+def test_a_file_that_was_not_handed_in_is_named_as_the_cause(grader, cells):
+    note = grader.grade(nb(*cells))["note"]
+    assert re.search(r"There is no (myhelpers|lib|myhelpers\.py) here", note) and "not handed in" in note
+
+
+@best_kind
+def test_a_merge_that_was_not_finished_is_in_the_row(grader):
+    """Also where one of the two versions can be graded."""
+    result = grader.grade(nb(f"<<<<<<< HEAD\n{HONEST.replace('y)', 'y) + 1')}\n=======\n{HONEST}\n>>>>>>> theirs"))
+    assert result["exercises"]["get_prevalence"]["outcome"] == "right" and "git's markers of a merge" in result["note"]

@@ -44,8 +44,102 @@ def test_copies_that_computers_make_are_their_students(tmp_path, copy):
     assert choice.file[1] == work(2) and f"graded: {copy}.ipynb" in choice.note
 
 
-def test_a_copy_alone_is_a_student(tmp_path):
-    assert set(folder_of(tmp_path, {"Copy of ada.ipynb": work(1), "bob.ipynb": work(3)})) == {"Copy of ada", "bob"}
+def test_who_is_called_like_homework_has_copies(tmp_path):
+    assert set(folder_of(tmp_path, {"hwang.ipynb": work(1), "hwang (1).ipynb": work(2)})) == {"hwang"}
+
+
+@pytest.mark.parametrize("copy", ["Copy of ada", "ada (1)", "ada (3)", "ada-Copy1", "ada - Kopie"])
+def test_a_copy_alone_is_its_students(tmp_path, copy):
+    assert set(folder_of(tmp_path, {f"{copy}.ipynb": work(1), "bob.ipynb": work(3)})) == {"ada", "bob"}
+
+
+def test_numbered_files_without_a_first_are_several_people(tmp_path):
+    """Windows renames files together to `week (1)`, `week (2)`; where the class list has the name they are one person's."""
+    files = {
+        "kim (1).ipynb": work(1),
+        "kim (2).ipynb": work(2),
+        "hw (1).ipynb": work(3),
+        "Weiß (1).ipynb": work(3),
+        "weiss.ipynb": work(4),
+    }
+    assert set(folder_of(tmp_path, files)) == {"kim (1)", "kim (2)", "hw (1)", "Weiß", "weiss"}
+    listed = {of.student.lower(): len(of.files) for of in find_submissions(tmp_path / "in", known={"Kim"})}
+    assert listed == {"kim": 2, "hw (1)": 1, "weiß": 1, "weiss": 1}
+
+
+@pytest.mark.parametrize(
+    "folder", ["hw2", "HW 2", "Homework_02", "week3", "Abgaben", "02_diagnostic_model_evaluation", "submissions hw2"]
+)
+@pytest.mark.parametrize("form", ["{}.ipynb", "{}_hw2.ipynb", "{}/02.ipynb", "{}.zip"])
+def test_a_lessons_folder_is_nobody(tmp_path, folder, form):
+    """Alone, and beside another: whose it is says what lies in it."""
+    here = {
+        f"{folder}/{form.format(who)}": zip_of({"n.ipynb": work(1)}) if "zip" in form else work(1) for who in ("ada", "hwang", "17")
+    }
+    people = {name.removeprefix(f"{folder}/").removesuffix("/02.ipynb").split(".")[0] for name in here}
+    assert set(folder_of(tmp_path / "alone", here)) == people
+    one = folder_of(tmp_path / "both", {**here, f"hw1/{form.format('ada')}": here[f"{folder}/{form.format('ada')}"]})
+    assert set(one) == people and len(one[min(people - {"17", "17_hw2"})].files) == 2
+    (tmp_path / "one").mkdir()
+    assert len(folder_of(tmp_path / "one", dict(list(here.items())[:1]))) == 1
+
+
+def test_folders_that_are_peoples_stay_theirs(tmp_path):
+    """A name, an id, one that the class list has, what holds one person's versions, an archive."""
+    folders = {
+        f"{who}/{name}.ipynb": work(1)
+        for who in ("hwang", "12345", "labelle", "ada hw2", "Blatt", "3-2")
+        for name in ("mine", "test")
+    }
+    folders |= {"hw2/hw2_v1.ipynb": work(1), "hw2/homework final.ipynb": work(2), "hw3.zip": zip_of({"mine.ipynb": work(1)})}
+    folders |= {"lab1/mine.ipynb": work(1), "lab1/test.ipynb": work(2)}
+    assert {"hwang", "12345", "labelle", "ada hw2", "Blatt", "3-2", "hw2", "hw3", "mine", "test"} == set(
+        folder_of(tmp_path, folders)
+    )
+    assert "lab1" in {of.student for of in find_submissions(tmp_path / "in", known={"Lab1"})}
+
+
+@pytest.mark.parametrize(
+    ("names", "doubt"),
+    [
+        (("ada", "bob"), True),
+        (("ada_hw2", "bob_hw2"), True),
+        (("ada", "ada (1)"), False),
+        (("work", "work_old"), False),
+        (("hw2_v1", "ada final"), False),
+    ],
+)
+def test_a_folder_with_the_files_of_two_people_is_doubted(tmp_path, names, doubt):
+    one = folder_of(
+        tmp_path, {**{f"monday/{name}.ipynb": work(n) for n, name in enumerate(names, 1)}, "tuesday/eve.ipynb": work(3)}
+    )
+    note = choose(one["monday"], 2).note
+    assert "2 notebooks; graded" in note and ("perhaps another student's" in note) == doubt
+
+
+def test_that_folders_were_taken_for_lessons_is_said(tmp_path):
+    folder_of(tmp_path, {"hw1/ada.ipynb": work(1), "hw2/bob.ipynb": work(1)})
+    notes = []
+    find_submissions(tmp_path / "in", notes=notes)
+    assert any("lessons' folders" in note and "hw1, hw2" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("known", "people"),
+    [((), {"a_lovelace", "b_lovelace", "x_1_y"}), (("s_a_lovelace", "lovelace"), {"s_a_lovelace", "lovelace", "x_1_y"})],
+)
+def test_blackboards_names_without_receipts(tmp_path, known, people):
+    """What all names begin with is the title, unless the class list knows better."""
+    names = [f"HW_2_s_{who}_attempt_2026-11-20-13-05-59_b_attempt.ipynb" for who in ("a_lovelace", "b_lovelace", "x_1_y")]
+    found(tmp_path, dict.fromkeys(names, NOTEBOOK))
+    assert {of.student for of in find_submissions(tmp_path / "class.zip", known=known)} == people
+
+
+def test_blackboards_only_student_is_who_the_class_list_has(tmp_path):
+    name = "HW_2_a_lovelace_attempt_2026-11-20-13-05-59"
+    assert set(found(tmp_path, {f"{name}_w.ipynb": NOTEBOOK})) == {"lovelace"}
+    assert [of.student for of in find_submissions(tmp_path / "class.zip", known={"A_Lovelace"})] == ["a_lovelace"]
+    assert set(found(tmp_path, {f"{name}_w.ipynb": NOTEBOOK, f"{name}.txt": b"Name: Ada (2_a_lovelace)"})) == {"2_a_lovelace"}
 
 
 @pytest.mark.parametrize("newest", ["ada.ipynb", "ada (1).ipynb", "ada (1) (1).ipynb"])

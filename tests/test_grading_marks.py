@@ -55,7 +55,11 @@ def test_a_class_list_in_any_form(tmp_path, data):
     [
         ("id,name\n1,a\n1,b\n", "1 twice"),
         ("id,name\nAda,a\nada,b\n", "ada twice"),
-        ("id,name\n1.23457E+11,a\n", "row 2.*shortened by a spreadsheet"),
+        ("id,name\n1.23457E+11,a\n", "row 2.*shortened by a spreadsheet.*column id as text"),
+        ('id;name\n"1,23457e+11";a\n', "format the column id as text"),
+        ("id,name\n1E+11,a\n", "format the column id as text"),
+        ("id,username\nx,y\nada,1.2E11\n", "row 3.*format the column username as text"),
+        ("id,name\n#####,a\n", "format the column id as text"),
         ("id\n", "no rows"),
         ("colour\nred\n", "no column of ids"),
         ("PK\x03\x04", "Save it as CSV"),
@@ -81,6 +85,31 @@ def test_ids_that_a_spreadsheet_changed(tmp_path):
         "012": "Cy",
         "12": "Di",
     }
+
+
+@pytest.mark.parametrize("listed", ["1,234,567", "1.234.567", "1 234 567", "1'234'567", "1,234,567.00", "1.234.567,00"])
+def test_ids_with_separators_of_thousands(tmp_path, listed):
+    roster = roster_of(tmp_path, f'id,name\n"{listed}",Ada\n"12,345",Bob\n"7,000",Cy\n1e5,Di\n')
+    found = match(roster, {"1234567": "", "12345": "", "7000": "", "7": "", "1e5": ""})
+    assert {student: person.name for student, person in found.items()} == {"1234567": "Ada", "12345": "Bob", "1e5": "Di"}, (
+        "7,000 may be 7"
+    )
+
+
+NAMES = ["Jürgen", "Jörg", "María", "Muñoz", "Zoë", "Álvaro", "Östlund", "Åsa", "Élodie", "François", "Weiß", "Nicolò", "MÜLLER"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "O’Brien"])
+def test_a_list_of_an_old_mac_is_refused_and_not_misspelled(tmp_path, name):
+    (tmp_path / "list.csv").write_bytes(f"id,name\n1,{name}\n".encode("mac-roman"))
+    with pytest.raises(ValueError, match="Save it as CSV UTF-8"):
+        read_roster(tmp_path / "list.csv")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "O’Brien", "JOSÉ da Silva", "Dušan, Étienne", "Anne\u00a0Lê"])
+def test_a_list_of_windows_is_read(tmp_path, name):
+    (tmp_path / "list.csv").write_bytes(f"id;name\n1;{name}\n".encode("cp1252", "replace"))
+    assert read_roster(tmp_path / "list.csv").people[0].row["name"] == name
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,41 @@ def test_what_is_no_notebook_is_said_in_words(data):
         read_cells(data)
 
 
+NB = json.dumps({"cells": [{"cell_type": "code", "source": "def get_ppv(y): return 7"}]}, indent=1)
+MERGED = "def get_ppv(y):\n    z = 1\n<<<<<<< HEAD\n{}    return z\n{}=======\n    return 2\n>>>>>>> theirs\n\ndef get_npv(y):\n    return 7"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("at", [0, 2, 5])
+def test_a_file_with_gits_markers_of_a_merge_is_called_so(at, end):
+    lines = NB.split("\n")
+    text = [*lines[:at], "<<<<<<< HEAD", *lines[at:], "=======", *lines[at:], ">>>>>>> 1a2b"]
+    with pytest.raises(NotebookError, match="git's markers of a merge.*keep one of the two"):
+        read_cells(end.join(text).encode())
+    assert not notebook.half_merged(NB.replace("7", "7  # <<<<<<< ======= >>>>>>>").encode())
+
+
+@pytest.mark.parametrize(("blank", "base"), [("", ""), ("\n", ""), ("", "||||||| base\n    return 3\n")])
+def test_a_cell_with_gits_markers_of_a_merge_is_called_so(blank, base):
+    """Not half of the function is graded, and what stands outside of the merge is found."""
+    cell = MERGED.format(blank, base)
+    answers = found(cell)
+    assert answers["get_ppv"].found == "broken" and "cell 1 holds git's markers of a merge" in answers["get_ppv"].note
+    assert run(answers["get_npv"])["get_npv"](0) == 7
+    for source in (cell, cell.splitlines(keepends=True)):
+        assert notebook.half_merged(json.dumps({"cells": [{"cell_type": "code", "source": source}]}).encode())
+
+
+def test_a_heading_in_a_broken_function_is_no_merge():
+    assert "git" not in found('def get_ppv(y):\n    """\nTitle\n=======\n    text"""\n    return (')["get_ppv"].note
+
+
+@pytest.mark.parametrize("line", ["%run other.py", "%run ./lib/other.py -x 1", "%run -i 'other.ipynb'", "%run other"])
+def test_what_a_script_that_is_run_may_bind_is_missed(line):
+    answer = found(line, "def get_ppv(y):\n    return helper(y)")["get_ppv"]
+    assert ("cell 1", 1, "from other import *") in answer.code
+
+
 @pytest.mark.parametrize(
     "cells", [[1, None, "x"], [{"cell_type": "code"}], [{"cell_type": "code", "source": 5}, {"source": [1, 2]}]]
 )

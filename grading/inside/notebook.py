@@ -25,6 +25,8 @@ MAX_PARTS = 2_000_000  # values in the file: a list of small ones takes fifty ti
 MAX_CELLS = 5000
 MAX_CODE = 500_000  # characters of code in one notebook; the lessons have 40,000
 MAX_MAGICS = 100  # places where a cell's magics are found one by one; after that all lines that look like one are taken
+MARKER = r"(?:<{7}|[|]{7}|={7}|>{7})"
+MERGE = "git's markers of a merge that was not finished (<<<<<<<, =======, >>>>>>>): keep one of the two versions and take them out"
 
 
 class NotebookError(ValueError):
@@ -54,6 +56,15 @@ def check_size(data: bytes) -> None:
         raise NotebookError(f"The file is too large ({len(data) / 1e6:.0f} MB): clear the outputs and hand it in again.")
 
 
+def half_merged(data: bytes) -> bool:
+    """Whether git's markers of a merge are at the beginning of lines, of the file or of a cell in it."""
+    data = data.replace(b"\0", b"")
+    return all(
+        7 * mark in data and re.search(rb'(?:^|[\n"]|\\n)' + 7 * mark + rb'(?=[ \r\n"]|\\[rn]|$)', data)
+        for mark in (b"<", b"=", b">")
+    )
+
+
 def read_cells(data: bytes) -> list[str]:
     """The code cells of a notebook file.
 
@@ -69,6 +80,8 @@ def read_cells(data: bytes) -> list[str]:
         text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig", errors="replace")
         content = json.loads(text, strict=False)
     except (ValueError, RecursionError, UnicodeError) as error:
+        if half_merged(data):
+            raise NotebookError(f"The file is no notebook any more, it holds {MERGE}.") from None
         pointer = data.startswith(b"version https://git-lfs")
         what = "a web page" if data.lstrip()[:1] == b"<" else "a pointer of Git LFS in its place" if pointer else "broken"
         raise NotebookError(f"The file is no notebook, it is {what}: {str(error)[:120]}") from None
@@ -109,6 +122,7 @@ def _sources(content: Any) -> list[str]:
 _MAGIC = re.compile(
     r"(?P<indent>[ \t]*)(?P<names>[\w, \t]+=[ \t]*)?(?P<mark>[%!])(?P<text>.*)|(?P<help>[ \t]*\?{0,2}[\w.]+\?{0,2}[ \t]*)"
 )
+RUN = re.compile(r"run[ \t]+(?:-\w+[ \t]+)*[\"']?(?:[^\s\"']*[/\\])?([^\W\d]\w*)(?:\.(?:py|ipynb))?[\"']?(?:\s|$)")
 
 
 def _without_magic(line: str) -> str | None:
@@ -123,6 +137,8 @@ def _without_magic(line: str) -> str | None:
     timed = re.match(r"%?time[ \t]+(?!-)(\S.*)", found["text"]) if found["mark"] == "%" else None
     if found["mark"] == "%" and re.match(r"pylab\b", found["text"]):
         return f"{found['indent']}from pylab import *"
+    if found["mark"] == "%" and (script := RUN.match(found["text"])):  # where the file is missing, that is said
+        return f"{found['indent']}from {script[1]} import *"
     return found["indent"] + (timed[1] if timed else "pass")
 
 
@@ -189,6 +205,8 @@ def _statements(source: str, cell: int) -> tuple[list[Statement], dict[str, str]
 
 def _salvage(source: str, cell: int) -> tuple[list[Statement], dict[str, str]]:
     """Of a cell that is no Python as a whole: every block of it that is."""
+    if re.search(r"(?m)^<{7}", source):  # a merge inside of a function belongs to it
+        source = re.sub(rf"(?m)^({MARKER}.*\n(?:[ \t]*\n)*[ \t]+\S)", r" \1", source)
     found, broken, lines = [], {}, source.split("\n")
     starts = [
         i
@@ -208,6 +226,8 @@ def _salvage(source: str, cell: int) -> tuple[list[Statement], dict[str, str]]:
             note = f"{type(error).__name__}: {getattr(error, 'msg', None) or error} (cell {cell + 1}, line {line})"
             if re.search(r"(?m)^[ \t]*print[ \t]+[\"'\w]", block):
                 note += ". This is Python 2; write print(…) with brackets"
+            if re.search(rf"(?m)^ {MARKER}", block):
+                note = f"cell {cell + 1} holds {MERGE}"
             broken[name[1]] = note
     return found, broken
 
