@@ -225,8 +225,13 @@ def _alike(got: Any, expected: pd.DataFrame) -> bool:
         isinstance(got, pd.DataFrame)
         and list(got.columns) == list(expected.columns)
         and list(got.index) == list(expected.index)
-        and got.to_dict("list") == expected.to_dict("list")
+        and _values(got) == _values(expected)
     )
+
+
+def _values(table: pd.DataFrame) -> dict[str, list]:
+    """The columns as lists, with None for what is missing: nan is not equal to itself."""
+    return table.astype(object).where(table.notna(), None).to_dict("list")
 
 
 @dataclass(frozen=True)
@@ -724,7 +729,11 @@ def repair_leakage_test(target: Callable, *, seed: int | None = None, check: typ
         "only the first row of each shared patient was removed: all of them must go": first_row_only,
         "rows were removed by row label: compare the column `patient_col`": lambda t, v, c: t[~t.index.isin(v.index)],
         "the rows of `train` and `valid` were joined: return rows of `train` only": lambda t, v, c: pd.concat([kept(t, v, c), v]),
+        "rows with a missing value in another column are gone: keep them (no dropna)": lambda t, v, c: kept(t, v, c).dropna(),
+        "rows that are equal became one: keep all of them (no drop_duplicates)": lambda t, v, c: kept(t, v, c).drop_duplicates(),
+        "a missing value was filled: leave all values as they are": lambda t, v, c: kept(t, v, c).fillna({"Age": 0}),
     }
+    ages = table([1, 2, 2, 3, 4]).assign(Age=[np.nan, 50.0, np.nan, 61.0, np.nan]), table([2, 5]).assign(Age=[np.nan, 40.0])
     tables_of = [
         ("patients", table([0, 1, 2, 3]), table([2, 5]), "PatientId", "patient 2 is in both tables"),
         ("patients", table([4, 4, 1, 4, 7]), table([4, 9]), "PatientId", "all rows of patient 4 must go"),
@@ -734,6 +743,8 @@ def repair_leakage_test(target: Callable, *, seed: int | None = None, check: typ
         ("row labels", table([10, 11, 12]), table([0, 1, 12]), "PatientId", "compare the column, not the row numbers"),
         ("column", table([1, 2, 3], "case"), table([2, 5], "case"), "case", "use the column that `patient_col` names"),
         ("text", table(["1", "12", "2"]), table(["2", "21"]), "PatientId", "compare whole numbers, not parts of them"),
+        ("patients", table([3, 3, 1, 2]).assign(Image="a.png"), table([1]), "PatientId", "rows that are equal stay, each of them"),
+        ("missing values", *ages, "PatientId", "an unknown age is no reason to leave a row out"),
     ]
     rng = check.rng(21)
     for key in ("patients", "row labels", "column", "text") * (2 * check.rounds):
@@ -770,7 +781,7 @@ def repair_leakage_test(target: Callable, *, seed: int | None = None, check: typ
             check.fail(right, got, "rows are blank now, they are still there: `train[…]` in place of `train.where(…)`")
         return got
 
-    columns = ["Image", "View", "PatientId", *{name for *_, name, _ in tables_of}]
+    columns = ["Image", "View", "Age", "PatientId", *{name for *_, name, _ in tables_of}]
     error = "is it a column that is not there? Use the column that `patient_col` names"
     cases = [
         Case(key, (t, v, name), kept(t, v, name), hint, {}, error if key == "column" else "") for key, t, v, name, hint in tables_of
@@ -1872,7 +1883,7 @@ def positives_needed_test(target: Callable, *, seed: int | None = None, check: t
     cases: list[tuple] = [
         ("sizes", 0.8, 0.05, {}, "z = 1.96: 1.96² · 0.8 · 0.2 / 0.05² = 245.9, so 246"),
         ("sizes", 0.5, 0.1, {}, "z = 1.96: 1.96² · 0.25 / 0.01 = 96.04, so 97"),
-        ("sizes", 0.5, 0.01, {}, "z = 1.96: 1.96² · 0.25 / 0.0001 = 9603.6, so 9604; a search must not give up before"),
+        ("sizes", 0.9, 0.005, {}, "z = 1.96: 1.96² · 0.9 · 0.1 / 0.005² is above 13829, so 13830; a search must not give up"),
         ("confidence", 0.8, 0.05, {"confidence": 0.99}, rule),
         ("confidence", 0.9, 0.04, {"confidence": 0.8}, rule),
         ("at least one", 1.0, 0.05, {}, "the formula gives 0 here, and at least one patient is needed: 1"),
@@ -2237,6 +2248,10 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
     hole = head((9, 8, 7), 2)
     hole[4, 4, 3] = 0
     judge("values", hole, "a voxel where all channels are 0 stays 0, also in the middle of the brain")
+    small, bright = head((9, 8, 10), 2) / 3000, head((10, 9, 8), 2)
+    bright[5, 4, 4] *= 40
+    judge("values", small, "small values are no constant ones: divide by the standard deviation itself, with next to nothing added")
+    judge("values", bright, "one voxel is far brighter than the others: its value is not cut off")
     for values, why in [
         ([-1.5, -0.5], "values may be negative"),
         ([-1.5, 1.5], "the channels may cancel: do not ask for their sum"),
@@ -2255,7 +2270,7 @@ def standardize_test(target: Callable, *, seed: int | None = None, check: type[C
 def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check] = Check) -> None:
     """Check `up_step(x, skip, filters)` by its result: shape, use of both inputs, how far one voxel reaches, mean and spread.
 
-    Not checked: how x is enlarged, which activation it is, a normalisation that is missing between the convolutions.
+    Not checked: whether x is enlarged by a layer that learns, which activation it is.
     """
     import keras
 
@@ -2264,6 +2279,38 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
 
     def tensor(*shape: int, scale: float = 1.0) -> Any:
         return keras.ops.convert_to_tensor((scale * rng.normal(size=shape)).astype("float32"))
+
+    def step(x: np.ndarray, skip: np.ndarray, filters: int) -> np.ndarray:
+        inputs = (keras.ops.convert_to_tensor(part.astype("float32")) for part in (x, skip))
+        return check.array(check.call(*inputs, filters), (*skip.shape[:4], filters), "a tensor").astype(float)
+
+    def own_weights() -> float:
+        """The share of what a voxel of x changes that the 8 voxels of `skip` in its place cannot: 0 if both are added."""
+        x, skip = (np.repeat(rng.normal(size=(1, n, n, n, 1)), 10, axis=0) for n in (4, 8))
+        x[9, 1, 2, 1] += 0.005
+        for sample, corner in enumerate(np.ndindex(2, 2, 2), 1):
+            skip[sample, *np.add([2, 4, 2], corner)] += 0.005
+        got = step(x, skip, 1).reshape(10, -1)  # one filter: of several, a sum can keep x and skip apart
+        *by_skip, by_x = got[1:] - got[0]
+        rest = by_x - np.transpose(by_skip) @ np.linalg.lstsq(np.transpose(by_skip), by_x)[0]
+        return float(np.linalg.norm(rest) / np.linalg.norm(by_x)) if by_x.any() else 1.0
+
+    def other_order(filters: int) -> float:
+        """How much the order of the values in one half of the map depends on the level of the other half, 0 to 2.
+
+        It depends on it by an instance normalisation before an activation whose voxels a convolution mixes, and by nothing else.
+        """
+        x, skip = np.zeros((9, 12, 6, 6, 2)), np.zeros((9, 24, 12, 12, 4))
+        x[:, :6], skip[:, :12] = rng.normal(size=(6, 6, 6, 2)), rng.normal(size=(12, 12, 12, 4))
+        for channel in range(4):
+            skip[1 + channel, 12:, ..., channel], skip[5 + channel, 12:, ..., channel] = 3, -3
+        lowest = 1.0
+        for first, *others in np.moveaxis(step(x, skip, filters)[:, 2:10, 2:-2, 2:-2].reshape(9, -1, filters), -1, 0):
+            for other in others:  # compared where the last activation is neither 0 nor at its top: there it keeps the order
+                seen = np.all([(part > 1e-3) & (part < part.max() - 1e-3) for part in (first, other)], axis=0)
+                if seen.sum() > 20:
+                    lowest = min(lowest, np.corrcoef(*(part[seen].argsort().argsort() for part in (first, other)))[0, 1])
+        return 1 - float(lowest)
 
     sizes = [(1, (2, 3, 4), 3, 2, 7), (2, (3, 1, 2), 4, 6, 2)]
     sizes += [
@@ -2330,6 +2377,34 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
                 hint = 'the kernels are 1×1×1: 3×3×3, `keras.layers.Conv3D(filters, 3, padding="same")`'
             wanted = "a voxel of `skip` that changes 5 × 5 × 5 voxels of the result (two convolutions of 3×3×3)"
             check.require("two convolutions", reach == (5, 5, 5), wanted, f"{' × '.join(map(str, reach))} voxels", hint)
+        # One voxel of `x` differs from the others: what it changes lies around the block that it becomes.
+        at, spot = rng.permutation([4, 5, 7]), np.zeros((1, 12, 12, 12, 2))
+        spot[0, *at] = 100
+        with check.case("enlarged in place"):
+            inner = step(spot, np.zeros((1, 24, 24, 24, 3)), 6)[0, 3:-3, 3:-3, 3:-3]
+            change = np.abs(inner - np.median(inner, axis=(0, 1, 2))).max(axis=-1)
+            changed = np.argwhere(change > 1e-3 * change.max()) + 3
+            low, high = (tuple(int(n) for n in end(axis=0)) if len(changed) else (0, 0, 0) for end in (changed.min, changed.max))
+            middle, wide = np.add(low, high) / 2, np.subtract(high, low)
+            start = tuple(int(2 * n) for n in at)
+            check.require(
+                "enlarged in place",
+                len(changed) and np.abs(middle - start - 0.5).max() <= 1 and wide.max() < 12,
+                f"voxel {tuple(map(int, at))} of `x` changes the result around the 2×2×2 voxels from {start} on",
+                f"it changes voxels from {low} to {high}",
+                "each voxel of x becomes the 2×2×2 voxels in its own place: "
+                "keras.layers.Conv3DTranspose(filters, 2, strides=2) or UpSampling3D(2)",
+            )
+        with check.case("joined, not added"):
+            share = next((share for _ in range(2) if (share := own_weights()) > 0.25), 0) or own_weights()
+            check.require(
+                "joined, not added",
+                share > 0.25,
+                "x and skip with weights of their own in the first convolution of 3×3×3",
+                "the same weights for both",
+                "x and skip were added, or mixed voxel by voxel by a 1×1×1 kernel, before a larger kernel saw them: "
+                "keras.layers.Concatenate(), then 3×3×3 twice",
+            )
         with check.case("instance normalisation, then activation"):
             x, skip = tensor(1, 5, 5, 5, 3, scale=10.0), tensor(1, 10, 10, 10, 4, scale=10.0)
             got = check.array(check.call(x, skip, 8), (1, 10, 10, 10, 8), "a tensor").reshape(-1, 8).astype(float)
@@ -2372,6 +2447,24 @@ def up_step_test(target: Callable, *, seed: int | None = None, check: type[Check
                 "the same as without an activation after the first convolution",
                 "after each convolution: normalise, then an activation, such as keras.layers.LeakyReLU(0.01)",
             )
+        for key, filters, wanted, hint in [
+            (
+                "normalisation between the convolutions",
+                8,
+                "values that depend on the mean of the first convolution's result",
+                "after the first convolution, before its activation, each channel of each sample is normalised over all its "
+                "voxels, too: keras.layers.GroupNormalization(groups=-1)",
+            ),
+            (
+                "two kernels of 3",
+                1,
+                "values that depend on the neighbours in the first convolution's result",
+                "the second convolution sees one voxel of the first one's result, not its neighbours: both kernels are 3×3×3",
+            ),
+        ]:
+            with check.case(key):
+                differs = next((much for _ in range(2) if (much := other_order(filters)) > 1e-4), 0) or other_order(filters)
+                check.require(key, differs > 1e-4, wanted, "values that do not", hint)
     check.done()
 
 

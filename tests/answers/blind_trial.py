@@ -805,3 +805,60 @@ def blind_bootstrap_half_of_them_twice(patient_ids, rng):
     half = len(ids) // 2
     drawn = [*np.repeat(ids[:half], 2), *ids[half : half + len(ids) % 2]]
     return np.concatenate([np.flatnonzero(np.asarray(patient_ids) == one) for one in drawn])
+
+
+@wrong("repair_leakage", slip="no dropna")
+def blind_repair_known_ages_only(train, valid, patient_col):
+    return train[~train[patient_col].isin(valid[patient_col])].dropna()
+
+
+@wrong("repair_leakage", slip="no drop_duplicates")
+def blind_repair_equal_rows_once(train, valid, patient_col):
+    return train[~train[patient_col].isin(valid[patient_col])].drop_duplicates()
+
+
+@wrong("positives_needed", slip="give up")
+def blind_needed_search_to_10000(sensitivity, half_width, confidence=0.95):
+    z = norm.ppf((1 + confidence) / 2)
+    return next((n for n in range(1, 10_001) if z * np.sqrt(sensitivity * (1 - sensitivity) / n) <= half_width), 10_000)
+
+
+@wrong("standardize", slip="cut off")
+def blind_standardize_clipped(image):
+    brain, result = (image != 0).any(axis=-1), np.zeros(image.shape)
+    if brain.any():
+        values = image[brain].astype(float)
+        varies = values.std(axis=0) > 0
+        result[brain] = np.clip((values - values.mean(axis=0)) * varies / np.where(varies, values.std(axis=0), 1), -5, 5)
+    return result
+
+
+def _blind_up(enlarge, join, kernels=(3, 3), normalised=(True, True), activation="relu"):
+    def up_step(x, skip, filters):
+        x = join(enlarge(x, filters), skip, filters)
+        for kernel, normal in zip(kernels, normalised):
+            x = keras.layers.Conv3D(filters, kernel, padding="same")(x)
+            x = keras.layers.GroupNormalization(groups=-1)(x) if normal else x
+            x = keras.layers.Activation(activation)(x)
+        return x
+
+    return up_step
+
+
+def _learned(x, filters, kernel=2):
+    return keras.layers.Conv3DTranspose(filters, kernel, strides=2, padding="same")(x)
+
+
+def _joined(x, skip, filters):
+    return keras.layers.Concatenate()([x, skip])
+
+
+right("up_step", "blind_up_larger_kernel")(_blind_up(lambda x, n: _learned(x, n, 4), _joined, activation="swish"))
+for name, (answer, slip) in {
+    "added": (_blind_up(_learned, lambda x, skip, n: x + keras.layers.Conv3D(n, 1)(skip)), "were added"),
+    "tiled": (_blind_up(lambda x, n: keras.ops.tile(x, (1, 2, 2, 2, 1)), _joined), "in its own place"),
+    "kernels_5_and_1": (_blind_up(_learned, _joined, (5, 1)), "not its neighbours"),
+    "kernels_1_and_5": (_blind_up(_learned, _joined, (1, 5)), "1×1×1 kernel"),
+    "normalised_at_the_end_only": (_blind_up(_learned, _joined, normalised=(False, True)), "after the first convolution"),
+}.items():
+    wrong("up_step", f"blind_up_{name}", slip=slip)(answer)
