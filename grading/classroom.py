@@ -23,7 +23,12 @@ STARTED = (  # modules that are started, not imported
     "data.nih",  # by this file the notebook's first cell knows the course's folder
 )
 # In modules that a notebook needs: what only trainers use.
-UNUSED = {"_dice", "dice_cross_entropy", "region_loss", "LOSSES", "deeply_supervised", "standardize_scan"}
+UNUSED = {
+    "models/brain/network.py": set(
+        ["_in_rows", "_times_matrix", "_dice", "_cross_entropy", "dice_cross_entropy", "region_loss", "LOSSES", "deeply_supervised"]
+    ),
+    "data/decathlon.py": {"standardize_scan"},
+}
 CALLED = {"resample_patients"}  # by the notebook itself, after its exercise
 
 
@@ -83,9 +88,10 @@ def make_template(folder: Path, number: int, root: Path = ROOT) -> Path:
     for file in imported_files([*code, *(f"import {module}" for module in STARTED)], root):
         target = folder / file.relative_to(root)
         target.parent.mkdir(parents=True, exist_ok=True)
-        answers = ANSWERS.get(file.relative_to(root).as_posix(), {})
+        place = file.relative_to(root).as_posix()
+        answers = ANSWERS.get(place, {})
         answers = {function: exercise for function, exercise in answers.items() if exercise in exercises and function not in CALLED}
-        source = withheld(without(file.read_text(encoding="utf-8"), UNUSED), answers)
+        source = withheld(without(file.read_text(encoding="utf-8"), UNUSED.get(place, set())), answers)
         target.write_text(source, encoding="utf-8")
     for file in [*(root / file for file in FILES), *(file for pattern in DATA for file in root.glob(pattern))]:
         target = folder / file.relative_to(root)

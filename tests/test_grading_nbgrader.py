@@ -20,7 +20,7 @@ from grading.inside.notebook import NotebookError
 from grading.nbgrader_course import make_course
 from grading.submissions import find_submissions
 from grading.synthetic_class import find_cell
-from tools.lesson import read_cells, solution_lines
+from tools.lesson import ROOT, read_cells, solution_lines
 
 NAME = assignment(2).name
 RNG = np.random.default_rng(6)  # that of the public check
@@ -128,6 +128,7 @@ def test_a_classroom_template_holds_no_answer_and_the_notebook_finds_the_course_
         *(f"grading/inside/{name}.py" for name in ("loading", "newer_python", "notebook", "statements")),
     }
     given = {"util.py", "public_tests.py", "models/metrics.py"}  # every student has them: figures, checks, and what they call
+    assert files["public_tests.py"].read_bytes() == (ROOT / "public_tests.py").read_bytes()
     text = {
         name: file.read_text(encoding="utf-8")
         for name, file in files.items()

@@ -190,7 +190,7 @@ def deeply_supervised(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, found, name=f"{model.name}_deep")
 
 
-def _rows(*images):
+def _in_rows(*images):
     """Each (…, z, classes) as (rows, voxels × classes), with as many voxels as the one number given besides.
 
     Eight where they fill rows: TensorFlow takes two to four times as long for rows of three numbers.
@@ -200,7 +200,7 @@ def _rows(*images):
     return voxels, *(ops.reshape(image, (-1, voxels * classes)) for image in images)
 
 
-def _times(rows, matrix, voxels: int):
+def _times_matrix(rows, matrix, voxels: int):
     """Each voxel's classes times a matrix (classes, new classes)."""
     return ops.matmul(rows, ops.convert_to_tensor(np.kron(np.eye(voxels), matrix), rows.dtype))
 
@@ -234,10 +234,10 @@ def dice_cross_entropy(y_true, y_pred, epsilon: float = 1e-5):
     scalar tensor
     """
     classes = y_pred.shape[-1]
-    voxels, y_true, y_pred = _rows(ops.cast(y_true, y_pred.dtype), y_pred)
-    background = 1 - _times(y_true, np.ones((classes, classes)), voxels)  # of the truth, once for each class
+    voxels, y_true, y_pred = _in_rows(ops.cast(y_true, y_pred.dtype), y_pred)
+    background = 1 - _times_matrix(y_true, np.ones((classes, classes)), voxels)  # of the truth, once for each class
     # of the true class: where that is the background, 1 less all others
-    of_truth = _times(y_pred * (y_true - background) + background / classes, np.ones((classes, 1)), voxels)
+    of_truth = _times_matrix(y_pred * (y_true - background) + background / classes, np.ones((classes, 1)), voxels)
     return 1 - ops.mean(_dice(y_true, y_pred, voxels, epsilon)) + _cross_entropy(of_truth)
 
 
@@ -258,8 +258,8 @@ def region_loss(y_true, y_pred, epsilon: float = 1e-5):
     Regions instead of classes: Isensee et al., nnU-Net for Brain Tumor Segmentation, 2020. There each region has an output
     of its own; here the network keeps its softmax.
     """
-    voxels, *rows = _rows(ops.cast(y_true, y_pred.dtype), y_pred)
-    y_true, y_pred = (_times(row, np.asarray(CLASSES_OF_REGIONS), voxels) for row in rows)
+    voxels, *rows = _in_rows(ops.cast(y_true, y_pred.dtype), y_pred)
+    y_true, y_pred = (_times_matrix(row, np.asarray(CLASSES_OF_REGIONS), voxels) for row in rows)
     return 1 - ops.mean(_dice(y_true, y_pred, voxels, epsilon)) + _cross_entropy(1 - ops.abs(y_true - y_pred))
 
 
