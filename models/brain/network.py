@@ -31,11 +31,11 @@ class InstanceNormalization(layers.GroupNormalization):
 
 @keras.saving.register_keras_serializable("course")
 class Conv3DTranspose(layers.Conv3DTranspose):
-    """Transposed convolution whose kernel is as large as its stride, before its answer is laid out in space.
+    """Transposed convolution with a kernel as large as its stride, up to where its answer is laid out in space.
 
-    No two of its answers overlap, so it is one product with a matrix. (batch, x, y, z, channels) to (batch, x, y, z, voxels ×
-    filters); `Unfold` makes it what Keras's layer of this name gives, of which it has the weights (files name layers by
-    their class). What is done voxel by voxel is faster before `Unfold`.
+    (batch, x, y, z, channels) to (batch, x, y, z, voxels × filters). No two answers overlap, so it is one matrix product.
+    `Unfold` makes of it what Keras's layer gives, whose weights and name it has (files name layers by their class). What
+    is done voxel by voxel, such as a softmax, is faster before `Unfold`.
     """
 
     def call(self, x):
@@ -191,9 +191,9 @@ def deeply_supervised(model: keras.Model) -> keras.Model:
 
 
 def _in_rows(*images):
-    """Each (…, z, classes) as (rows, voxels × classes), with as many voxels as the one number given besides.
+    """Number of voxels in a row, then each (…, z, classes) as (rows, voxels × classes).
 
-    Eight where they fill rows: TensorFlow takes two to four times as long for rows of three numbers.
+    Eight voxels where z divides by it: TensorFlow takes two to four times as long for rows of three numbers.
     """
     depth, classes = images[0].shape[-2:]
     voxels = 8 if depth and depth % 8 == 0 else 1
