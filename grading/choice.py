@@ -15,7 +15,7 @@ from tools.lesson import lesson_paths, make_notebook
 
 from .inside.notebook import NotebookError, read_cells
 from .platforms import own_name, without_endings
-from .submissions import COPY, NOBODY, Submission
+from .submissions import NOBODY, Submission, without_copy
 
 LARGE = 4 << 20  # bytes: a notebook with so many pictures in it has no vote in what the class handed in
 OLDER = "not the newest"
@@ -110,18 +110,14 @@ def choose(submission: Submission, number: int) -> Choice:
     where, content = files[chosen]
     notes = []
     time = submission.times.get(where) if submission.platform == "Moodle" else None  # elsewhere numbers or names tell the order
+
+    def not_chosen(one: str) -> str:
+        if time and submission.times.get(one) == time:
+            return "as new: look which is meant"
+        return OF_ANOTHER if not submission.platform and _two_people(one, where) else OLDER
+
     others = [
-        (
-            own_name(one, submission.platform),
-            kind,
-            "as new: look which is meant"
-            if time and submission.times.get(one) == time
-            else OF_ANOTHER
-            if not submission.platform and _two_people(one, where)
-            else OLDER,
-        )
-        for (one, other), kind in zip(files, kinds)
-        if other != content
+        (own_name(one, submission.platform), kind, not_chosen(one)) for (one, other), kind in zip(files, kinds) if other != content
     ]
     if others:
         notes.append(f"{len(others) + 1} notebooks; graded: {own_name(where, submission.platform)}")
@@ -144,8 +140,7 @@ def choose(submission: Submission, number: int) -> Choice:
 def _two_people(one: str, other: str) -> bool:
     """Whether two files of a folder are called as two people are: `monday/ada.ipynb` and `monday/bob_hw2.ipynb`."""
     folders, names = zip(*(where.rpartition("/")[::2] for where in (one, other)))
-    bases = [match["base"] if (match := COPY.match(without_endings(name))) else without_endings(name) for name in names]
-    called = {NOBODY.sub("", base).casefold() for base in bases}
+    called = {NOBODY.sub("", without_copy(without_endings(name))).casefold() for name in names}
     return folders[0] == folders[1] != "" and len(called) == 2 and "" not in called
 
 

@@ -25,8 +25,14 @@ STARTED = (  # modules that are started, not imported
 # In modules that a notebook needs: what only trainers use.
 UNUSED = {
     "models/brain/network.py": {
-        *("_in_rows", "_times_matrix", "_dice", "_cross_entropy"),
-        *("dice_cross_entropy", "region_loss", "LOSSES", "deeply_supervised"),
+        "_in_rows",
+        "_times_matrix",
+        "_dice",
+        "_cross_entropy",
+        "dice_cross_entropy",
+        "region_loss",
+        "LOSSES",
+        "deeply_supervised",
     },
     "data/decathlon.py": {"standardize_scan"},
 }

@@ -129,8 +129,8 @@ def _decoded(path: Path, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         text, mac = data.decode("cp1252", errors="replace"), data.decode("mac-roman")
-    doubtful = _misread(text) or re.search(rb"[\x80-\x9f]", data)
-    if "\ufffd" in text or (doubtful and _misread(text) >= _misread(mac)):
+    misread = _misread(text)
+    if "\ufffd" in text or ((misread or re.search(rb"[\x80-\x9f]", data)) and misread >= _misread(mac)):
         raise ValueError(f"{path} is in an encoding that cannot be told; an old Excel's? Save it as CSV UTF-8 and name that file.")
     return text
 

@@ -27,15 +27,20 @@ COPY = re.compile(  # what browsers, Jupyter, systems and clouds call a second f
     r"| copy( (?P<four>\d+))?|-(DESKTOP|LAPTOP)-\w+| \([^()]*conflict[^()]*\)|\.sync-conflict-[\w-]+)$"
 )
 COPY_BEFORE = re.compile(r"^(Copy of|Kopie von|Copie de) (?P<base>.+)$")
+HOMEWORK = "home ?work|assignment|notebook|untitled|exercise|submission|solution|abgabe"
 NOBODY = re.compile(  # what lessons and versions are called: what is left of a name is a person's
-    r"(hw|home ?work|assignment|notebook|untitled|exercise|submission|solution|lesson|week|lab|task|abgabe|aufgabe|blatt|übung"
+    rf"(hw|{HOMEWORK}|lesson|week|lab|task|aufgabe|blatt|übung"
     r"|devoir|tarea|final|draft|old|new|backup|version|v(?=\d))(s|e?n)?[\W_]*\d*|(?<!\d)0?\d(?!\d)|[\W_]+"
     r"|chest_xray_classification|diagnostic_model_evaluation|brain_tumor_segmentation",
     re.IGNORECASE,
 )
-GENERIC = re.compile(
-    r"^\d\d[_ -]|home ?work|hw(?![^\W\d_])|assignment|notebook|untitled|exercise|submission|solution|abgabe", re.IGNORECASE
-)
+GENERIC = re.compile(rf"^\d\d[_ -]|hw(?![^\W\d_])|{HOMEWORK}", re.IGNORECASE)
+
+
+def without_copy(name: str) -> str:
+    """`ada (1)` and `ada-Copy1` → `ada`."""
+    match = COPY.match(name)
+    return match["base"] if match else name
 
 
 @dataclass
@@ -196,7 +201,7 @@ def _is_one_student(path: Path, folder: str, tops: set[str], deeper: list[list[s
         return len(tops) <= 5
     if any(deeper):  # folders below: a copy of the course is a student's, folders of students are a class
         return bool({"student", "lessons", "grading"} & tops)
-    bases = {match["base"] if (match := COPY.match(name)) else name for name in names}
+    bases = {without_copy(name) for name in names}
     alike = len(bases) == 1 or any(re.match(r"\d\d[_ -]", base) for base in bases) or all(GENERIC.search(base) for base in bases)
     return alike or (path.is_dir() and len(tops) <= 3 and not _is_lesson(folder))
 

@@ -226,6 +226,15 @@ def text_of(folder, change) -> None:
     path.write_bytes(changed if isinstance(changed, bytes) else changed.encode())
 
 
+def labels_as(no, yes):
+    """The same table with the labels in words."""
+
+    def words(line):
+        return ",".join({"0": no, "1": yes}[cell] if 5 <= n < 19 else cell for n, cell in enumerate(line.split(",")))
+
+    return lambda text: "\n".join(words(line) if k else line for k, line in enumerate(text.splitlines()))
+
+
 def german(text):
     return text.replace(",", ";").replace(".", ",").replace(",png", ".png")
 
@@ -245,8 +254,8 @@ SAME = {
     "patients 00000200": lambda text: text.replace(".png,2", ".png,000002"),
     "patients 200.0": lambda text: "\n".join(",".join(cell + ".0" * (k > 0 and n == 1) for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
     "labels 1.0": lambda text: "\n".join(",".join(cell + ".0" * (k > 0 and 5 <= n < 19) for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
-    "labels True": lambda text: "\n".join(",".join({"0": "False", "1": "TRUE"}[cell] if k > 0 and 5 <= n < 19 else cell for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
-    "labels of a German spreadsheet": lambda text: "\n".join(",".join({"0": "FALSCH", "1": "WAHR"}[cell] if k > 0 and 5 <= n < 19 else cell for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
+    "labels True": labels_as("False", "TRUE"),
+    "labels of a German spreadsheet": labels_as("FALSCH", "WAHR"),
     "decimal commas in quotes": lambda text: "\n".join(",".join(f'"{cell.replace(".", ",")}"' if k > 0 and 19 <= n < 33 else cell for n, cell in enumerate(line.split(","))) for k, line in enumerate(text.splitlines())),
     "a column twice": lambda text: "\n".join(f"{line},{line.split(',')[5]}" for line in text.splitlines()),
     "sexes in words": lambda text: text.replace(",F,", ",Female,").replace(",M,", ",male,"),

@@ -87,12 +87,11 @@ class ForegroundSoftmax(layers.Layer):
         """Logits (…, voxels × (classes + 1)), background first, to probabilities (…, voxels × classes)."""
         shape = self.compute_output_shape(ops.shape(logits))
         classes = shape[-1] // self.voxels
-        if keras.config.backend() != "tensorflow":
+        tensorflow = keras.config.backend() == "tensorflow"
+        if tensorflow:
+            import tensorflow as tf
+        if not tensorflow or tf.config.list_physical_devices("GPU"):
             return ops.reshape(ops.softmax(ops.reshape(logits, (-1, classes + 1)))[..., 1:], shape)
-        import tensorflow as tf
-
-        if tf.config.list_physical_devices("GPU"):
-            return tf.reshape(tf.nn.softmax(tf.reshape(logits, (-1, classes + 1)))[..., 1:], shape)
         against_background, sum_of_odds = (
             tf.constant(np.kron(np.eye(self.voxels), of_one), logits.dtype)
             for of_one in (np.vstack([-np.ones(classes), np.eye(classes)]), np.ones((classes, classes)))
