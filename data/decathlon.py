@@ -22,7 +22,7 @@ from data import brats, decathlon_index
 from data.brats import MAYBE_MASK
 from data.decathlon_index import CHANNELS
 from data.errors import DataError
-from data.instead import say_in_cloud
+from data.instead import dangling, say_in_cloud
 from data.nifti import Nifti, open_nifti, stem
 from data.storage import existing_folder
 
@@ -303,6 +303,8 @@ def _open_case(entry: brats.Listed, known_as: str, masks: bool) -> tuple[BrainCa
         raise DataError(f"{place}: {name} has no {' and no '.join(missing)}. All four sequences are needed; add the file.")
     if label_file is not None and not label_file.exists() and not masks:
         label_file = None
+    if label_file is not None and (what := dangling(label_file)):
+        raise DataError(f"{label_file}: {what}")
     if masks and (label_file is None or not label_file.exists()):
         wanted, place = label_file or f"{files[0].parent}/{name}_seg.nii.gz", files[0].parent
         near = [path.name for path in sorted(place.glob("*")) if path.name.startswith(name) and MAYBE_MASK.search(path.name)]

@@ -4,21 +4,61 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-_TEXTS = (  # first bytes of texts that are no table, list or index; what it is, and what to do
-    (b"version https://git-lfs", "a pointer of Git LFS: `git lfs pull` fetches the file"),
-    (b"<!doctype html", "a web page, of a login or an error: download the file again"),
-    (b"<html", "a web page, of a login or an error: download the file again"),
-    (b"<?xml", "an XML file: export the table as CSV, or download the file again"),
-    (b"PAR1", "a Parquet table: export it as CSV"),
-    (b"%PDF", "a PDF: export the table as CSV"),
+_SPREADSHEET = "export the table as CSV"
+_UNPACK = "unpack it"
+_AGAIN = "download the file again"
+_KINDS = (  # how it begins, what it is, what to do; "": what the reader of the wanted kind advises
+    (rb"version https://git-lfs", "a pointer of Git LFS", "`git lfs pull` fetches the file"),
+    (rb"/annex/objects/|(\.\./)*\.git/annex/objects/", "a pointer of git-annex", "`datalad get` or `git annex get` fetches it"),
+    (rb'\{"": ?"WARNING!|\{"url": ?"https://docs\.google', "a link to a document of Google Drive", "download what it leads to"),
+    (rb"\[InternetShortcut\]|L\0\0\0\x01\x14\x02\0", "a shortcut of Windows", "copy the file that it leads to"),
+    (rb"(<\?xml[^>]*>\s*)?<Error>", "an error message of a server", _AGAIN),
+    (rb'\{\s*"(message|error|errors|detail|status|statusCode)"\s*:', "an error message of a server", _AGAIN),
+    (
+        rb"([45]\d\d[:\s]+)?(page )?(not found|access denied|accessdenied|forbidden|unauthorized|bad gateway|too many requests"
+        rb"|service unavailable|gateway time-?out|internal server error)\b",
+        "an error message of a server",
+        _AGAIN,
+    ),
+    (rb"<\?xml", "an XML file", ""),
+    (rb"<stata_dta>", "a Stata table", _SPREADSHEET),
+    (rb"<[!a-z]", "a web page, of a login or an error", _AGAIN),
+    (rb'\{\s*"(cells|nbformat|metadata"\s*:\s*\{\s*"(kernelspec|language_info|colab))"', "a Jupyter notebook", ""),
+    (rb"bplist", "a property list of macOS", "copy the file itself"),
+    (rb"\0\x05\x16\x07", "macOS' double of a file (its name begins with ._)", "copy the file itself"),
+    (rb"Salted__|-----BEGIN PGP", "an encrypted file", "decrypt it"),
+    (rb"PK\x03\x04", "a zip archive, as an Excel workbook (.xlsx) is one", f"{_UNPACK}, or {_SPREADSHEET}"),
+    (rb"\xd0\xcf\x11\xe0", "a file of Microsoft Office, as an Excel workbook (.xls) is one", _SPREADSHEET),
+    (rb"7z\xbc\xaf|Rar!|.{257}ustar", "an archive", _UNPACK),
+    (rb"\x1f\x8b", "compressed by gzip", _UNPACK),
+    (rb"\xfd7zXZ|BZh\d1AY|\x28\xb5\x2f\xfd", "compressed by xz, bzip2 or Zstandard", _UNPACK),
+    (rb"%PDF|\{\\rtf", "a PDF or RTF document", ""),
+    (rb"PAR1", "a Parquet table", _SPREADSHEET),
+    (rb"ARROW1", "an Arrow (Feather) table", _SPREADSHEET),
+    (rb"\$FL[23]", "an SPSS table", _SPREADSHEET),
+    (rb"SQLite format 3", "an SQLite database", _SPREADSHEET),
+    (rb"RD[XA][23]\n", "an R workspace", _SPREADSHEET),
+    (rb"\x89HDF\r\n", "an HDF5 file, as MATLAB 7.3, MINC and Keras write them", ""),
+    (rb"MATLAB 5\.0", "a MATLAB file", ""),
+    (rb"\x93NUMPY", "a NumPy array", ""),
+    (rb"\x80[\x02-\x05]", "a Python pickle", ""),
+    (rb"ObjectType|NDims", "a MetaImage (.mha)", ""),
+    (rb"NRRD\d", "an NRRD file", ""),
+    (rb"CDF[\x01\x02]", "a MINC file", ""),
+    (rb".{128}DICM", "a DICOM file", ""),
+    (rb".{344}(n\+[12]|ni1)\0", "a NIfTI file", ""),
+    (rb"\x89PNG", "a PNG picture under another name", ""),
+    (rb"\xff\xd8(?=.{,4000}Adobe)", "a JPEG picture under another name (by Adobe, perhaps with the four colours of print)", ""),
+    (rb"\xff\xd8\xff", "a JPEG picture under another name", ""),
+    (rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51", "a JPEG 2000 picture under another name", ""),
+    (rb"GIF8", "a GIF picture under another name", ""),
+    (rb"BM.{4}\0{4}", "a BMP picture under another name", ""),
+    (rb"II\*\0|MM\0\*|II\+\0|MM\0\+", "a TIFF picture under another name", ""),
+    (rb"RIFF.{4}WEBP", "a WebP picture under another name", ""),
+    (rb".{4}ftyp(hei|mif|avif)", "an HEIF picture, as telephones take them", ""),
+    (rb"\0+$", "zeros where its header should be, as in a copy that was not finished", "copy or download it again"),
 )
-_BINARIES = (
-    (b"PK\x03\x04", "a zip archive, as an Excel workbook (.xlsx) is one: unpack it, or export the table as CSV"),
-    (b"\xd0\xcf\x11\xe0", "an Excel workbook (.xls): export the table as CSV"),
-    (b"\x1f\x8b", "compressed by gzip: unpack it"),
-    (b"\0\5\x16\7", "macOS' double of a file (its name begins with ._): copy the file itself"),
-    (b"bplist", "a property list of macOS: copy the file itself"),
-)
+_KINDS = tuple((re.compile(start, re.IGNORECASE | re.DOTALL), what, todo) for start, what, todo in _KINDS)
 _CLOUD = re.compile(r"\.(?P<name>.+)\.icloud")
 _COPY = re.compile(
     r"(?P<base>.+?)(?: ?\(\d+\)| ?[-–] ?cop(?:y|ie)(?: ?\(?\d+\)?)?| cop(?:y|ie)(?: \d+)?| ?[-–] ?kopie(?: ?\(?\d+\)?)?"
@@ -28,13 +68,47 @@ _COPY = re.compile(
 _COPY_BEFORE = re.compile(r"(?:copy of|kopie von|copie de) (?P<base>.+)", re.IGNORECASE)
 
 
+def what_it_is(content: bytes) -> tuple[str, str]:
+    """What a file is by its first bytes, and what to do to get the wanted one from it; "" and "" for what is not known.
+
+    The second is "" alone where it depends on what was wanted.
+    """
+    head = content[:4400]
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for start, what, todo in _KINDS:
+        if start.match(head) or start.match(text):
+            return what, todo
+    return "", ""
+
+
+def but(content: bytes, convert: str, again: str) -> str:
+    """What a file is that is not the wanted one, and what to do: "a PDF or RTF document. Convert it to PNG."
+
+    Parameters
+    ----------
+    content : bytes
+    convert, again : str
+        Advice for what is known and holds data of another kind, and for what is not known.
+    """
+    what, todo = what_it_is(content)
+    advice = todo or (convert if what else again)
+    what = what or (f"something that begins with {content[:8]!r}" if content else "empty (0 bytes)")
+    return f"{what}. {advice[0].upper()}{advice[1:]}."
+
+
 def text_instead(content: bytes) -> str:
     """What a file is that should be a table, a list or an index, and what to do about it; "" where nothing speaks against it."""
-    head = content[:400].lstrip(b"\xef\xbb\xbf \t\r\n")
-    for start, what in _TEXTS:
-        if head[: len(start)].lower() == start.lower():
-            return f"not a table, list or index, but {what}"
-    return next((f"not a text file, but {what}" for start, what in _BINARIES if content.startswith(start)), "")
+    what, todo = what_it_is(content)
+    wanted = "text file" if re.search(rb"[\0-\x08\x0e-\x1f]", content[:400]) else "table, list or index"
+    return what and f"not a {wanted}, but {what}: {todo or 'export the table as CSV, or download the file again'}"
+
+
+def dangling(path: Path) -> str:
+    """What is said of a link to a file that is not there, as git-annex and DataLad leave it; "" for anything else."""
+    if not path.is_symlink() or path.exists():
+        return ""
+    annex = ": `datalad get` or `git annex get` fetches it" if "annex" in str(path.readlink()) else ". Copy the file itself"
+    return f"a link to a file that is not there{annex}."
 
 
 def in_cloud(names: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.wrapstruct import WrapStructError
 
 from data.errors import DataError
+from data.instead import but, dangling, what_it_is
 
 SUFFIXES = (".nii.gz", ".nii", ".img.gz", ".img")
 _MILLIMETRES = {
@@ -28,14 +29,7 @@ _MILLIMETRES = {
     3: 0.001,
 }  # codes of the header's unit of length: metres, micrometres; all others are read as millimetres
 _GZIP = b"\x1f\x8b"
-_OTHERS = (
-    (b"ObjectType", "a MetaImage (.mha)"),
-    (b"NRRD", "an NRRD file"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"version https://git-lfs", "a pointer of Git LFS in place of the scan (`git lfs pull` fetches it)"),
-    (b"<", "a web page"),
-    (b"\x93NUMPY", "a NumPy array"),
-)
+_HEAD = 4400  # bytes that tell what a file is
 
 
 def stem(file: Path) -> str | None:
@@ -171,11 +165,12 @@ def readable(file: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise DataError(f"{file}: the file is missing. Copy it there, or take the case out.") from error
+        what = dangling(file) or "the file is missing. Copy it there, or take the case out."
+        raise DataError(f"{file}: {what}") from error
     except (ImageFileError, WrapStructError, nib.spatialimages.HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"{file}: {_what_it_is(file)} ({error}). Copy, download or export it again.") from error
+        raise DataError(f"{file}: {_damage(file, error)}") from error
 
 
 def _is_gzip(file: Path) -> bool:
@@ -198,24 +193,27 @@ def _refuse_two_places(file: Path, header: nib.Nifti1Header) -> None:
             )
 
 
-def _what_it_is(file: Path) -> str:
-    """What a file that cannot be read looks like."""
+def _damage(file: Path, error: Exception) -> str:
+    """What a file that cannot be read looks like, and what to do."""
+    what = "cut off or not a NIfTI file"
     try:
-        content = file.open("rb").read(352)
+        with file.open("rb") as stream:
+            content = stream.read(_HEAD)
+        packed = content.startswith(_GZIP)
+        if packed:
+            content = zlib.decompressobj(wbits=31).decompress(content, _HEAD)
     except OSError:
-        return "cannot be opened"
-    if not content:
-        return "an empty file (0 bytes): was a copy cut off, or not a NIfTI file"
-    for start, what in _OTHERS:
-        if content.startswith(start):
-            return f"not a NIfTI file, but {what}"
-    if content.startswith(_GZIP):
-        try:
-            with gzip.open(file) as stream:
-                head = stream.read(348)
-        except (OSError, EOFError, zlib.error):
-            return "cut off or not a NIfTI file"
-        if head[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c"):
-            return "a NIfTI file that is cut off or not a NIfTI file to its end: it cannot be decompressed to its end"
-        return "compressed by gzip, but cut off or not a NIfTI file inside"
-    return "cut off or not a NIfTI file"
+        what = "cannot be opened"
+    except zlib.error:
+        pass
+    else:
+        begins = content[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
+        if what_it_is(content)[0] and not begins:
+            return f"not a NIfTI file, but {but(content, convert='export the scan as NIfTI', again='')}"
+        if packed and begins:
+            what = "a NIfTI file that is cut off or not a NIfTI file to its end: it cannot be decompressed to its end"
+        elif packed:
+            what = "compressed by gzip, but cut off or not a NIfTI file inside"
+        elif not content:
+            what = "an empty file (0 bytes): was a copy cut off, or not a NIfTI file"
+    return f"{what} ({error}). Copy, download or export it again."

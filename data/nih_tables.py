@@ -10,6 +10,7 @@ import pandas as pd
 
 from data.errors import DataError
 from data.findings import FINDINGS
+from data.instead import dangling
 from data.patient_columns import COLUMN_NAMES, film_key, patient_in_name, patient_of, said_twice, understand
 from data.png import png_size
 from data.tables import YES_OR_NO, key_of, numbers, read_table, read_text
@@ -88,6 +89,8 @@ def beside(folder: Path, name: str) -> Path:
 def optional_file(folder: Path, name: str) -> Path:
     """A file that may be there, also as a browser or an edition calls it: ``BBox_List_2017 (1).csv``; what is not read is said."""
     path, start = beside(folder, name), re.split(r"[_.]20|\.", name)[0].lower()
+    if what := dangling(path):
+        raise DataError(f"{path}: {what}")
     others = [] if path.exists() else sorted(other for other in folder.iterdir() if other.name.lower().startswith(start))
     tables = [other for other in others if other.suffix.lower() in (".csv", ".tsv", ".txt")]
     if len(tables) == 1:

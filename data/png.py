@@ -10,22 +10,10 @@ import numpy as np
 from PIL import Image
 
 from data.errors import DataError
+from data.instead import but, dangling
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _WITH_EXIF = (b"eXIf", b"zTXt", b"tEXt", b"iTXt")  # the last three from older programs
-_OTHERS = (  # first bytes, what the file is
-    (b"\xff\xd8\xff", "a JPEG picture under another name"),
-    (b"GIF8", "a GIF picture under another name"),
-    (b"BM", "a BMP picture under another name"),
-    (b"II*\0", "a TIFF picture under another name"),
-    (b"MM\0*", "a TIFF picture under another name"),
-    (b"RIFF", "a WebP picture under another name"),
-    (b"\x1f\x8b", "compressed by gzip"),
-    (b"PK\x03\x04", "a zip archive"),
-    (b"%PDF", "a PDF"),
-    (b"version https://git-lfs", "a pointer of Git LFS in place of the picture: `git lfs pull` fetches it"),
-    (b"<", "a web page in place of the picture"),
-)
 
 
 def png_end(content: bytes) -> int | None:
@@ -63,13 +51,13 @@ def read_png(path: Path) -> np.ndarray:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: the X-ray is not on disk. Get it again, or take its row out of the table.") from None
+        what = dangling(path) or "the X-ray is not on disk. Get it again, or take its row out of the table."
+        raise DataError(f"{path}: {what}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Get it again, or take its row out of the table.") from error
     if not content.startswith(_PNG[:4]):
-        what = what_it_is(content)
-        advice = "Convert the X-ray to 8-bit grey PNG." if "picture under" in what or "DICOM" in what else "Get the X-ray again."
-        raise DataError(f"{path}: not a PNG file, but {what}. {advice}")
+        what = but(content, convert="convert the X-ray to 8-bit grey PNG", again="get the X-ray again")
+        raise DataError(f"{path}: not a PNG file, but {what}")
     end = png_end(content)
     if any(kind == b"acTL" for kind, *_ in _chunks(content)):
         raise DataError(
@@ -161,15 +149,3 @@ def _orientation(content: bytes) -> int:
             return int(picture.getexif().get(0x0112, 0))
     except Exception:  # Pillow raises what it likes for a damaged block, which then says nothing
         return 0
-
-
-def what_it_is(content: bytes) -> str:
-    """What a file is that is no PNG, by its first bytes."""
-    if not content:
-        return "empty (0 bytes)"
-    if content[128:132] == b"DICM":
-        return "a DICOM file"
-    if content[:2] == b"\xff\xd8" and b"Adobe" in content[:4000]:
-        return "a JPEG picture under another name (by Adobe, perhaps with the four colours of print)"
-    known = (what for start, what in _OTHERS if content.lstrip(b"\xef\xbb\xbf \r\n").startswith(start))
-    return next(known, f"something that begins with {content[:8]!r}")

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from data.errors import DataError
-from data.instead import text_instead
+from data.instead import dangling, text_instead
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "<na>"})
 _HEADER_SEARCH = 20  # lines above the header: a title, "sep=;", the export's date
@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: the file is missing. Copy it there.") from None
+        raise DataError(f"{path}: {dangling(path) or 'the file is missing. Copy it there.'}") from None
     except IsADirectoryError:
         raise DataError(f"{path}: a folder, where a text file should be. Is the file in it? Move it up.") from None
     except OSError as error:

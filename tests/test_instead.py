@@ -1,5 +1,6 @@
 """What lies in a folder in place of a file, or beside it: pages, pointers, files that a cloud keeps, copies, other spellings."""
 
+import gzip
 import unicodedata
 import warnings
 
@@ -12,7 +13,8 @@ from test_predictions import make_table
 
 from data import nih
 from data.errors import DataError
-from data.instead import in_cloud, original_of
+from data.instead import in_cloud, original_of, what_it_is
+from data.nifti import open_nifti
 from data.patient_columns import film_key, patient_of
 from data.png import read_png
 from data.prediction_tables import read_predictions, write_predictions
@@ -20,6 +22,12 @@ from data.prediction_tables import read_predictions, write_predictions
 PAGE = b"\n<!DOCTYPE html><html><title>Login</title></html>"
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
 INSTEAD = [(PAGE, "but a web page"), (POINTER, "but a pointer of Git LFS: `git lfs pull`"), (b"PAR1\x15", "Parquet")]
+INSTEAD += [
+    (b"../.git/annex/objects/x/y.csv", "git-annex: `datalad get`"),
+    (b'{"message": "Not Found"}', "error message of a server"),
+]
+INSTEAD += [(b"404: Not Found", "error message of a server"), (b"<?xml version='1.0'?><Error><Code>", "error message of a server")]
+INSTEAD += [(b'{"cells": []}', "a Jupyter notebook"), (b"\xff\xd8\xff\xe0", "a JPEG picture"), (b"MATLAB 5.0 MAT-file", "MATLAB")]
 INSTEAD += [(b"PK\x03\x04xl", "xlsx"), (b"\xd0\xcf\x11\xe0", "xls"), (b"\0\5\x16\7", "macOS' double"), (b"\x1f\x8b\x08", "gzip")]
 
 
@@ -36,6 +44,52 @@ def test_what_is_no_table_or_list_is_named(folder, name):
         (folder / name).write_bytes(content)
         with pytest.raises(DataError, match=f"{name}: not .*{words}"):
             nih.read_chest_folder(folder)
+
+
+@pytest.mark.parametrize("name", ["00000001_000.png", nih.TABLE_FILE, nih.BOX_FILE, "test_list.txt"])
+def test_links_that_lead_nowhere(folder, name):
+    """As git-annex and DataLad leave them where the content was not fetched."""
+    path = next(folder.rglob(name))
+    path.unlink()
+    path.symlink_to("../.git/annex/objects/aa/bb/MD5E-s9/MD5E-s9")
+    with pytest.raises(DataError, match=f"{name}: a link to a file that is not there: `datalad get`"):
+        read_png(path) if path.suffix == ".png" else nih.read_chest_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"/annex/objects/MD5E-s9", "a pointer of git-annex. `datalad get`"),
+        (b"\0" * 5000, "zeros where its header should be"),
+        (b"\0" * 128 + b"DICM", "a DICOM file"),
+        (b"NRRD0005\n", "an NRRD file. Export the scan as NIfTI"),
+        (b"\x89HDF\r\n\x1a\n" + b"\0" * 400, "an HDF5 file"),
+        (b"7z\xbc\xaf\x27\x1c" + b"\0" * 400, "an archive. Unpack it"),
+        (b'{"detail": "Authentication credentials were not provided."}', "an error message of a server. Download the file again"),
+    ],
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_what_is_no_scan_is_named(tmp_path, content, words, pack):
+    file = tmp_path / "x.nii.gz"
+    file.write_bytes(pack(content))
+    with pytest.raises(DataError, match=f"x.nii.gz: not a NIfTI file, but {words}"):
+        open_nifti(file)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        b"BMI,Age\n21,3",
+        b"Image Index,Finding\n",
+        b"404,1\n",
+        b"name\nMATLAB\n",
+        b'{"name": "BRATS", "metadata": {}}',
+        b"forbiddenlake,1\n",
+    ]
+    + [b"00000001_000.png\n", b"NDC,MM\n", b"Notes,not found\n", b"error,message\n", b"\xef\xbb\xbfid;x\n"],
+)
+def test_tables_are_nothing_else(table):
+    assert what_it_is(table) == ("", "")
 
 
 def test_what_is_no_prediction_table_is_named(tmp_path):

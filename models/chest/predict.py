@@ -19,9 +19,10 @@ import pandas as pd
 from PIL import Image
 
 from data.errors import DataError
+from data.instead import but, what_it_is
 from data.nih import FINDINGS
 from data.patient_columns import view_of
-from data.png import fit_square, looks_inverted, what_it_is
+from data.png import fit_square, looks_inverted
 from data.storage import atomic_file
 from models.chest import network_card
 from models.chest.films import standardize_films
@@ -54,17 +55,19 @@ def read_xray(path: Path | str) -> np.ndarray:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Name a PNG, JPEG or DICOM file.") from None
-    picture = content.startswith((b"\x89PNG", b"\xff\xd8"))
-    what = what_it_is(content)
-    if content[128:132] == b"DICM" or (
-        path.suffix.lower() in (".dcm", ".dicom") and not picture and what.startswith("something")  # DICOM without its preamble
-    ):
+    without_preamble = path.suffix.lower() in (".dcm", ".dicom") and content and not what_it_is(content)[0]
+    if content[128:132] == b"DICM" or without_preamble:
         pixels = _read_dicom(path)
     else:
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-        if pixels is None or (content.startswith(b"\x89PNG") and b"IEND" not in content[-16:]):
-            seen = "cut off, or not a PNG, JPEG or DICOM file" if picture else f"not a PNG, JPEG or DICOM file, but {what}"
-            raise DataError(f"{path}: {seen if content else 'cut off: an empty file (0 bytes)'}. Export the X-ray again.")
+        if not content:
+            raise DataError(f"{path}: cut off: an empty file (0 bytes). Export the X-ray again.")
+        if content.startswith((b"\x89PNG", b"\xff\xd8")):
+            if pixels is None or (content.startswith(b"\x89PNG") and b"IEND" not in content[-16:]):
+                raise DataError(f"{path}: cut off, or not a PNG, JPEG or DICOM file. Export the X-ray again.")
+        elif pixels is None:
+            what = but(content, convert="export the X-ray as PNG, JPEG or DICOM", again="export the X-ray again")
+            raise DataError(f"{path}: not a PNG, JPEG or DICOM file, but {what}")
         pixels = _grey(path, content, pixels)
     if pixels.min() == pixels.max():
         raise DataError(f"{path}: every pixel has the grey level {pixels.min()}: nothing is on it. Export the X-ray again.")
