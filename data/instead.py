@@ -81,7 +81,7 @@ def what_it_is(content: bytes) -> tuple[str, str]:
     return "", ""
 
 
-def but(content: bytes, convert: str, again: str) -> str:
+def described(content: bytes, convert: str, again: str) -> str:
     """What a file is that is not the wanted one, and what to do: "a PDF or RTF document. Convert it to PNG."
 
     Parameters

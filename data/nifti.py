@@ -21,7 +21,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.wrapstruct import WrapStructError
 
 from data.errors import DataError
-from data.instead import but, dangling, what_it_is
+from data.instead import dangling, described, what_it_is
 
 SUFFIXES = (".nii.gz", ".nii", ".img.gz", ".img")
 _MILLIMETRES = {
@@ -209,7 +209,7 @@ def _damage(file: Path, error: Exception) -> str:
     else:
         begins = content[:4] in (b"\x5c\x01\0\0", b"\0\0\x01\x5c", b"\x1c\x02\0\0", b"\0\0\x02\x1c")
         if what_it_is(content)[0] and not begins:
-            return f"not a NIfTI file, but {but(content, convert='export the scan as NIfTI', again='')}"
+            return f"not a NIfTI file, but {described(content, convert='export the scan as NIfTI', again='')}"
         if packed and begins:
             what = "a NIfTI file that is cut off or not a NIfTI file to its end: it cannot be decompressed to its end"
         elif packed:

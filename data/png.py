@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from data.errors import DataError
-from data.instead import but, dangling
+from data.instead import dangling, described
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _WITH_EXIF = (b"eXIf", b"zTXt", b"tEXt", b"iTXt")  # the last three from older programs
@@ -56,7 +56,7 @@ def read_png(path: Path) -> np.ndarray:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Get it again, or take its row out of the table.") from error
     if not content.startswith(_PNG[:4]):
-        what = but(content, convert="convert the X-ray to 8-bit grey PNG", again="get the X-ray again")
+        what = described(content, convert="convert the X-ray to 8-bit grey PNG", again="get the X-ray again")
         raise DataError(f"{path}: not a PNG file, but {what}")
     end = png_end(content)
     if any(kind == b"acTL" for kind, *_ in _chunks(content)):

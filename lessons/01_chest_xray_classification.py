@@ -906,6 +906,7 @@ for layer in back.layers:
 trainable = sum(int(np.prod(weight.shape)) for weight in back.trainable_weights)
 print(f"{trainable:,} of {model.count_params():,} weights are trained")
 back.compile(keras.optimizers.Adam(3e-5), losses[kept][0], jit_compile=False)  # compiling would take longer than training
+back.optimizer.build(back.trainable_variables)  # else TensorFlow traces the first step twice
 history = back.fit(
     frozen[train.index],
     y_train,

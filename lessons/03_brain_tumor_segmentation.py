@@ -838,6 +838,7 @@ def train(network, looks, seed=0):
     """Train for as many steps as the last look; returns the losses, the Dice of the classes and a label map at each look."""
     rate = keras.optimizers.schedules.CosineDecay(0.003, looks[-1])  # large steps first, small ones at the end
     network.compile(keras.optimizers.Adam(rate), loss=dice_and_cross_entropy)
+    network.optimizer.build(network.trainable_variables)  # else TensorFlow traces the first step twice
     rng = np.random.default_rng(seed)
     losses, dice, seen = [], {}, {}
     for step in util.progress(range(looks[-1] + 1), description="training", unit="step"):

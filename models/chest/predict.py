@@ -19,7 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from data.errors import DataError
-from data.instead import but, what_it_is
+from data.instead import described, what_it_is
 from data.nih import FINDINGS
 from data.patient_columns import view_of
 from data.png import fit_square, looks_inverted
@@ -66,7 +66,7 @@ def read_xray(path: Path | str) -> np.ndarray:
             if pixels is None or (content.startswith(b"\x89PNG") and b"IEND" not in content[-16:]):
                 raise DataError(f"{path}: cut off, or not a PNG, JPEG or DICOM file. Export the X-ray again.")
         elif pixels is None:
-            what = but(content, convert="export the X-ray as PNG, JPEG or DICOM", again="export the X-ray again")
+            what = described(content, convert="export the X-ray as PNG, JPEG or DICOM", again="export the X-ray again")
             raise DataError(f"{path}: not a PNG, JPEG or DICOM file, but {what}")
         pixels = _grey(path, content, pixels)
     if pixels.min() == pixels.max():
