@@ -104,11 +104,11 @@ def text_instead(content: bytes) -> str:
 
 
 def dangling(path: Path) -> str:
-    """What is said of a link to a file that is not there, as git-annex and DataLad leave it; "" for anything else."""
+    """What to do about a link to a file that is not there, as git-annex and DataLad leave it; "" for anything else."""
     if not path.is_symlink() or path.exists():
         return ""
-    annex = ": `datalad get` or `git annex get` fetches it" if "annex" in str(path.readlink()) else ". Copy the file itself"
-    return f"a link to a file that is not there{annex}."
+    advice = "`datalad get` or `git annex get` fetches it" if "annex" in str(path.readlink()) else "copy the file itself"
+    return f", there is but a link to it: {advice}."
 
 
 def in_cloud(names: Iterable[str]) -> list[str]:

@@ -165,8 +165,8 @@ def readable(file: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        what = dangling(file) or "the file is missing. Copy it there, or take the case out."
-        raise DataError(f"{file}: {what}") from error
+        what = dangling(file) or ". Copy it there, or take the case out."
+        raise DataError(f"{file}: the file is missing{what}") from error
     except (ImageFileError, WrapStructError, nib.spatialimages.HeaderDataError, OSError, EOFError, zlib.error, ValueError) as error:
         if isinstance(error, DataError):
             raise

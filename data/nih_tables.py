@@ -90,7 +90,7 @@ def optional_file(folder: Path, name: str) -> Path:
     """A file that may be there, also as a browser or an edition calls it: ``BBox_List_2017 (1).csv``; what is not read is said."""
     path, start = beside(folder, name), re.split(r"[_.]20|\.", name)[0].lower()
     if what := dangling(path):
-        raise DataError(f"{path}: {what}")
+        raise DataError(f"{path}: the file is missing{what}")
     others = [] if path.exists() else sorted(other for other in folder.iterdir() if other.name.lower().startswith(start))
     tables = [other for other in others if other.suffix.lower() in (".csv", ".tsv", ".txt")]
     if len(tables) == 1:

@@ -51,8 +51,8 @@ def read_png(path: Path) -> np.ndarray:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        what = dangling(path) or "the X-ray is not on disk. Get it again, or take its row out of the table."
-        raise DataError(f"{path}: {what}") from None
+        what = dangling(path) or ". Get it again, or take its row out of the table."
+        raise DataError(f"{path}: the X-ray is not on disk{what}") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Get it again, or take its row out of the table.") from error
     if not content.startswith(_PNG[:4]):

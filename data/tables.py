@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"{path}: {dangling(path) or 'the file is missing. Copy it there.'}") from None
+        raise DataError(f"{path}: the file is missing{dangling(path) or '. Copy it there.'}") from None
     except IsADirectoryError:
         raise DataError(f"{path}: a folder, where a text file should be. Is the file in it? Move it up.") from None
     except OSError as error:
