@@ -108,6 +108,16 @@ def test_an_index_that_is_something_else_or_in_utf_16(tmp_path):
     np.testing.assert_array_equal(read_brain(tmp_path)[0].label(), a_scan()[1])
 
 
+@pytest.mark.parametrize("part", ["_seg", "_t1"])
+def test_scans_that_are_links_to_nothing(case, part):
+    """As git-annex and DataLad leave them where the content was not fetched."""
+    scan = file(case, part)
+    scan.unlink()
+    scan.symlink_to("../.git/annex/objects/aa/bb/MD5E-s9/MD5E-s9")
+    with pytest.warns(UserWarning, match="is missing, there is but a link to it: `datalad get`"), pytest.raises(DataError):
+        read_brain(case)
+
+
 def test_scans_that_a_cloud_keeps(tmp_path, case):
     file(case, "_t1").rename(case / f".{NAME}_t1.nii.gz.icloud")
     with (
