@@ -303,9 +303,9 @@ def _open_case(entry: brats.Listed, known_as: str, masks: bool) -> tuple[BrainCa
         raise DataError(f"{place}: {name} has no {' and no '.join(missing)}. All four sequences are needed; add the file.")
     if label_file is not None and not label_file.exists() and not masks:
         label_file = None
-    if label_file is not None and (what := dangling(label_file)):
-        raise DataError(f"{label_file}: the mask is missing{what}")
     if masks and (label_file is None or not label_file.exists()):
+        if label_file is not None and (what := dangling(label_file)):
+            raise DataError(f"{label_file}: the mask is missing{what}")
         wanted, place = label_file or f"{files[0].parent}/{name}_seg.nii.gz", files[0].parent
         near = [path.name for path in sorted(place.glob("*")) if path.name.startswith(name) and MAYBE_MASK.search(path.name)]
         hint = f" There is {' and '.join(near)}: call the expert's mask {name}_seg." if near else ""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+HEAD = 4400  # bytes that tell what a file is
 _SPREADSHEET = "export the table as CSV"
 _UNPACK = "unpack it"
 _AGAIN = "download the file again"
@@ -46,7 +47,7 @@ _KINDS = (  # how it begins, what it is, what to do; "": what the reader of the 
     (rb"NRRD\d", "an NRRD file", ""),
     (rb"CDF[\x01\x02]", "a MINC file", ""),
     (rb".{128}DICM", "a DICOM file", ""),
-    (rb".{344}(n\+[12]|ni1)\0", "a NIfTI file", ""),
+    (rb".{344}n[+i]1\0", "a NIfTI file", ""),
     (rb"\x89PNG", "a PNG picture under another name", ""),
     (rb"\xff\xd8(?=.{,4000}Adobe)", "a JPEG picture under another name (by Adobe, perhaps with the four colours of print)", ""),
     (rb"\xff\xd8\xff", "a JPEG picture under another name", ""),
@@ -73,7 +74,7 @@ def what_it_is(content: bytes) -> tuple[str, str]:
 
     The second is "" alone where it depends on what was wanted.
     """
-    head = content[:4400]
+    head = content[:HEAD]
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     for start, what, todo in _KINDS:
         if start.match(head) or start.match(text):

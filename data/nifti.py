@@ -21,7 +21,7 @@ from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from nibabel.wrapstruct import WrapStructError
 
 from data.errors import DataError
-from data.instead import dangling, described, what_it_is
+from data.instead import HEAD, dangling, described, what_it_is
 
 SUFFIXES = (".nii.gz", ".nii", ".img.gz", ".img")
 _MILLIMETRES = {
@@ -29,7 +29,6 @@ _MILLIMETRES = {
     3: 0.001,
 }  # codes of the header's unit of length: metres, micrometres; all others are read as millimetres
 _GZIP = b"\x1f\x8b"
-_HEAD = 4400  # bytes that tell what a file is
 
 
 def stem(file: Path) -> str | None:
@@ -198,10 +197,10 @@ def _damage(file: Path, error: Exception) -> str:
     what = "cut off or not a NIfTI file"
     try:
         with file.open("rb") as stream:
-            content = stream.read(_HEAD)
+            content = stream.read(HEAD)
         packed = content.startswith(_GZIP)
         if packed:
-            content = zlib.decompressobj(wbits=31).decompress(content, _HEAD)
+            content = zlib.decompressobj(wbits=31).decompress(content, HEAD)
     except OSError:
         what = "cannot be opened"
     except zlib.error:

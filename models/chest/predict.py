@@ -55,17 +55,17 @@ def read_xray(path: Path | str) -> np.ndarray:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}). Name a PNG, JPEG or DICOM file.") from None
-    without_preamble = path.suffix.lower() in (".dcm", ".dicom") and content and not what_it_is(content)[0]
+    if not content:
+        raise DataError(f"{path}: cut off: an empty file (0 bytes). Export the X-ray again.")
+    without_preamble = path.suffix.lower() in (".dcm", ".dicom") and not what_it_is(content)[0]
     if content[128:132] == b"DICM" or without_preamble:
         pixels = _read_dicom(path)
     else:
-        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-        if not content:
-            raise DataError(f"{path}: cut off: an empty file (0 bytes). Export the X-ray again.")
-        if content.startswith((b"\x89PNG", b"\xff\xd8")):
-            if pixels is None or (content.startswith(b"\x89PNG") and b"IEND" not in content[-16:]):
-                raise DataError(f"{path}: cut off, or not a PNG, JPEG or DICOM file. Export the X-ray again.")
-        elif pixels is None:
+        pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+        png, jpeg = content.startswith(b"\x89PNG"), content.startswith(b"\xff\xd8")
+        if (png and b"IEND" not in content[-16:]) or ((png or jpeg) and pixels is None):
+            raise DataError(f"{path}: cut off, or not a PNG, JPEG or DICOM file. Export the X-ray again.")
+        if pixels is None:
             what = described(content, convert="export the X-ray as PNG, JPEG or DICOM", again="export the X-ray again")
             raise DataError(f"{path}: not a PNG, JPEG or DICOM file, but {what}")
         pixels = _grey(path, content, pixels)
