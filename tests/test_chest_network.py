@@ -203,6 +203,11 @@ def test_unknown_weights():
         densenet121(32, weights="chexnet")
 
 
+def test_the_number_of_classes_in_place_of_the_size():
+    with pytest.raises(ValueError, match="size is 14;.*at least 32 pixels"):
+        densenet121(14)
+
+
 def test_standardised_training_films_have_mean_0_and_sd_1(films):
     z = standardize_films(films, films.mean(), films.std())
     assert z.shape == (10, 32, 32, 1) and z.dtype == np.float32

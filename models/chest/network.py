@@ -184,7 +184,11 @@ def densenet121(size: int = CHEST_SIZE, classes: int = 14, weights: str | None =
     ------
     DataError
         When Keras is set to channels first, the weights cannot be downloaded, or those in ``models/`` are damaged.
+    ValueError
+        When `size` is too small or there are no such `weights`.
     """
+    if size < 32:
+        raise ValueError(f"size is {size}; DenseNet121 halves an X-ray five times, so it needs at least 32 pixels a side.")
     if weights not in ("course", "imagenet", None):
         raise ValueError(f"weights is {weights!r}; it must be 'course', 'imagenet' or None.")
     require_channels_last()
