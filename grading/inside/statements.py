@@ -88,6 +88,8 @@ def statements_of(tree: ast.Module, source: str, cell: int, offset: int = 0) -> 
     """The statements of a cell, or of a part of it that has `offset` lines before it. Of one that is too deep, what can be told."""
     lines, found = source.split("\n"), []
     for node in tree.body:
+        if isinstance(node, ast.Pass):  # what `python_of` makes of most lines of IPython
+            continue
         line, text = segment(lines, node)
         statement = Statement(cell, offset + line, text)
         try:
