@@ -38,7 +38,8 @@ def run_shown(capfd, measured):
                 print(f"\n{lesson.stem}, {label}", flush=True)
             result = run_lesson(lesson, target, show=alone, **options)
         measured.append(
-            f"{lesson.stem[:2]} {label}: {results.duration(result.seconds)}, {result.peak_mib / 1024:.1f} GiB"
+            f"{lesson.stem[:2]} {label}: {results.duration(result.seconds)} ({result.processor_seconds:.0f} s of processors), "
+            + f"{result.peak_mib / 1024:.1f} GiB"
             + "".join(f", {k} {results.number(v)}" for h in result.headlines for k, v in h["numbers"].items())
         )
         return result
